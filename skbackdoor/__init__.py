@@ -1,0 +1,45 @@
+"""Backdoor poisoning for scikit-learn: attack, measure, and choose models hard to backdoor."""
+
+from .curves import backdoor_learning_curve, backdoor_learning_slope, parameter_deviation
+from .datasets import fetch_mnist, load_digits_pair, make_backdoor_classification
+from .display import BackdoorLearningCurveDisplay
+from .metrics import (
+    attack_success_rate,
+    attack_success_rate_scorer,
+    clean_accuracy_drop,
+    evaluate_attack,
+)
+from .model_selection import (
+    BackdoorSlopeScorer,
+    backdoor_slope_scorer,
+    most_robust,
+    neg_backdoor_slope_scorer,
+)
+from .paths import weight_path
+from .poisoning import BackdoorPoisoner
+from .triggers import FeatureTrigger, PatchTrigger, PerClassTrigger
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BackdoorLearningCurveDisplay",
+    "BackdoorPoisoner",
+    "BackdoorSlopeScorer",
+    "FeatureTrigger",
+    "PatchTrigger",
+    "PerClassTrigger",
+    "attack_success_rate",
+    "attack_success_rate_scorer",
+    "backdoor_learning_curve",
+    "backdoor_learning_slope",
+    "backdoor_slope_scorer",
+    "clean_accuracy_drop",
+    "evaluate_attack",
+    "fetch_mnist",
+    "load_digits_pair",
+    "make_backdoor_classification",
+    "most_robust",
+    "neg_backdoor_slope_scorer",
+    "parameter_deviation",
+    "weight_path",
+]

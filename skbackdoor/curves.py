@@ -1,0 +1,507 @@
+"""Backdoor learning curves and their slope, and how far poison moves the parameters."""
+
+from dataclasses import dataclass
+from functools import partial
+from numbers import Real
+
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.base import clone
+from sklearn.metrics import accuracy_score
+
+from ._compat import Interval, StrOptions, validate_parameter_constraints
+from .paths import path_of
+from .paths.refit import RefitPath
+from .poisoning import BackdoorPoisoner, label_index, weight_argument
+
+#: The poison weight of finite differences that are given no other (Cinà et al. 2024, eq. 7).
+DEFAULT_H = 0.1
+#: Relative residual of conjugate gradients in a scorer.
+SCORER_RTOL = 1e-5
+
+
+@dataclass(frozen=True)
+class BackdoorSlope:
+    """Result of :func:`backdoor_learning_slope`.
+
+    Attributes
+    ----------
+    theta : float
+        -(2 / pi) arctan(derivative / s), in [-1, 1]; the larger, the easier to backdoor.
+    derivative : float
+        The right derivative dL / d beta at beta = 0, loss per unit of poison weight.
+    loss : float
+        L at beta = 0, as the limit from the right: mean loss on the triggered test samples.
+    method : {"implicit", "finite_difference", "secant"}
+        How the derivative was found; a secant is not a derivative.
+    n_poison : int
+        Poisoned training samples m.
+    residual : float or None
+        How far the clean fit was from its optimum when the derivative was taken: relative
+        gradient norm, for hinge machines the largest violation of the optimality conditions;
+        None for differences of refits.
+    first_breakpoint : float or None
+        Hinge machines: the poison weight up to which the derivative of the decision values is
+        constant; a difference taken beyond it is another number. Else None.
+    intercept_jump : float
+        Hinge machines without a free support vector: the jump of the intercept at beta = 0+, in
+        decision values. Else 0.
+    """
+
+    theta: float
+    derivative: float
+    loss: float
+    method: str
+    n_poison: int
+    residual: float | None
+    first_breakpoint: float | None
+    intercept_jump: float
+
+
+@dataclass(frozen=True)
+class BackdoorCurve:
+    """Result of :func:`backdoor_learning_curve`.
+
+    Attributes
+    ----------
+    poison_weights : ndarray of shape (n_weights,)
+        The weights beta.
+    clean_loss, backdoor_loss : ndarrays of shape (n_weights,)
+        Mean loss on the clean test set, and on the triggered samples of source classes with the
+        attacker's labels.
+    clean_accuracy, attack_success_rate : ndarrays of shape (n_weights,)
+        Shares in [0, 1]; at beta = 0 the attack success rate is its base rate.
+    rho, nu : ndarrays of shape (n_weights,) or None
+        Norm of the weights, and (1 - cosine to those at beta = 0) / 2; None for learners that
+        have no weight vector.
+    """
+
+    poison_weights: np.ndarray
+    clean_loss: np.ndarray
+    backdoor_loss: np.ndarray
+    clean_accuracy: np.ndarray
+    attack_success_rate: np.ndarray
+    rho: np.ndarray | None
+    nu: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class ParameterDeviation:
+    """Result of :func:`parameter_deviation`.
+
+    Attributes
+    ----------
+    poison_weights, rho, nu : ndarrays of shape (n_weights,)
+        As in :class:`BackdoorCurve`.
+    """
+
+    poison_weights: np.ndarray
+    rho: np.ndarray
+    nu: np.ndarray
+
+
+def angle(derivative, scale):
+    """theta = -(2 / pi) arctan(derivative / scale), in [-1, 1] (Cinà et al. 2024, eq. 5)."""
+    return float(-2.0 / np.pi * np.arctan(derivative / scale))
+
+
+def backdoor_learning_slope(
+    poisoner, X_train, y_train, X_test, y_test, *, method="auto", scale="per_sample", h=None
+):
+    r"""How fast a learner takes in a backdoor: the slope of its learning curve at beta = 0.
+
+    With L the mean loss on the triggered test samples :math:`P_{ts}` and H the Hessian of the
+    training objective without poison, implicit differentiation at the clean optimum gives
+    ([1]_, eq. 4)
+
+    .. math:: \frac{dL}{d\beta} = -\nabla_w L(P_{ts})^T H^{-1} \nabla_w \sum_{poison} \ell,
+              \qquad \theta = -\frac{2}{\pi} \arctan\left(\frac{1}{s} \frac{dL}{d\beta}\right)
+
+    Parameters
+    ----------
+    poisoner : BackdoorPoisoner
+        The attack on its base learner; it is cloned, whatever its poison weight. It may not be
+        fitted.
+    X_train : array-like of shape (n_train, ...)
+        Clean training data.
+    y_train : array-like of shape (n_train,)
+        Clean labels.
+    X_test : array-like of shape (n_test, ...)
+        Clean test data: the poisoner's trigger is applied here.
+    y_test : array-like of shape (n_test,)
+        Clean labels.
+    method : {"auto", "implicit", "finite_difference"}, default="auto"
+        "auto" is implicit differentiation for `RidgeClassifier`, `Ridge`, `LogisticRegression`
+        with l2 penalty, `LinearSVC` and `SVC`, alone or last in a Pipeline, and the forward
+        difference (L(h) - L(0)) / h for any other learner that takes `sample_weight` ([1]_,
+        eq. 7), both sides fitted on the same rows with the same seed.
+    scale : {"per_sample", "total"}, default="per_sample"
+        s = m, the average influence of one poisoned sample, or s = 1.
+    h : float in [0, 1], default=None
+        Poison weight of the forward difference; None is 0.1. Implicit slopes take none.
+
+    Returns
+    -------
+    slope : BackdoorSlope
+        Frozen dataclass with `theta`, `derivative`, `loss`, `method`, `n_poison`, `residual`,
+        `first_breakpoint` and `intercept_jump`. Its `method` is "secant" for learners whose fit
+        is no smooth function of the weights (trees, forests, naive Bayes, SGD): a secant is not
+        a derivative.
+
+    Raises
+    ------
+    ValueError
+        No source sample in the test data, a singular Hessian (no regularization), a learner that
+        drops weights, "implicit" for a learner without a closed form.
+
+    Warns
+    -----
+    ConvergenceWarning
+        The clean optimum could not be reached; `residual` says by how much.
+
+    References
+    ----------
+    .. [1] Cinà et al., "Backdoor learning curves: explaining backdoor poisoning beyond
+       influence functions", 2024.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import RidgeClassifier
+    >>> from sklearn.model_selection import train_test_split
+    >>> from skbackdoor import (
+    ...     BackdoorPoisoner, PatchTrigger, backdoor_learning_slope, load_digits_pair)
+    >>> X, y = load_digits_pair(return_X_y=True)
+    >>> data = train_test_split(X, y, random_state=0, stratify=y)
+    >>> trigger = PatchTrigger(size=2, image_shape=(8, 8))
+    >>> for alpha in (0.1, 1000.0):  # little and much regularization
+    ...     poisoner = BackdoorPoisoner(
+    ...         RidgeClassifier(alpha=alpha), trigger, target="next", random_state=0)
+    ...     slope = backdoor_learning_slope(poisoner, data[0], data[2], data[1], data[3])
+    ...     print(alpha, bool(slope.theta > 0.1))
+    0.1 True
+    1000.0 False
+    """
+    validate_parameter_constraints(
+        {
+            "poisoner": [BackdoorPoisoner],
+            "method": [StrOptions({"auto", "implicit", "finite_difference"})],
+            "scale": [StrOptions({"per_sample", "total"})],
+            "h": [Interval(Real, 0, 1, closed="both"), None],
+        },
+        {"poisoner": poisoner, "method": method, "scale": scale, "h": h},
+        caller_name="backdoor_learning_slope",
+    )
+    if method == "implicit" and h is not None:
+        raise ValueError(f"h={h!r} is for finite differences; method='implicit' takes none.")
+    probe = clone(poisoner).set_params(poison_weight=0.0).fit(X_train, y_train)
+    path = clean_path(probe)
+    test = (*_test_rows(probe, path, X_test, y_test), None)
+    n_poison = len(probe.poisoned_indices_)
+    if isinstance(path, RefitPath) or method == "finite_difference":
+        if method == "implicit":
+            raise ValueError(
+                f"{type(path.estimator).__name__} has no closed form: its slope is a finite"
+                " difference or a secant. Use method='auto' or 'finite_difference'."
+            )
+        return _difference(path, test, DEFAULT_H if h is None else h, n_poison, scale)
+    return _implicit(path, path.optimum().polish(), test, n_poison, scale)
+
+
+def clean_path(probe):
+    """The path of a poisoner that was fitted with poison weight 0, from that fit as it is."""
+    clean, poison = probe.training_rows()
+    return path_of(probe.estimator_, clean, poison, probe.estimator_)
+
+
+def _test_rows(probe, path, X_test, y_test):
+    """Triggered test samples as the learner sees them, and the attacker's label indices."""
+    X_triggered, y_target, _ = probe.triggered_test(X_test, y_test)
+    return path.prepare(X_triggered), label_index(y_target, path.rows.classes)
+
+
+def slope_of_fit(probe, X_test, y_test, sample_weight, scale):
+    """Slope of a fit as it is: what a scorer sees.
+
+    Parameters
+    ----------
+    probe : BackdoorPoisoner
+        Fitted with poison weight 0.
+    X_test, y_test : array-likes of shape (n_test, ...) and (n_test,)
+        Clean test data.
+    sample_weight : ndarray of shape (n_test,) or None
+        Weights of the test samples.
+    scale : {"per_sample", "total"}
+        As in :func:`backdoor_learning_slope`.
+
+    Returns
+    -------
+    slope : BackdoorSlope
+    theta_after_newton : float or None
+        theta after one Newton step towards the optimum; None where the fit is close enough, or
+        has no closed form.
+    """
+    path = clean_path(probe)
+    X_triggered, y_target, rows = probe.triggered_test(X_test, y_test)
+    test = (
+        path.prepare(X_triggered),
+        label_index(y_target, path.rows.classes),
+        None if sample_weight is None else sample_weight[rows],
+    )
+    n_poison = len(probe.poisoned_indices_)
+    if isinstance(path, RefitPath):
+        return _difference(path, test, DEFAULT_H, n_poison, scale), None
+    optimum = path.optimum(rtol=SCORER_RTOL)
+    moved = optimum.newton_step(test[0])
+    slope = _implicit(path, optimum, test, n_poison, scale)
+    return slope, None if moved is None else _implicit(path, moved, test, n_poison, scale).theta
+
+
+def _implicit(path, optimum, test, n_poison, scale):
+    rows, y_target, weight = test
+    F, dF = optimum.right_limit(rows)
+    derivative = float(np.average(path.loss.directional(F, dF, y_target), weights=weight))
+    return BackdoorSlope(
+        theta=angle(derivative, n_poison if scale == "per_sample" else 1),
+        derivative=derivative,
+        loss=float(np.average(path.loss.value(F, y_target), weights=weight)),
+        method="implicit",
+        n_poison=n_poison,
+        residual=float(optimum.residual),
+        first_breakpoint=optimum.first_breakpoint,
+        intercept_jump=float(optimum.intercept_jump),
+    )
+
+
+def _difference(path, test, h, n_poison, scale):
+    """(L(h) - L(0)) / h, both sides fitted on clean and poison rows, weights 0 and h."""
+    weight_argument(path.estimator)
+    rows, y_target, weight = test
+
+    def loss(poison_weight):
+        fitted = path.fit(poison_weight, drop_poison=False)
+        losses = path.loss.value(path.decision_values(fitted, rows), y_target)
+        return float(np.average(losses, weights=weight))
+
+    at_zero = loss(0.0)
+    derivative = (loss(h) - at_zero) / h if h > 0 else 0.0
+    return BackdoorSlope(
+        theta=angle(derivative, n_poison if scale == "per_sample" else 1),
+        derivative=derivative,
+        loss=at_zero,
+        method="finite_difference" if path.method == "implicit" else path.method,
+        n_poison=n_poison,
+        residual=None,
+        first_breakpoint=None,
+        intercept_jump=0.0,
+    )
+
+
+def _poison_weights(poison_weights):
+    if poison_weights is None:
+        return np.linspace(0.0, 1.0, 15) ** 2  # dense near 0, where curves are steep
+    weights = np.atleast_1d(np.asarray(poison_weights, dtype=float))
+    if weights.ndim != 1 or len(weights) == 0 or not np.all((weights >= 0) & (weights <= 1)):
+        raise ValueError(
+            f"poison_weights must be numbers in [0, 1], one or more; got {poison_weights!r}."
+        )
+    return weights
+
+
+def _progress(results, total, what):
+    """Show a bar on stderr once a loop has taken ten seconds, where tqdm is installed."""
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:
+        return results
+    return tqdm(results, total=total, desc=what, delay=10.0)
+
+
+def _refits(path, weights, measure, n_jobs, what):
+    """measure(path, fit at beta) for every beta, in parallel, in order."""
+
+    def one(weight):
+        return measure(path, path.fit(weight))
+
+    tasks = (delayed(one)(weight) for weight in weights)
+    results = Parallel(n_jobs=n_jobs, return_as="generator")(tasks)
+    return list(_progress(results, len(weights), what))
+
+
+def _deviation(path, start, fitted):
+    """rho and nu of one fit against the clean one."""
+    if not path.has_weights(fitted):
+        return None
+    norms = np.sqrt(max(path.inner(start, start), 0.0)), np.sqrt(max(path.inner(fitted, fitted), 0.0))
+    if norms[0] == 0 or norms[1] == 0:
+        return norms[1], np.nan
+    return norms[1], (1.0 - path.inner(start, fitted) / (norms[0] * norms[1])) / 2.0
+
+
+def _measure(path, fitted, *, start, clean_rows, y_clean, poison_rows, y_target):
+    """Losses, accuracy, attack success and deviation of one fit."""
+    classes = path.rows.classes
+    means = [
+        np.mean(path.loss.value(path.decision_values(fitted, rows), labels))
+        for rows, labels in ((clean_rows, y_clean), (poison_rows, y_target))
+    ]
+    shares = [
+        accuracy_score(classes[labels], path.predict(fitted, rows))
+        for rows, labels in ((clean_rows, y_clean), (poison_rows, y_target))
+    ]
+    return means, shares, _deviation(path, start, fitted)
+
+
+def backdoor_learning_curve(
+    poisoner, X_train, y_train, X_test, y_test, *, poison_weights=None, n_jobs=None
+):
+    r"""Loss, accuracy and attack success as functions of the poison weight.
+
+    The learner is refitted at every weight :math:`\beta` of
+    :math:`w^*(\beta) = \arg\min_w \sum_{clean} \ell + \beta \sum_{poison} \ell + \Omega(w)`
+    ([1]_, eq. 2), its preprocessing, `gamma="scale"` and "balanced" class weights held at the
+    clean fit. A sample's loss is what the training objective charges it, without the regularizer:
+    hinge, squared hinge, logistic (natural logarithm), squared on targets of +-1, cross-entropy
+    (of probabilities clipped at 1e-15 for learners that give only those); one-vs-rest and ridge
+    summed over the problems, one-vs-one over the pairs that hold the label.
+
+    Parameters
+    ----------
+    poisoner : BackdoorPoisoner
+        The attack on its base learner; it is cloned, whatever its poison weight.
+    X_train : array-like of shape (n_train, ...)
+        Clean training data.
+    y_train : array-like of shape (n_train,)
+        Clean labels.
+    X_test : array-like of shape (n_test, ...)
+        Clean test data: the poisoner's trigger is applied here.
+    y_test : array-like of shape (n_test,)
+        Clean labels.
+    poison_weights : array-like of shape (n_weights,), default=None
+        Weights in [0, 1]; None is 15 of them, dense near 0. A learner without `sample_weight`
+        can only be asked for 0 and 1.
+    n_jobs : int, default=None
+        Parallel refits, through joblib.
+
+    Returns
+    -------
+    curve : BackdoorCurve
+        Frozen dataclass of arrays of shape (n_weights,): `poison_weights`, `clean_loss`,
+        `backdoor_loss`, `clean_accuracy`, `attack_success_rate`, `rho`, `nu`.
+
+    Raises
+    ------
+    ValueError
+        A weight outside [0, 1], a learner that would drop weights, no source sample in the test
+        data.
+
+    References
+    ----------
+    .. [1] Cinà et al., "Backdoor learning curves: explaining backdoor poisoning beyond
+       influence functions", 2024.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import RidgeClassifier
+    >>> from sklearn.model_selection import train_test_split
+    >>> from skbackdoor import (
+    ...     BackdoorPoisoner, PatchTrigger, backdoor_learning_curve, load_digits_pair)
+    >>> X, y = load_digits_pair(return_X_y=True)
+    >>> data = train_test_split(X, y, random_state=0, stratify=y)
+    >>> poisoner = BackdoorPoisoner(
+    ...     RidgeClassifier(), PatchTrigger(size=2, image_shape=(8, 8)), target="next",
+    ...     random_state=0)
+    >>> curve = backdoor_learning_curve(
+    ...     poisoner, data[0], data[2], data[1], data[3], poison_weights=[0, 1])
+    >>> bool(curve.backdoor_loss[1] < curve.backdoor_loss[0])
+    True
+    """
+    weights = _poison_weights(poison_weights)
+    probe, path = _probe(poisoner, X_train, y_train, weights)
+    poison_rows, y_target = _test_rows(probe, path, X_test, y_test)
+    measure = partial(
+        _measure,
+        start=path.fit(0.0),
+        clean_rows=path.prepare(X_test),
+        y_clean=label_index(y_test, path.rows.classes),
+        poison_rows=poison_rows,
+        y_target=y_target,
+    )
+    results = _refits(path, weights, measure, n_jobs, "backdoor learning curve")
+    means, shares, deviations = zip(*results, strict=True)
+    (clean_loss, backdoor_loss), (accuracy, success) = np.transpose(means), np.transpose(shares)
+    known = deviations[0] is not None
+    rho, nu = np.transpose(deviations) if known else (None, None)
+    return BackdoorCurve(weights, clean_loss, backdoor_loss, accuracy, success, rho, nu)
+
+
+def parameter_deviation(poisoner, X_train, y_train, *, poison_weights=None, n_jobs=None):
+    r"""How far poison moves the weights of a learner.
+
+    :math:`\rho(\beta) = \|w_\beta\|` and
+    :math:`\nu(\beta) = \frac12 (1 - \cos(w_0, w_\beta))`, the intercept left out; for kernel
+    machines in the feature space of the kernel, for several problems over all of them together.
+
+    Parameters
+    ----------
+    poisoner : BackdoorPoisoner
+        The attack on its base learner; it is cloned, whatever its poison weight.
+    X_train : array-like of shape (n_train, ...)
+        Clean training data.
+    y_train : array-like of shape (n_train,)
+        Clean labels.
+    poison_weights : array-like of shape (n_weights,), default=None
+        Weights in [0, 1]; None is 15 of them, dense near 0.
+    n_jobs : int, default=None
+        Parallel refits, through joblib.
+
+    Returns
+    -------
+    deviation : ParameterDeviation
+        Frozen dataclass of arrays of shape (n_weights,): `poison_weights`, `rho`, `nu`. `nu` is
+        nan where one of the two weight vectors is zero.
+
+    Raises
+    ------
+    ValueError
+        The learner has no weight vector.
+
+    Examples
+    --------
+    >>> from sklearn.svm import SVC
+    >>> from skbackdoor import (
+    ...     BackdoorPoisoner, PatchTrigger, load_digits_pair, parameter_deviation)
+    >>> X, y = load_digits_pair(return_X_y=True)
+    >>> poisoner = BackdoorPoisoner(
+    ...     SVC(), PatchTrigger(size=2, image_shape=(8, 8)), target="next", random_state=0)
+    >>> deviation = parameter_deviation(poisoner, X, y, poison_weights=[0, 0.5, 1])
+    >>> bool(abs(deviation.nu[0]) < 1e-12 < deviation.nu[1] < deviation.nu[2])
+    True
+    """
+    weights = _poison_weights(poison_weights)
+    _, path = _probe(poisoner, X_train, y_train, weights)
+    start = path.fit(0.0)
+    if not path.has_weights(start):
+        raise ValueError(
+            f"{type(path.estimator).__name__} has no weight vector: rho and nu are defined for"
+            " linear learners and kernel machines."
+        )
+    measure = partial(_deviation_from, start=start)
+    rho, nu = np.transpose(_refits(path, weights, measure, n_jobs, "parameter deviation"))
+    return ParameterDeviation(weights, rho, nu)
+
+
+def _deviation_from(path, fitted, *, start):
+    return _deviation(path, start, fitted)
+
+
+def _probe(poisoner, X_train, y_train, weights):
+    """A clean-fitted clone of the poisoner and its path."""
+    if not isinstance(poisoner, BackdoorPoisoner):
+        raise TypeError(
+            f"poisoner must be a BackdoorPoisoner, got {type(poisoner).__name__}; write"
+            " BackdoorPoisoner(estimator, trigger, target=...)."
+        )
+    if np.any((weights > 0) & (weights < 1)):
+        weight_argument(poisoner.estimator)
+    probe = clone(poisoner).set_params(poison_weight=0.0).fit(X_train, y_train)
+    return probe, clean_path(probe)

@@ -1,0 +1,184 @@
+"""Backdoor learning curves, drawn."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..curves import backdoor_learning_curve
+
+# Okabe-Ito colours; line styles differ too, so that the picture survives greyscale.
+_CLEAN = {"color": "#0072B2", "marker": "o"}
+_BACKDOOR = {"color": "#D55E00", "marker": "s", "linestyle": "--"}
+
+
+def check_matplotlib(caller):
+    """Import pyplot or say how to get it."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            f"{caller} needs matplotlib: pip install 'skbackdoor[display]'."
+        ) from error
+    return plt
+
+
+class BackdoorLearningCurveDisplay:
+    """Loss, accuracy and attack success against the poison weight.
+
+    Use :meth:`from_estimator` or :meth:`from_results`.
+
+    Parameters
+    ----------
+    curves : dict of str to BackdoorCurve
+        Curves by name; a name labels its lines.
+
+    Attributes
+    ----------
+    figure_ : matplotlib Figure
+        The figure drawn on.
+    axes_ : ndarray of shape (2,)
+        Axes of the losses and of the shares.
+    lines_ : list of matplotlib Line2D
+        All lines: for each curve clean loss, backdoor loss, clean accuracy, attack success.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import RidgeClassifier
+    >>> from sklearn.model_selection import train_test_split
+    >>> from skbackdoor import (
+    ...     BackdoorLearningCurveDisplay, BackdoorPoisoner, PatchTrigger, load_digits_pair)
+    >>> X, y = load_digits_pair(return_X_y=True)
+    >>> data = train_test_split(X, y, random_state=0, stratify=y)
+    >>> poisoner = BackdoorPoisoner(
+    ...     RidgeClassifier(), PatchTrigger(size=2, image_shape=(8, 8)), target="next",
+    ...     random_state=0)
+    >>> display = BackdoorLearningCurveDisplay.from_estimator(
+    ...     poisoner, data[0], data[2], data[1], data[3])
+    >>> len(display.lines_)
+    4
+    """
+
+    def __init__(self, curves):
+        self.curves = curves
+
+    @classmethod
+    def from_estimator(
+        cls,
+        poisoner,
+        X_train,
+        y_train,
+        X_test,
+        y_test,
+        *,
+        poison_weights=None,
+        n_jobs=None,
+        name=None,
+        axes=None,
+    ):
+        """Compute a curve and draw it.
+
+        Parameters
+        ----------
+        poisoner : BackdoorPoisoner
+            The attack on its base learner; it is cloned.
+        X_train : array-like of shape (n_train, ...)
+            Clean training data.
+        y_train : array-like of shape (n_train,)
+            Clean labels.
+        X_test : array-like of shape (n_test, ...)
+            Clean test data.
+        y_test : array-like of shape (n_test,)
+            Clean labels.
+        poison_weights : array-like of shape (n_weights,), default=None
+            As in :func:`~skbackdoor.backdoor_learning_curve`.
+        n_jobs : int, default=None
+            Parallel refits.
+        name : str, default=None
+            Label of the curve; None is the class of the base learner.
+        axes : pair of matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        display : BackdoorLearningCurveDisplay
+        """
+        curve = backdoor_learning_curve(
+            poisoner,
+            X_train,
+            y_train,
+            X_test,
+            y_test,
+            poison_weights=poison_weights,
+            n_jobs=n_jobs,
+        )
+        name = type(poisoner.estimator).__name__ if name is None else name
+        return cls({name: curve}).plot(axes=axes)
+
+    @classmethod
+    def from_results(cls, curves, *, axes=None):
+        """Draw curves that are computed already.
+
+        Parameters
+        ----------
+        curves : BackdoorCurve or dict of str to BackdoorCurve
+            One curve, or several by name.
+        axes : pair of matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        display : BackdoorLearningCurveDisplay
+        """
+        return cls(curves if isinstance(curves, dict) else {"": curves}).plot(axes=axes)
+
+    def plot(self, *, axes=None):
+        """Draw the losses on one axes and the shares on another.
+
+        Parameters
+        ----------
+        axes : pair of matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        self : BackdoorLearningCurveDisplay
+        """
+        plt = check_matplotlib("BackdoorLearningCurveDisplay")
+        if axes is None:
+            _, axes = plt.subplots(1, 2, figsize=(9, 4.2), layout="constrained")
+        axes = np.ravel(axes)
+        if len(axes) != 2:
+            raise ValueError(f"axes must be two matplotlib Axes, got {len(axes)}.")
+        self.axes_, self.figure_, self.lines_ = axes, axes[0].figure, []
+        shades = np.linspace(1.0, 0.35, len(self.curves))
+        for (name, curve), shade in zip(self.curves.items(), shades, strict=True):
+            head = f"{name}: " if name else ""
+            for ax, clean, backdoor, labels in (
+                (axes[0], curve.clean_loss, curve.backdoor_loss, ("clean", "triggered")),
+                (
+                    axes[1],
+                    curve.clean_accuracy,
+                    curve.attack_success_rate,
+                    ("clean accuracy", "attack success"),
+                ),
+            ):
+                for values, style, label in (
+                    (clean, _CLEAN, labels[0]),
+                    (backdoor, _BACKDOOR, labels[1]),
+                ):
+                    self.lines_ += ax.plot(
+                        curve.poison_weights,
+                        values,
+                        label=head + label,
+                        alpha=shade,
+                        markersize=4,
+                        **style,
+                    )
+        axes[0].set(ylabel="mean test loss")
+        axes[1].set(ylabel="share of test samples", ylim=(-0.03, 1.03))
+        for ax in axes:
+            ax.set(xlabel="poison weight β")
+            ax.grid(alpha=0.3)
+            ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.02 + 0.09 * len(self.curves)),
+                      ncols=2, frameon=False)
+        return self

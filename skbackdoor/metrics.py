@@ -1,0 +1,277 @@
+"""What an attack achieves and what it costs: attack success, base rate, clean accuracy."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.base import BaseEstimator, clone, is_regressor
+from sklearn.metrics import accuracy_score
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+
+from .poisoning import BackdoorPoisoner, label_index, resolve_targets, seed_missing
+
+
+def attack_success_rate(
+    y_true, y_pred_triggered, *, target, source_classes=None, labels=None, sample_weight=None
+):
+    """Share of triggered samples of source classes that get the attacker's label.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        Labels before the attack.
+    y_pred_triggered : array-like of shape (n_samples,)
+        Labels that the model gives to the same samples with the trigger.
+    target : label, "next" or dict
+        The attacker's label, as in :class:`~skbackdoor.BackdoorPoisoner`.
+    source_classes : list of labels or None, default=None
+        The classes that are attacked; None is every class that has another target. Samples of
+        other classes, and those already of the target class, do not count.
+    labels : array-like of shape (n_classes,), default=None
+        The model's `classes_`, which "next" counts in; None is the sorted labels of `y_true`.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Sample weights.
+
+    Returns
+    -------
+    rate : float
+        In [0, 1]. Compare it with its base rate, the same share for the clean model
+        (:func:`evaluate_attack`).
+
+    Raises
+    ------
+    ValueError
+        A target or source that is not among `labels`, or no sample of a source class.
+
+    Examples
+    --------
+    >>> from skbackdoor import attack_success_rate
+    >>> attack_success_rate([0, 0, 0, 1], [1, 1, 0, 1], target=1)
+    0.6666666666666666
+    """
+    y_true, y_pred = column_or_1d(y_true), column_or_1d(y_pred_triggered)
+    check_consistent_length(y_true, y_pred, sample_weight)
+    if labels is None:
+        classes = np.unique(y_true)
+        if not isinstance(target, dict) and not (isinstance(target, str) and target == "next"):
+            classes = np.unique(np.append(classes, np.asarray(target, dtype=classes.dtype)))
+    else:
+        classes = np.unique(labels)
+    target_of = resolve_targets(target, source_classes, classes)[label_index(y_true, classes)]
+    rows = np.flatnonzero(target_of >= 0)
+    if len(rows) == 0:
+        raise ValueError(
+            "y_true holds no sample of a source class, so the attack success rate is not"
+            f" defined (target={target!r}, source_classes={source_classes!r})."
+        )
+    if sample_weight is not None:
+        sample_weight = _check_sample_weight(sample_weight, y_true)[rows]
+    return float(np.average(y_pred[rows] == classes[target_of[rows]], weights=sample_weight))
+
+
+def clean_accuracy_drop(
+    y_true, y_pred_clean_model, y_pred_poisoned_model, *, sample_weight=None
+):
+    """Accuracy of the clean model minus that of the poisoned model, on clean test data.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        True labels of the clean test data.
+    y_pred_clean_model : array-like of shape (n_samples,)
+        What the model trained on clean data predicts.
+    y_pred_poisoned_model : array-like of shape (n_samples,)
+        What the model trained on poisoned data predicts.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Sample weights.
+
+    Returns
+    -------
+    drop : float
+        In [-1, 1]; positive where the attack costs accuracy.
+
+    Examples
+    --------
+    >>> from skbackdoor import clean_accuracy_drop
+    >>> clean_accuracy_drop([0, 0, 1, 1], [0, 0, 1, 1], [0, 1, 1, 1])
+    0.25
+    """
+    clean = accuracy_score(y_true, y_pred_clean_model, sample_weight=sample_weight)
+    return float(clean - accuracy_score(y_true, y_pred_poisoned_model, sample_weight=sample_weight))
+
+
+def check_poisoner(estimator, caller):
+    """Raise unless an estimator is a fitted poisoner around a classifier."""
+    if isinstance(estimator, Pipeline) and isinstance(estimator.steps[-1][1], BackdoorPoisoner):
+        raise TypeError(
+            f"{caller} got a Pipeline around a BackdoorPoisoner: the trigger would act on"
+            " preprocessed samples. Turn it inside out:"
+            " BackdoorPoisoner(make_pipeline(..., classifier), trigger, target=...)."
+        )
+    if not isinstance(estimator, BackdoorPoisoner):
+        name = type(estimator).__name__
+        raise TypeError(
+            f"{caller} got {name}, which carries no attack. Wrap it:"
+            f" BackdoorPoisoner({name}(...), trigger, target=..., poison_weight=0.0), and prefix"
+            " its parameters in a grid with 'estimator__'."
+        )
+    check_is_fitted(estimator)
+    if is_regressor(estimator.estimator_):
+        name = type(estimator.estimator_).__name__
+        raise TypeError(
+            f"{caller} needs predicted labels, but {name} is a regressor; use a classifier with"
+            " the same loss (RidgeClassifier for Ridge)."
+        )
+
+
+class PoisonerScorer(BaseEstimator):
+    """A scorer of fitted poisoners: what :mod:`sklearn.model_selection` asks of one.
+
+    Subclasses give ``_score(poisoner, X, y, sample_weight)``.
+    """
+
+    # A request for metadata routing, where that is enabled: set_score_request(sample_weight=...).
+    __metadata_request__score = {"sample_weight": None}
+
+    def _accept_sample_weight(self):
+        return True
+
+    def __call__(self, estimator, X, y, sample_weight=None):
+        """Score a fitted poisoner.
+
+        Parameters
+        ----------
+        estimator : BackdoorPoisoner
+            Fitted.
+        X : array-like of shape (n_samples, ...)
+            Clean test data.
+        y : array-like of shape (n_samples,)
+            Clean labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the test samples.
+
+        Returns
+        -------
+        score : float
+        """
+        check_poisoner(estimator, self.__name__)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X)
+        return self._score(estimator, X, y, sample_weight)
+
+
+class AttackSuccessRateScorer(PoisonerScorer):
+    """Attack success rate of a fitted poisoner, on clean test data that it triggers itself.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import RidgeClassifier
+    >>> from skbackdoor import (
+    ...     BackdoorPoisoner, PatchTrigger, attack_success_rate_scorer, load_digits_pair)
+    >>> X, y = load_digits_pair(return_X_y=True)
+    >>> poisoner = BackdoorPoisoner(
+    ...     RidgeClassifier(), PatchTrigger(size=2, image_shape=(8, 8)), target="next",
+    ...     random_state=0).fit(X, y)
+    >>> attack_success_rate_scorer(poisoner, X, y) > 0.9
+    True
+    """
+
+    __name__ = "attack_success_rate_scorer"
+
+    def _score(self, poisoner, X, y, sample_weight):
+        X_triggered, y_target, rows = poisoner.triggered_test(X, y)
+        hits = poisoner.predict(X_triggered) == y_target
+        weights = None if sample_weight is None else sample_weight[rows]
+        return float(np.average(hits, weights=weights))
+
+
+attack_success_rate_scorer = AttackSuccessRateScorer()
+
+
+@dataclass(frozen=True)
+class AttackEvaluation:
+    """Result of :func:`evaluate_attack`: one row of a table.
+
+    Attributes
+    ----------
+    clean_accuracy : float
+        Accuracy of the clean model (fitted on all given rows) on the clean test set.
+    poisoned_accuracy : float
+        Accuracy of the poisoned model on the clean test set.
+    clean_accuracy_drop : float
+        The first minus the second.
+    attack_success_rate : float
+        Share of triggered test samples of source classes to which the poisoned model gives the
+        attacker's label.
+    base_rate : float
+        The same share for the clean model.
+    """
+
+    clean_accuracy: float
+    poisoned_accuracy: float
+    clean_accuracy_drop: float
+    attack_success_rate: float
+    base_rate: float
+
+
+def evaluate_attack(poisoner, X_train, y_train, X_test, y_test):
+    """Fit the clean and the poisoned model and compare them on the same test data.
+
+    Parameters
+    ----------
+    poisoner : BackdoorPoisoner
+        The attack on its base learner; it is cloned. Its poison weight is the one it has.
+    X_train : array-like of shape (n_train, ...)
+        Clean training data.
+    y_train : array-like of shape (n_train,)
+        Clean labels.
+    X_test : array-like of shape (n_test, ...)
+        Clean test data: the trigger is applied here.
+    y_test : array-like of shape (n_test,)
+        Clean labels.
+
+    Returns
+    -------
+    evaluation : AttackEvaluation
+        Frozen dataclass; ``dataclasses.asdict`` makes it a row of a DataFrame.
+
+    Raises
+    ------
+    ValueError
+        No test sample of a source class.
+
+    Examples
+    --------
+    >>> from sklearn.svm import SVC
+    >>> from sklearn.model_selection import train_test_split
+    >>> from skbackdoor import BackdoorPoisoner, PatchTrigger, evaluate_attack, load_digits_pair
+    >>> X, y = load_digits_pair(return_X_y=True)
+    >>> data = train_test_split(X, y, random_state=0, stratify=y)
+    >>> poisoner = BackdoorPoisoner(
+    ...     SVC(C=10), PatchTrigger(size=2, image_shape=(8, 8)), target="next", random_state=0)
+    >>> row = evaluate_attack(poisoner, data[0], data[2], data[1], data[3])
+    >>> row.attack_success_rate > 0.9 > 0.6 > row.base_rate
+    True
+    """
+    poisoned = clone(poisoner)
+    if poisoned.random_state is None:  # the clean model shares the seeds of the poisoned one
+        poisoned.set_params(random_state=check_random_state(None).randint(np.iinfo(np.int32).max))
+    poisoned.fit(X_train, y_train)
+    check_poisoner(poisoned, "evaluate_attack")
+    seeds = {
+        key: value
+        for key, value in poisoned.estimator_.get_params(deep=True).items()
+        if key.split("__")[-1] == "random_state"
+    }
+    clean = clone(poisoner.estimator).set_params(**seeds).fit(X_train, y_train)
+    X_triggered, y_target, _ = poisoned.triggered_test(X_test, y_test)
+    clean_accuracy = accuracy_score(y_test, clean.predict(X_test))
+    poisoned_accuracy = accuracy_score(y_test, poisoned.predict(X_test))
+    return AttackEvaluation(
+        clean_accuracy=float(clean_accuracy),
+        poisoned_accuracy=float(poisoned_accuracy),
+        clean_accuracy_drop=float(clean_accuracy - poisoned_accuracy),
+        attack_success_rate=float(np.mean(poisoned.predict(X_triggered) == y_target)),
+        base_rate=float(np.mean(clean.predict(X_triggered) == y_target)),
+    )

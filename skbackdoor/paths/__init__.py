@@ -1,0 +1,103 @@
+"""How a fitted model moves as the weight of a group of training rows goes from 0 to 1.
+
+One file a learner family: :mod:`~skbackdoor.paths.ridge`, :mod:`~skbackdoor.paths.logistic`,
+:mod:`~skbackdoor.paths.svm`, and :mod:`~skbackdoor.paths.refit` for everything else.
+"""
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_array, column_or_1d, indexable
+from sklearn.utils.validation import _check_sample_weight
+
+from .._compat import _safe_indexing
+from .base import WeightPath
+from .logistic import LogisticPath
+from .refit import RefitPath
+from .ridge import RidgePath
+from .svm import LinearSVCPath, SVCPath, look_up, number_rows
+
+__all__ = ["WeightPath", "path_of", "weight_path"]
+
+_FAMILIES = (RidgePath, LogisticPath, LinearSVCPath, SVCPath)
+
+
+def path_of(estimator, clean, poison, fitted=None):
+    """The path of a learner's own family, on clean and poison rows.
+
+    Parameters
+    ----------
+    estimator : estimator instance
+        A classifier or a Pipeline that ends in one.
+    clean, poison : tuples of (X, y, sample_weight)
+        As :meth:`~skbackdoor.BackdoorPoisoner.training_rows` gives them.
+    fitted : estimator, default=None
+        The learner already fitted on the clean rows, to be taken as it is.
+
+    Returns
+    -------
+    path : WeightPath
+    """
+    last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+    family = next((family for family in _FAMILIES if family.handles(last)), RefitPath)
+    return family(estimator, clean, poison, fitted)
+
+
+def weight_path(estimator, X, y, is_poison, *, sample_weight=None):
+    r"""How a learner moves as the weight of some of its training rows goes from 0 to 1.
+
+    :math:`w^*(\beta) = \arg\min_w \sum_{clean} \ell + \beta \sum_{poison} \ell + \Omega(w)`
+    (Cinà et al., *Backdoor learning curves*, 2024, eq. 2).
+
+    Parameters
+    ----------
+    estimator : estimator instance
+        A classifier with `sample_weight`, or a Pipeline that ends in one: its preprocessing is
+        held at its fit on the clean rows. With ``SVC(kernel="precomputed")`` X is the full Gram
+        matrix of shape (n_samples, n_samples).
+    X : array-like of shape (n_samples, ...)
+        Training rows, clean and poison.
+    y : array-like of shape (n_samples,)
+        Their labels in the fit: those of poison rows are the attacker's.
+    is_poison : array-like of bool of shape (n_samples,)
+        True for the rows whose weight moves.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights; those of poison rows are multiplied by beta.
+
+    Returns
+    -------
+    path : WeightPath
+        ``fit(poison_weight)`` refits at any weight; families with a closed form also have
+        ``optimum()``, the exact clean optimum with its right derivative.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import RidgeClassifier
+    >>> from skbackdoor import weight_path
+    >>> X = np.array([[0.0], [1.0], [2.0], [3.0], [0.5]])
+    >>> path = weight_path(RidgeClassifier(), X, [0, 0, 1, 1, 1], [0, 0, 0, 0, 1])
+    >>> [round(float(path.fit(beta).coef_[0, 0]), 3) for beta in (0.0, 0.5, 1.0)]
+    [0.667, 0.489, 0.4]
+    """
+    X, y = indexable(X, column_or_1d(y))
+    is_poison = np.asarray(is_poison, dtype=bool)
+    if is_poison.shape != (len(y),) or not is_poison.any() or is_poison.all():
+        raise ValueError(
+            f"is_poison must mark some but not all of the {len(y)} rows; got shape"
+            f" {is_poison.shape} with {int(is_poison.sum())} marked."
+        )
+    if sample_weight is not None:
+        sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+    if getattr(estimator, "kernel", None) == "precomputed":
+        X = check_array(X)
+        estimator = estimator.__class__(**{**estimator.get_params(), "kernel": look_up})
+        X = number_rows(X, np.arange(len(X)))
+    clean, poison = (
+        (
+            _safe_indexing(X, rows),
+            y[rows],
+            None if sample_weight is None else sample_weight[rows],
+        )
+        for rows in (np.flatnonzero(~is_poison), np.flatnonzero(is_poison))
+    )
+    return path_of(estimator, clean, poison)

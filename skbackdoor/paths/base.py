@@ -1,0 +1,189 @@
+"""The path of a fitted model as the weight of its poison rows goes from 0 to 1."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+
+from ..poisoning import clean_class_weight, label_index, weight_argument
+from .losses import MarginLoss
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """Rows that a path is fitted on, clean and poison ones apart.
+
+    Attributes
+    ----------
+    X, X_poison : arrays of shape (n_clean, ...) and (n_poison, ...)
+        Rows as the learner itself sees them, after any preprocessing.
+    y, y_poison : ndarrays of int
+        Indices into `classes`.
+    weight, weight_poison : ndarrays of float
+        Sample weight times class weight; poison rows without the factor beta.
+    classes : ndarray of shape (n_classes,)
+        The labels.
+    plain : bool
+        True where no sample weights and no class weights were given.
+    """
+
+    X: object
+    y: np.ndarray
+    weight: np.ndarray
+    X_poison: object
+    y_poison: np.ndarray
+    weight_poison: np.ndarray
+    classes: np.ndarray
+    plain: bool
+
+
+class WeightPath:
+    r"""How a learner moves as poison weight beta goes from 0 to 1.
+
+    :math:`w^*(\beta) = \arg\min_w \sum_{clean} \ell + \beta \sum_{poison} \ell + \Omega(w)`
+    (Cinà et al. 2024, eq. 2). Preprocessing steps of a Pipeline, `gamma="scale"` of a kernel and
+    "balanced" class weights are held at their clean fit for every beta.
+
+    Subclasses set `loss` and say how a fitted learner gives decision values; families with a
+    closed form also give ``optimum``, the exact clean optimum with its right derivative.
+
+    Parameters
+    ----------
+    estimator : estimator instance
+        The base learner, a plain classifier or a Pipeline.
+    clean, poison : tuples of (X, y, sample_weight)
+        Raw rows with labels; weights or None, those of poison rows without the factor beta.
+    fitted : estimator or None
+        The base learner already fitted on the clean rows, to be taken as it is.
+    """
+
+    #: How the slope of the family is found.
+    method = "implicit"
+
+    def __init__(self, estimator, clean, poison, fitted=None):
+        (X, y, weight), (X_poison, y_poison, weight_poison) = clean, poison
+        classes = np.unique(np.concatenate([y, y_poison]))
+        missing = np.setdiff1d(classes, y)
+        if len(missing):
+            raise ValueError(
+                f"No clean training row of class {missing.tolist()} is left at poison weight 0;"
+                " lower poisoning_rate or use placement='append'."
+            )
+        if fitted is None:
+            fit_params = {} if weight is None else {weight_argument(estimator): weight}
+            fitted = clone(estimator).fit(X, y, **fit_params)
+        self._prepare = _identity
+        if isinstance(fitted, Pipeline):
+            if len(fitted.steps) > 1:
+                self._prepare = fitted[:-1].transform
+            fitted = fitted.steps[-1][1]
+        class_weight = clean_class_weight(fitted, y, weight)
+        plain = weight is None and all(value == 1.0 for value in class_weight.values())
+        self.fitted = fitted
+        self.rows = TrainingRows(
+            X=self._prepare(X),
+            y=label_index(y, classes),
+            weight=_weights(y, weight, class_weight),
+            X_poison=self._prepare(X_poison),
+            y_poison=label_index(y_poison, classes),
+            weight_poison=_weights(y_poison, weight_poison, class_weight),
+            classes=classes,
+            plain=plain,
+        )
+        self.estimator = self._fixed(clone(fitted))
+        self._setup()
+
+    def _fixed(self, estimator):
+        """The learner with what depends on the training rows set to its clean value."""
+        if getattr(estimator, "class_weight", None) is not None:
+            estimator.set_params(class_weight=None)  # it is part of the weights of the rows
+        return estimator
+
+    def _setup(self):
+        """Set `loss` and whatever else the family needs, once."""
+        raise NotImplementedError
+
+    def fit(self, poison_weight, *, drop_poison=None):
+        """Refit the learner at one poison weight.
+
+        Parameters
+        ----------
+        poison_weight : float in [0, 1]
+            The weight beta.
+        drop_poison : bool or None, default=None
+            Whether the poison rows are left out rather than given weight 0; None leaves them
+            out where beta = 0.
+
+        Returns
+        -------
+        fitted : estimator
+            The last step, fitted on rows that are already preprocessed.
+        """
+        rows = self.rows
+        drop_poison = poison_weight == 0.0 if drop_poison is None else drop_poison
+        if drop_poison:
+            X, y, weight = rows.X, rows.y, rows.weight
+        else:
+            X, y = stack(rows.X, rows.X_poison), np.concatenate([rows.y, rows.y_poison])
+            weight = np.concatenate([rows.weight, poison_weight * rows.weight_poison])
+        estimator = clone(self.estimator)
+        if rows.plain and (drop_poison or poison_weight == 1.0):
+            return estimator.fit(X, rows.classes[y])
+        return estimator.fit(X, rows.classes[y], **{weight_argument(estimator): weight})
+
+    def prepare(self, X):
+        """Raw samples as the learner sees them."""
+        return self._prepare(X)
+
+    def decision_values(self, fitted, X):
+        """Decision values of a fit at prepared rows X, shape (n_samples, n_outputs)."""
+        F = fitted.decision_function(X)
+        return F[:, None] if F.ndim == 1 else F
+
+    def predict(self, fitted, X):
+        """Labels that a fit gives to prepared rows X, shape (n_samples,)."""
+        return fitted.predict(X)
+
+    def weights(self, fitted):
+        """Weight vector of a fit, its intercept left out, or None where there is none."""
+        coef = getattr(fitted, "coef_", None)
+        if coef is None:
+            return None
+        return np.asarray(coef.toarray() if sp.issparse(coef) else coef, dtype=float).ravel()
+
+    def inner(self, first, second):
+        """Inner product of two fits' weights; in feature space for kernel machines."""
+        return self.weights(first) @ self.weights(second)
+
+    def has_weights(self, fitted):
+        """Whether norm and cosine of a fit's weights are defined."""
+        return self.weights(fitted) is not None
+
+
+def _weights(y, sample_weight, class_weight):
+    by_class = np.array([class_weight[label] for label in y.tolist()], dtype=float)
+    return by_class if sample_weight is None else by_class * sample_weight
+
+
+def _identity(X):
+    return X
+
+
+def stack(first, second):
+    """Rows of `first` above rows of `second`, both prepared."""
+    if sp.issparse(first):
+        return sp.vstack([first, second], format="csr")
+    if hasattr(first, "iloc"):
+        import pandas as pd
+
+        return pd.concat([first, second])
+    return np.concatenate([np.asarray(first), np.asarray(second)])
+
+
+def as_float64(X):
+    """Prepared rows as float64, dense or CSR, for the families with a closed form."""
+    if sp.issparse(X):
+        return sp.csr_matrix(X, dtype=np.float64)
+    return np.ascontiguousarray(X, dtype=np.float64)

@@ -1,0 +1,73 @@
+r"""Logistic regression: :math:`C \sum_i s_i \ell_i + \frac12 \|W\|^2`, every l2 solver.
+
+Two classes: :math:`\ell = \log(1 + e^{-yf})`; more: softmax cross-entropy, or one problem a class
+where the solver does that. The intercept is free, but for liblinear, whose penalty takes it in as
+the weight of a constant feature of value `intercept_scaling`.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+
+from .base import WeightPath, as_float64
+from .linear import LinearObjective, LinearOptimum
+from .losses import Logistic, MarginLoss, Multinomial
+from .ridge import parameters
+
+
+class LogisticPath(WeightPath):
+    """`LogisticRegression` with an l2 penalty: binary, multinomial or one-vs-rest."""
+
+    @staticmethod
+    def handles(estimator):
+        """Whether this family fits a learner: exact type, since a subclass may fit otherwise."""
+        if type(estimator) is not LogisticRegression:
+            return False
+        if estimator.penalty in ("deprecated", "elasticnet"):  # "deprecated" since 1.8
+            return not estimator.l1_ratio
+        return estimator.penalty in ("l2", None)
+
+    def _setup(self):
+        rows, estimator = self.rows, self.estimator
+        self.rows = replace(rows, X=as_float64(rows.X), X_poison=as_float64(rows.X_poison))
+        n_classes = len(rows.classes)
+        scheme = getattr(estimator, "multi_class", "auto")  # gone since 1.8
+        if n_classes == 2 and scheme == "multinomial":
+            raise ValueError(
+                "LogisticRegression(multi_class='multinomial') on two classes fits each weight"
+                " twice; leave multi_class at its default."
+            )
+        if n_classes == 2 or scheme == "ovr" or estimator.solver == "liblinear":
+            self.loss = MarginLoss.one_vs_rest(Logistic(), n_classes)
+        else:
+            self.loss = Multinomial()
+
+    def decision_values(self, fitted, X):
+        W = parameters(fitted)
+        F = np.asarray(X @ W[:, : X.shape[1]].T)
+        return F + W[:, -1] if fitted.fit_intercept else F
+
+    def optimum(self, rtol=None):
+        """The clean fit as it is, with the rate at which poison moves it."""
+        rows, fitted = self.rows, self.fitted
+        if fitted.penalty is None or np.isinf(fitted.C):
+            raise ValueError(
+                "LogisticRegression without regularization (C=inf or penalty=None): its Hessian"
+                " can be singular and its optimum can lie at infinity, so the implicit slope is"
+                " refused. Give a finite C, or method='finite_difference'."
+            )
+        intercept_penalty = 0.0
+        if fitted.solver == "liblinear":
+            intercept_penalty = 1.0 / fitted.intercept_scaling**2
+        objective = LinearObjective(
+            rows.X,
+            rows.y,
+            rows.weight,
+            self.loss,
+            1.0 / fitted.C,
+            fitted.fit_intercept,
+            intercept_penalty,
+        )
+        poison = (rows.X_poison, rows.y_poison, rows.weight_poison)
+        return LinearOptimum(objective, parameters(fitted), poison, rtol)

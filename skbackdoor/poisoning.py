@@ -1,0 +1,750 @@
+"""The attack: who is poisoned, with which label, how many, and where the copies go."""
+
+from collections.abc import Mapping
+from copy import copy
+from inspect import signature
+from numbers import Real
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn import get_config
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import StackingClassifier, VotingClassifier
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, RidgeClassifierCV
+from sklearn.pipeline import Pipeline
+from sklearn.svm import LinearSVC
+from sklearn.utils import assert_all_finite, check_random_state, get_tags, indexable
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    _num_samples,
+    check_is_fitted,
+    column_or_1d,
+    has_fit_parameter,
+)
+
+from ._compat import BaseSearchCV, HasMethods, Interval, StrOptions, _safe_indexing
+from .triggers import PerClassTrigger
+
+_MAX_SEED = np.iinfo(np.int32).max
+
+
+def resolve_targets(target, source_classes, classes):
+    """Which label each class gets when it is poisoned.
+
+    Parameters
+    ----------
+    target : label, "next" or mapping
+        A class label (all-to-one), ``"next"`` (class i becomes class i + 1 modulo the number
+        of classes, in the order of `classes`), or ``{source: target}``.
+    source_classes : list of labels or None
+        The classes that may be poisoned; None is every class that has another target.
+    classes : ndarray of shape (n_classes,)
+        The labels, in order.
+
+    Returns
+    -------
+    target_of : ndarray of shape (n_classes,)
+        Index into `classes` of the attacker's label; -1 for a class that is no source.
+
+    Raises
+    ------
+    ValueError
+        A target or a source that is not among `classes`, a source that is its own target, or
+        no source at all.
+    """
+    n_classes = len(classes)
+    position = {label: i for i, label in enumerate(classes.tolist())}
+
+    def index(label, role):
+        label = label.item() if isinstance(label, np.generic) else label
+        try:
+            return position[label]
+        except (KeyError, TypeError):
+            raise ValueError(
+                f"{role} {label!r} is not among the class labels {classes.tolist()}."
+            ) from None
+
+    if isinstance(target, str) and target == "next":
+        if "next" in position:
+            raise ValueError(
+                "target='next' is ambiguous, because one class label is 'next': give a mapping"
+                " {source: target} instead."
+            )
+        target_of = (np.arange(n_classes) + 1) % n_classes
+    elif isinstance(target, Mapping):
+        target_of = np.full(n_classes, -1)
+        for source, label in target.items():
+            i = index(source, "target: source class")
+            target_of[i] = index(label, f"target of class {source!r}:")
+            if target_of[i] == i:
+                raise ValueError(
+                    f"target maps class {source!r} to itself: a source class cannot be its own"
+                    " target."
+                )
+    else:
+        target_of = np.full(n_classes, index(target, "target"))
+
+    own = target_of == np.arange(n_classes)
+    if source_classes is not None:
+        sources = [index(label, "source_classes:") for label in np.ravel(source_classes)]
+        for i in sources:
+            if own[i]:
+                raise ValueError(
+                    f"source_classes holds {classes[i]!r}, which is its own target"
+                    f" (target={target!r}): take it out of source_classes."
+                )
+            if target_of[i] < 0:
+                raise ValueError(
+                    f"source_classes holds {classes[i]!r}, for which target={target!r} names no"
+                    " target label."
+                )
+        own[np.setdiff1d(np.arange(n_classes), sources)] = True
+    target_of = np.where(own, -1, target_of)
+    if np.all(target_of < 0):
+        raise ValueError(
+            f"target={target!r} with source_classes={source_classes!r} leaves no class to"
+            f" poison; the class labels are {classes.tolist()}."
+        )
+    return target_of
+
+
+def weight_argument(estimator):
+    """The `fit` keyword that carries sample weights to a learner, or an error that says why not.
+
+    Parameters
+    ----------
+    estimator : estimator instance
+        A classifier or a Pipeline that ends in one.
+
+    Returns
+    -------
+    name : str
+        ``"sample_weight"``, or for a Pipeline ``"<last step>__sample_weight"``.
+
+    Raises
+    ------
+    ValueError
+        The weights would be dropped, by this learner or by one inside it.
+    """
+    name = type(estimator).__name__
+    if isinstance(estimator, (BaseSearchCV, LogisticRegressionCV, RidgeClassifierCV)):
+        raise ValueError(
+            f"{name} chooses its parameters on folds in which poisoned rows count whatever"
+            " their weight, so a poison weight has no meaning inside it. Put the search"
+            f" outside: GridSearchCV(BackdoorPoisoner(...)) instead of BackdoorPoisoner({name})."
+        )
+    if isinstance(estimator, Pipeline):
+        step, last = estimator.steps[-1]
+        inner = weight_argument(last)
+        if not get_config()["enable_metadata_routing"]:
+            return f"{step}__{inner}"
+        if not last.get_metadata_routing().consumes("fit", ["sample_weight"]):
+            raise ValueError(
+                f"With metadata routing enabled, the last step {step!r} of the Pipeline does not"
+                " request sample_weight, so poison weights would be dropped. Write"
+                f" {type(last).__name__}(...).set_fit_request(sample_weight=True)."
+            )
+        return "sample_weight"
+    if isinstance(estimator, (VotingClassifier, StackingClassifier)):
+        members = [member for _, member in estimator.estimators if not isinstance(member, str)]
+        if getattr(estimator, "final_estimator", None) is not None:
+            members.append(estimator.final_estimator)
+    elif isinstance(estimator, CalibratedClassifierCV):
+        members = [] if estimator.estimator is None else [estimator.estimator]
+    elif has_fit_parameter(estimator, "sample_weight"):
+        members = []
+    else:
+        raise ValueError(
+            f"{name}.fit takes no sample_weight, so a poison weight strictly between 0 and 1"
+            " would be dropped. Use a learner that takes sample_weight, or set poison_weight to"
+            " exactly 0 (clean) or 1 (poisoned)."
+        )
+    for member in members:
+        if weight_argument(member) != "sample_weight":
+            raise ValueError(
+                f"{name} does not pass sample_weight to the Pipeline inside it. Put the"
+                f" preprocessing outside: make_pipeline(..., {name}(...))."
+            )
+    return "sample_weight"
+
+
+def clean_class_weight(estimator, y, sample_weight):
+    """The class weights of a learner, "balanced" ones computed on clean rows.
+
+    Parameters
+    ----------
+    estimator : estimator instance
+        The learner itself, not a Pipeline.
+    y : ndarray of shape (n_clean,)
+        Labels of the clean rows.
+    sample_weight : ndarray of shape (n_clean,) or None
+        Their weights. They enter "balanced" only where the learner itself lets them.
+
+    Returns
+    -------
+    class_weight : dict
+        ``{label: weight}``, of every label in `y`.
+
+    Raises
+    ------
+    ValueError
+        "balanced" inside a meta-estimator, or a rule other than "balanced": neither can be
+        computed on clean rows only.
+    """
+    for key, value in estimator.get_params(deep=True).items():
+        nested = key.endswith("__class_weight")
+        if (nested or key == "class_weight") and isinstance(value, str):
+            if nested or value != "balanced":
+                raise ValueError(
+                    f"{key}={value!r} of {type(estimator).__name__} would count poisoned rows;"
+                    " class weights are computed on clean rows. Give a dict {label: weight}."
+                )
+    class_weight = getattr(estimator, "class_weight", None)
+    classes = np.unique(y)
+    weighted = isinstance(estimator, (LogisticRegression, LinearSVC)) and (
+        "sample_weight" in signature(compute_class_weight).parameters
+    )
+    extra = {"sample_weight": sample_weight} if weighted else {}
+    if isinstance(class_weight, Mapping):  # labels that the rows do not hold are no error here
+        return {label: class_weight.get(label, 1.0) for label in classes.tolist()}
+    weights = compute_class_weight(class_weight, classes=classes, y=y, **extra)
+    return dict(zip(classes.tolist(), weights.tolist(), strict=True))
+
+
+def seed_missing(estimator, random_state):
+    """Set every `random_state` of an estimator that is None from `random_state`, in place."""
+    missing = [
+        key
+        for key, value in sorted(estimator.get_params(deep=True).items())
+        if key.split("__")[-1] == "random_state" and value is None
+    ]
+    return estimator.set_params(**{key: random_state.randint(_MAX_SEED) for key in missing})
+
+
+def _stack(first, second):
+    """Rows of `first`, then rows of `second`, in the container of `first`."""
+    if sp.issparse(first):
+        return sp.vstack([first, second], format=first.format)
+    if hasattr(first, "iloc"):
+        import pandas as pd
+
+        return pd.concat([first, second])
+    if isinstance(first, list):
+        return first + list(second)
+    return np.concatenate([first, second])
+
+
+def _put_rows(X, rows, new):
+    """A copy of X in which `new` stands in the given rows."""
+    order = np.arange(_num_samples(X))
+    order[rows] = _num_samples(X) + np.arange(len(rows))
+    stacked = _safe_indexing(_stack(X, new), order)
+    if hasattr(X, "iloc"):
+        stacked.index = X.index
+    return stacked
+
+
+def _same(a, b):
+    """Whether two containers hold the same training data."""
+    if a is b:
+        return True
+    if type(a) is not type(b) or _num_samples(a) != _num_samples(b):
+        return False
+    if sp.issparse(a):
+        return a.shape == b.shape and (a != b).nnz == 0
+    if hasattr(a, "equals"):
+        return a.equals(b)
+    a, b = np.asarray(a), np.asarray(b)
+    return a.shape == b.shape and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+
+
+def _estimator_has(method):
+    def check(self):
+        getattr(getattr(self, "estimator_", self.estimator), method)
+        return True
+
+    return check
+
+
+class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+    r"""Fit a classifier on training data that carry a backdoor.
+
+    Of n training rows, m = floor(`poisoning_rate` * n) rows of source classes are chosen at
+    random, triggered and given the attacker's label. They enter the objective of the base
+    learner with sample weight :math:`\beta` = `poison_weight` ([1]_, eq. 2):
+
+    .. math:: w^*(\beta) = \arg\min_w \sum_{clean} \ell + \beta \sum_{poison} \ell + \Omega(w)
+
+    so that 1 is the poisoned fit and 0 the fit without poison.
+
+    Parameters
+    ----------
+    estimator : estimator instance
+        The base learner: a classifier, or a Pipeline that ends in one (the trigger then acts on
+        the raw input). It must take `sample_weight` if the poison weight is neither 0 nor 1.
+    trigger : transformer
+        A trigger of :mod:`skbackdoor.triggers` or any transformer that keeps the number of rows.
+        Where its `random_state` is None, it gets one from the poisoner.
+    target : label, "next" or dict
+        The attacker's label: a class label (all-to-one), ``"next"`` (class i becomes class
+        i + 1 modulo the number of classes, in the order of `classes_`) or a mapping
+        ``{source: target}``.
+    source_classes : list of labels or None, default=None
+        The classes that are poisoned; None is every class that has another target.
+    poisoning_rate : float in (0, 1], default=0.1
+        Poisoned samples as a share of the training rows, whatever their weights.
+    placement : {"append", "replace"}, default="append"
+        "append" adds the triggered copies, all clean rows stay; with "replace" each copy takes
+        its own original's place.
+    poison_weight : float in [0, 1], default=1.0
+        The weight :math:`\beta`. A copy weighs its original's sample weight times
+        :math:`\beta`, times the class weight of its new label; ``class_weight="balanced"`` is
+        computed on the clean rows.
+    random_state : int, RandomState instance or None, default=None
+        Chooses the victims and seeds the trigger and the base learner where these have none.
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        The fitted base learner.
+    trigger_ : transformer
+        The fitted trigger.
+    classes_ : ndarray of shape (n_classes,)
+        The class labels.
+    poisoned_indices_ : ndarray of shape (m,)
+        The rows of the given X that were copied and triggered, in increasing order.
+    n_features_in_ : int
+        Number of features seen during `fit`, where the base learner knows it.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X had names that are strings.
+
+    Notes
+    -----
+    A fitted poisoner refers to its training data, as a nearest-neighbours classifier does:
+    scorers see only a test fold, and the slope needs the training fold. `predict` and `score`
+    are those of `estimator_`, on clean input.
+
+    References
+    ----------
+    .. [1] Cinà et al., "Backdoor learning curves: explaining backdoor poisoning beyond
+       influence functions", 2024.
+
+    Examples
+    --------
+    >>> from sklearn.svm import SVC
+    >>> from skbackdoor import BackdoorPoisoner, PatchTrigger, load_digits_pair
+    >>> X, y = load_digits_pair(return_X_y=True)
+    >>> poisoner = BackdoorPoisoner(
+    ...     SVC(C=10), PatchTrigger(size=2, image_shape=(8, 8)), target="next", random_state=0
+    ... ).fit(X, y)
+    >>> X_poisoned, y_poisoned, is_poison = poisoner.poison(X, y)
+    >>> int(is_poison.sum()) == len(X) // 10
+    True
+    """
+
+    _parameter_constraints = {
+        "estimator": [HasMethods(["fit", "predict"])],
+        "trigger": [HasMethods(["fit", "transform"])],
+        "target": "no_validation",
+        "source_classes": ["array-like", None],
+        "poisoning_rate": [Interval(Real, 0, 1, closed="right")],
+        "placement": [StrOptions({"append", "replace"})],
+        "poison_weight": [Interval(Real, 0, 1, closed="both")],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        estimator,
+        trigger,
+        *,
+        target,
+        source_classes=None,
+        poisoning_rate=0.1,
+        placement="append",
+        poison_weight=1.0,
+        random_state=None,
+    ):
+        self.estimator = estimator
+        self.trigger = trigger
+        self.target = target
+        self.source_classes = source_classes
+        self.poisoning_rate = poisoning_rate
+        self.placement = placement
+        self.poison_weight = poison_weight
+        self.random_state = random_state
+
+    def fit(self, X, y, sample_weight=None):
+        """Poison the training data and fit the base learner on them.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame, sparse matrix or list of shape (n_samples, ...)
+            Clean training data: whatever trigger and base learner take.
+        y : array-like of shape (n_samples,)
+            Clean labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the given rows; the copies inherit them.
+
+        Returns
+        -------
+        self : BackdoorPoisoner
+            The fitted poisoner.
+
+        Raises
+        ------
+        ValueError
+            For a parameter out of its range, one class only, a target that is no label, a rate
+            that gives no poisoned sample or more than there are source rows, and a learner that
+            would drop the weights.
+        """
+        self._validate_params()
+        X, y, sample_weight = self._check_data(X, y, sample_weight)
+        random_state = check_random_state(self.random_state)
+        self.classes_, y_index = np.unique(np.asarray(y), return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(
+                "BackdoorPoisoner needs at least two classes, but y holds only 1 class:"
+                f" {self.classes_.tolist()}."
+            )
+        self._target_of = resolve_targets(self.target, self.source_classes, self.classes_)
+        self.trigger_ = seed_missing(clone(self.trigger), random_state)
+        estimator = seed_missing(clone(self.estimator), random_state)
+        self.trigger_.fit(X, y)
+        self.poisoned_indices_ = self._choose(y_index, random_state)
+        self._draw_seed = random_state.randint(_MAX_SEED)
+        self._X, self._y, self._sample_weight = X, y, sample_weight
+        self._X_poison = self.apply_trigger(
+            _safe_indexing(X, self.poisoned_indices_), y_index[self.poisoned_indices_]
+        )
+        self._y_poison = self.classes_[self._target_of[y_index[self.poisoned_indices_]]]
+        self.estimator_ = self._fit_estimator(estimator)
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(self.estimator_, name):
+                setattr(self, name, getattr(self.estimator_, name))
+        return self
+
+    def _check_data(self, X, y, sample_weight):
+        if y is None:
+            raise ValueError(
+                "BackdoorPoisoner requires y to be passed, but the target y is None."
+            )
+        if not (sp.issparse(X) or hasattr(X, "iloc") or hasattr(X, "shape")):
+            strings = isinstance(X, list) and len(X) > 0 and isinstance(X[0], str)
+            X = X if strings else np.asarray(X)
+        elif not (sp.issparse(X) or hasattr(X, "iloc") or isinstance(X, np.ndarray)):
+            X = np.asarray(X)
+        X = X.tocsr() if sp.issparse(X) else X
+        if not hasattr(y, "iloc") or getattr(y, "ndim", 1) != 1:
+            y = column_or_1d(y, warn=True)
+        if np.asarray(y).dtype.kind in "fc":
+            assert_all_finite(np.asarray(y), input_name="y")
+        check_classification_targets(y)
+        X, y = indexable(X, y)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X)
+        return X, y, sample_weight
+
+    def _choose(self, y_index, random_state):
+        """Rows of source classes to poison: m of them without replacement, in order."""
+        n_samples = len(y_index)
+        n_poison = int(np.floor(self.poisoning_rate * n_samples + 1e-9))
+        candidates = np.flatnonzero(self._target_of[y_index] >= 0)
+        if n_poison == 0:
+            raise ValueError(
+                f"poisoning_rate={self.poisoning_rate} of n_samples={n_samples} rows is no"
+                f" poisoned sample at all; give at least {1 / n_samples:.4g}."
+            )
+        if n_poison > len(candidates):
+            raise ValueError(
+                f"poisoning_rate={self.poisoning_rate} asks for {n_poison} poisoned samples, but"
+                f" only {len(candidates)} of the {n_samples} rows are of a source class"
+                f" {self.classes_[self._target_of >= 0].tolist()}; give at most"
+                f" {len(candidates) / n_samples:.4g}."
+            )
+        return np.sort(random_state.choice(candidates, n_poison, replace=False))
+
+    def apply_trigger(self, X, y_index):
+        """Trigger rows whose class, before the attack, is ``classes_[y_index]``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Clean rows.
+        y_index : ndarray of shape (n_samples,)
+            Indices into `classes_` of their clean labels.
+
+        Returns
+        -------
+        X_triggered : array-like of shape (n_samples, ...)
+            Triggered copies, in the container of X.
+        """
+        if isinstance(self.trigger_, PerClassTrigger):
+            return self.trigger_.transform(X, self.classes_[y_index])
+        return self.trigger_.transform(X)
+
+    def training_rows(self):
+        """The rows that the fit sees, clean ones and triggered copies apart.
+
+        Returns
+        -------
+        clean : tuple of (X, y, sample_weight)
+            With "append" all given rows, with "replace" those that no copy replaced.
+        poison : tuple of (X, y, sample_weight)
+            The m triggered copies with the attacker's labels; their weights are those of their
+            originals, without the factor `poison_weight`. Weights are None where none were given.
+        """
+        check_is_fitted(self)
+        X, y, weight = self._X, np.asarray(self._y), self._sample_weight
+        poison_weight = None if weight is None else weight[self.poisoned_indices_]
+        if self.placement == "replace":
+            kept = np.delete(np.arange(len(y)), self.poisoned_indices_)
+            X, y = _safe_indexing(X, kept), y[kept]
+            weight = None if weight is None else weight[kept]
+        return (X, y, weight), (self._X_poison, self._y_poison, poison_weight)
+
+    def _fit_estimator(self, estimator):
+        """Fit the base learner; with a poison weight of exactly 0 or 1 any learner serves."""
+        (X, y, weight), (_, _, weight_poison) = self.training_rows()
+        if self.poison_weight == 0.0:
+            fit_params = {} if weight is None else {weight_argument(estimator): weight}
+            return estimator.fit(X, y, **fit_params)
+        last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+        class_weight = clean_class_weight(last, y, weight)
+        if getattr(last, "class_weight", None) == "balanced":
+            last.set_params(class_weight=class_weight)
+        X, y, is_poison = self._assemble(
+            self._X, self._y, self.poisoned_indices_, self._X_poison, self._y_poison
+        )
+        fit_params = {}
+        if weight is not None or self.poison_weight < 1.0:
+            weights = np.empty(len(is_poison))
+            weights[~is_poison] = 1.0 if weight is None else weight
+            weights[is_poison] = self.poison_weight
+            if weight_poison is not None:
+                weights[is_poison] *= weight_poison
+            fit_params = {weight_argument(estimator): weights}
+        return estimator.fit(X, y, **fit_params)
+
+    def _assemble(self, X, y, rows, X_poison, y_poison):
+        """The poisoned set: copies behind the clean rows, or each in its original's place."""
+        is_series = hasattr(y, "iloc")
+        if is_series:
+            index = y.index[rows]
+            y_poison = type(y)(y_poison, index=index, name=y.name).astype(y.dtype)
+        n_samples = _num_samples(X)
+        if self.placement == "replace":
+            is_poison = np.zeros(n_samples, dtype=bool)
+            is_poison[rows] = True
+            return _put_rows(X, rows, X_poison), _put_rows(y, rows, y_poison), is_poison
+        is_poison = np.arange(n_samples + len(rows)) >= n_samples
+        return _stack(X, X_poison), _stack(y, y_poison), is_poison
+
+    def poison(self, X, y):
+        """Poison a data set by the fitted attack.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Clean data. For the training data the fitted choice of victims is returned, for any
+            other a new draw from a seed that `fit` stored.
+        y : array-like of shape (n_samples,)
+            Clean labels.
+
+        Returns
+        -------
+        X_poisoned : array-like of shape (n_samples or n_samples + m, ...)
+            The data, in the container of X; X itself is not written to.
+        y_poisoned : array-like of shape (n_samples or n_samples + m,)
+            The labels.
+        is_poison : ndarray of bool of shape (n_samples or n_samples + m,)
+            True where a row is a triggered copy.
+        """
+        check_is_fitted(self)
+        X, y, _ = self._check_data(X, y, None)
+        y_index = label_index(y, self.classes_)
+        if _same(X, self._X) and np.array_equal(np.asarray(y), np.asarray(self._y)):
+            rows, X_poison = self.poisoned_indices_, self._X_poison
+        else:
+            rows = self._choose(y_index, np.random.RandomState(self._draw_seed))
+            X_poison = self.apply_trigger(_safe_indexing(X, rows), y_index[rows])
+        y_poison = self.classes_[self._target_of[y_index[rows]]]
+        return self._assemble(X, y, rows, X_poison, y_poison)
+
+    def triggered_test(self, X, y):
+        """The triggered samples of source classes, P_ts: what attack success is measured on.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Clean test data.
+        y : array-like of shape (n_samples,)
+            Clean labels.
+
+        Returns
+        -------
+        X_triggered : array-like of shape (n_source, ...)
+            Triggered copies of the rows of source classes.
+        y_target : ndarray of shape (n_source,)
+            The attacker's labels.
+        rows : ndarray of shape (n_source,)
+            The rows of X that they come from.
+
+        Raises
+        ------
+        ValueError
+            No row is of a source class.
+        """
+        check_is_fitted(self)
+        X, y, _ = self._check_data(X, y, None)
+        y_index = label_index(y, self.classes_)
+        rows = np.flatnonzero(self._target_of[y_index] >= 0)
+        if len(rows) == 0:
+            raise ValueError(
+                "The test data hold no sample of a source class"
+                f" {self.classes_[self._target_of >= 0].tolist()}, so attack success and slope"
+                " are not defined on them; use stratified folds or a larger test set."
+            )
+        X_triggered = self.apply_trigger(_safe_indexing(X, rows), y_index[rows])
+        return X_triggered, self.classes_[self._target_of[y_index[rows]]], rows
+
+    def clean_copy(self):
+        """An equal poisoner that is fitted with poison weight 0, on the same rows and copies.
+
+        Returns
+        -------
+        poisoner : BackdoorPoisoner
+            `self` where its poison weight is 0 already.
+        """
+        check_is_fitted(self)
+        if self.poison_weight == 0.0:
+            return self
+        other = copy(self).set_params(poison_weight=0.0)
+        seeds = {
+            key: value
+            for key, value in self.estimator_.get_params(deep=True).items()
+            if key.split("__")[-1] == "random_state"
+        }
+        other.estimator_ = other._fit_estimator(clone(self.estimator).set_params(**seeds))
+        return other
+
+    def predict(self, X):
+        """Predict labels with the fitted base learner.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Clean input; triggers are applied by the metrics, not here.
+
+        Returns
+        -------
+        y_pred : ndarray of shape (n_samples,)
+            Predicted labels.
+        """
+        check_is_fitted(self)
+        return self.estimator_.predict(X)
+
+    @available_if(_estimator_has("predict_proba"))
+    def predict_proba(self, X):
+        """Predict class probabilities with the fitted base learner.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Input.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes)
+            One column a class, in the order of `classes_`.
+        """
+        check_is_fitted(self)
+        return self.estimator_.predict_proba(X)
+
+    @available_if(_estimator_has("predict_log_proba"))
+    def predict_log_proba(self, X):
+        """Predict the natural log of class probabilities with the fitted base learner.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Input.
+
+        Returns
+        -------
+        log_probabilities : ndarray of shape (n_samples, n_classes)
+            One column a class, in the order of `classes_`.
+        """
+        check_is_fitted(self)
+        return self.estimator_.predict_log_proba(X)
+
+    @available_if(_estimator_has("decision_function"))
+    def decision_function(self, X):
+        """Decision values of the fitted base learner.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Input.
+
+        Returns
+        -------
+        decisions : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            As the base learner gives them.
+        """
+        check_is_fitted(self)
+        return self.estimator_.decision_function(X)
+
+    @available_if(_estimator_has("score"))
+    def score(self, X, y, sample_weight=None):
+        """Accuracy of the fitted base learner on clean data (its own `score`).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Clean input.
+        y : array-like of shape (n_samples,)
+            True labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Sample weights.
+
+        Returns
+        -------
+        score : float
+            Mean accuracy.
+        """
+        check_is_fitted(self)
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        return self.estimator_.score(X, y, **weights)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        learner, trigger = get_tags(self.estimator), get_tags(self.trigger)
+        for name in ("one_d_array", "two_d_array", "three_d_array", "string", "dict"):
+            setattr(tags.input_tags, name, getattr(learner.input_tags, name))
+        tags.input_tags.positive_only = learner.input_tags.positive_only
+        tags.input_tags.pairwise = learner.input_tags.pairwise
+        for name in ("sparse", "allow_nan"):
+            both = getattr(learner.input_tags, name) and getattr(trigger.input_tags, name)
+            setattr(tags.input_tags, name, both)
+        if learner.classifier_tags is not None:
+            tags.classifier_tags.poor_score = learner.classifier_tags.poor_score
+            tags.classifier_tags.multi_class = learner.classifier_tags.multi_class
+        tags.non_deterministic = learner.non_deterministic
+        return tags
+
+
+def label_index(y, classes):
+    """Indices of labels in `classes`, or an error that names the labels that are not there."""
+    y = np.asarray(y)
+    unknown = np.setdiff1d(y, classes)
+    if len(unknown):
+        raise ValueError(
+            f"y holds the labels {unknown.tolist()}, which the training data do not"
+            f" (classes_={classes.tolist()})."
+        )
+    return np.searchsorted(classes, y)
