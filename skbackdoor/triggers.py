@@ -33,6 +33,14 @@ def _is_frame(X):
     return hasattr(X, "iloc") and getattr(X, "ndim", None) == 2
 
 
+def _set_column(frame, position, values):
+    """Set a column of `frame` in place and keep its dtype (pandas would infer another)."""
+    import pandas as pd
+
+    column = pd.Series(values, index=frame.index).astype(frame.dtypes.iloc[position])
+    frame.isetitem(position, column)
+
+
 def _name_columns(trigger, frame):
     """Give `frame` the names of `get_feature_names_out` if the trigger was fitted on none."""
     if not hasattr(trigger, "feature_names_in_") and hasattr(trigger, "n_features_in_"):
@@ -51,8 +59,8 @@ class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Base class of the image triggers: validation, layout, blending, clipping, dtype, container.
 
     The triggered image is ``x' = m * ((1 - alpha) * x + alpha * pattern(x)) + (1 - m) * x``
-    (Truong et al. 2020, eq. 7). Touched pixels (m = 1, alpha > 0) are clipped to `value_range`; all
-    others stay bit for bit, even outside of it. Integer dtypes are rounded half to even.
+    (Truong et al. 2020, eq. 7). Touched pixels (m = 1, alpha > 0) are clipped to `value_range`;
+    all others stay bit for bit, even outside of it. Integer dtypes are rounded half to even.
 
     A subclass writes its ``__init__``, its ``_parameter_constraints``, and one or more of
 
@@ -208,14 +216,14 @@ class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         dtype = pixels.dtype
         info = np.iinfo(dtype)
         problem = f"value_range={self.value_range!r} does not fit X of dtype {dtype}"
-        if low < info.min or high > info.max or ceil(low) >= floor(high):
+        if low < info.min or high > info.max or ceil(low) > floor(high):
             raise ValueError(
                 f"{problem}, which holds whole numbers from {info.min} to {info.max}: pass a "
                 "value_range in it, such as (0, 255) for uint8 images, or convert X to float."
             )
         least, most = int(pixels.min()), int(pixels.max())
         unscaled = dtype.kind == "u" and dtype.itemsize <= 2 and high <= 1
-        if unscaled or most - least > 2 * (high - low):
+        if unscaled or max(most - high, low - least) > 8 * (high - low):
             raise ValueError(
                 f"{problem} with values from {least} to {most}: the trigger would hardly show. "
                 f"Pass value_range=({min(0, least)}, {info.max if unscaled else most}), or scale "
@@ -271,13 +279,11 @@ class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """Return the triggered `out` of `pixels` with index, columns and dtypes of frame `X`."""
         if all(dtype == out.dtype for dtype in X.dtypes):
             return _name_columns(self, type(X)(out, index=X.index, columns=X.columns))
-        import pandas as pd
-
         frame = X.copy()
         for j in np.flatnonzero((out != pixels).any(axis=0)):
             dtype = X.dtypes.iloc[j]
             column = np.rint(out[:, j]) if dtype.kind in "iub" else out[:, j]
-            frame.isetitem(j, pd.Series(column).astype(dtype).array)
+            _set_column(frame, j, column)
         return _name_columns(self, frame)
 
     def __sklearn_tags__(self):
@@ -326,8 +332,8 @@ class PatchTrigger(ImageTrigger):
     value_range : tuple of two float, default=(0, 1)
         Lowest and highest pixel value: touched pixels are clipped to it. Integer dtypes need one
         that fits them: (0, 255) for uint8. It is an error if it goes beyond what the dtype holds,
-        if it ends at 1 or below for uint8 or uint16, or if the values of an integer `X` span more
-        than twice its width.
+        if it ends at 1 or below for uint8 or uint16, or if the values of an integer `X` reach
+        further outside of it than eight times its width.
     random_state : int, RandomState instance or None, default=None
         Draws the value and the position where these are "random".
 
@@ -579,7 +585,7 @@ class FeatureTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         out = table.copy()
         for column, value in zip(self.columns_, values):
             if _is_frame(out):
-                out.isetitem(column, value.repeat(len(out)))
+                _set_column(out, column, value.repeat(len(out)))
             else:
                 out[:, column] = value[0]
         return _name_columns(self, out) if _is_frame(out) else out
@@ -641,6 +647,7 @@ class FeatureTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
 def _as_dtype(value, dtype, column):
     """Return an array of one element, `value` in `dtype`; an error if that changes the value."""
+    levels = getattr(dtype, "categories", None)
     try:
         if isinstance(dtype, np.dtype):
             cast = np.empty(1, dtype=object)
@@ -650,12 +657,13 @@ def _as_dtype(value, dtype, column):
         else:
             import pandas as pd
 
+            if levels is not None and value not in levels and not pd.isna(value):
+                raise ValueError("pandas only warns of such a value, and takes it as missing")
             cast = pd.array([value], dtype=dtype)
         if _is_same(cast[0], value):
             return cast
     except (TypeError, ValueError, OverflowError):
         pass
-    levels = getattr(dtype, "categories", None)
     way_out = (
         "pass a value of that dtype, or convert the column first"
         if levels is None

@@ -6,10 +6,10 @@ objective
     C * sum_i s_i * l_i + ||w||^2 / 2,      s_i = beta * (...) for poisoned rows,
 
 on dense arrays, to rounding error, at a few small poison weights beta, and the slope is a
-difference of those refits. Smooth learners: damped Newton with the full Hessian, forward differences
-and Richardson extrapolation. Hinge: an exact active-set solution of the dual (started by a general
-QP solver), and a difference between two weights that are certified to lie in the first linear
-segment.
+difference of those refits. Smooth learners: damped Newton with the full Hessian, forward
+differences and Richardson extrapolation. Hinge: an exact active-set solution of the dual (started
+by a general QP solver), and a difference between two weights that are certified to lie in the
+first linear segment.
 """
 
 from dataclasses import dataclass
@@ -30,17 +30,18 @@ LONG = np.longdouble
 class SlopeReference:
     """dL/dbeta and L, both from the right at beta = 0.
 
-    ``step`` is the (largest) weight at which a refit was made; ``breakpoint`` is the end of the first
-    linear segment of the training solution (hinge only).
+    ``step`` is the (largest) weight at which a refit was made. ``breakpoint`` (hinge only, and
+    only where the intercept is determined) is where the sets of the first linear segment end.
     """
 
     derivative: float
     loss: float
     step: float
+    piecewise_linear: bool = False
     breakpoint: float | None = None
 
 
-# -- Linear learners with a smooth loss -------------------------------------------------------------
+# -- Linear learners with a smooth loss -------------------------------------------------------
 
 
 def augmented(X, intercept):
@@ -64,8 +65,8 @@ def norm(vector):
 def newton(state, w, *, rounds=200):
     """Minimise by damped Newton; ``state(w)`` gives value, gradient, Hessian, gradient scale.
 
-    Ends at a gradient of 1e-12 of its scale (the sum of the sizes of its terms), and then takes the
-    full steps that still shrink it. Values, gradients and w are in extended precision.
+    Ends at a gradient of 1e-12 of its scale (the sum of the sizes of its terms), and then takes
+    the full steps that still shrink it. Values, gradients and w are in extended precision.
     """
     w = w.astype(LONG)
     value, gradient, hessian, scale = state(w)
@@ -83,7 +84,7 @@ def newton(state, w, *, rounds=200):
             return w
         w = w - size * step
         value, gradient, hessian, scale = new
-    raise AssertionError(f"Newton: gradient {before:.1e} of scale {scale:.1e} after {rounds} rounds")
+    raise AssertionError(f"Newton: gradient {before:.1e} of scale {scale:.1e}, no end")
 
 
 def fit_ridge(X, T, S, C, intercept):
@@ -170,7 +171,7 @@ def fit_softmax(X, Y, s, C, intercept, start=None):
     return newton(state, start).reshape(p, K)
 
 
-# -- The dual of the hinge ---------------------------------------------------------------------------
+# -- The dual of the hinge --------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ class DualFit:
 
 
 def dual_start(K, t, u, equality):
-    """argmin alpha'Q alpha / 2 - sum alpha, 0 <= alpha <= u (t'alpha = 0), by an interior point."""
+    """argmin alpha'Q alpha / 2 - sum alpha, 0 <= alpha <= u (t'alpha = 0): interior point."""
     import clarabel
 
     keep = u > 0
@@ -206,8 +207,7 @@ def dual_start(K, t, u, equality):
     z = np.asarray(solver.solve().x)
     alpha = np.zeros(len(u))
     alpha[keep] = np.where(z < 1e-7 * box, 0, np.where(z > (1 - 1e-7) * box, box, z)) * scale
-    alpha[keep & (alpha > (1 - 1e-7) * u)] = u[keep & (alpha > (1 - 1e-7) * u)]
-    return alpha
+    return np.where(alpha > (1 - 1e-7) * u, u, alpha)
 
 
 def solve_system(matrix, right):
@@ -222,10 +222,11 @@ def solve_system(matrix, right):
     return solution
 
 
-def solve_on_sets(K, t, u, free, at_bound, equality):
+def solve_on_sets(K, t, u, free, at_bound, equality, used, near=None):
     """alpha and b with alpha = u at the bound, 0 outside, and t_i f_i = 1 on the free rows.
 
-    Without a free row b is the middle of the interval that the others allow (libsvm's choice).
+    Without a free row the rows in use allow an interval of b: its middle (libsvm's choice), or
+    with ``near`` its point nearest to that.
     """
     alpha = np.where(at_bound, u, 0).astype(LONG)
     f = K.astype(LONG) @ (t * alpha)
@@ -242,19 +243,17 @@ def solve_on_sets(K, t, u, free, at_bound, equality):
         return alpha, solution[size] if equality else LONG(0)
     if not equality:
         return alpha, LONG(0)
-    low, high = intercept_interval(f, t, alpha, u)
-    return alpha, (low + high) / 2
+    low, high = intercept_interval(f, t, used & ~at_bound, used & at_bound)
+    return alpha, (low + high) / 2 if near is None else np.clip(near, low, high)
 
 
-def intercept_interval(f, t, alpha, u):
+def intercept_interval(f, t, rise, fall):
     """Largest lower and smallest upper limit of b; low > high when alpha is not optimal.
 
-    A row that may still rise wants t (f + b) >= 1, one that may still fall wants t (f + b) <= 1.
+    A row whose alpha may rise wants t (f + b) >= 1, one that may fall wants t (f + b) <= 1.
     """
-    rise, fall = (alpha < u), (alpha > 0)
-    need, wanted = t - f, u > 0
-    lower = wanted & (((t > 0) & rise) | ((t < 0) & fall))
-    upper = wanted & (((t > 0) & fall) | ((t < 0) & rise))
+    need = t - f
+    lower, upper = ((t > 0) & rise) | ((t < 0) & fall), ((t > 0) & fall) | ((t < 0) & rise)
     return np.max(need[lower], initial=-np.inf), np.min(need[upper], initial=np.inf)
 
 
@@ -271,16 +270,16 @@ def row_violations(K, t, u, fit):
     return np.where(fit.free, np.maximum(np.abs(gap), outside), np.where(u > 0, room, -np.inf))
 
 
-def fit_hinge(K, t, u, equality, start=None, rounds=5000):
+def fit_hinge(K, t, u, equality, start=None, near=None, rounds=5000):
     """Exact minimum of the hinge dual by a primal active-set method.
 
         min_alpha  sum_ij alpha_i t_i K_ij t_j alpha_j / 2 - sum_i alpha_i,
         0 <= alpha_i <= u_i,   t'alpha = 0 (only with ``equality``)
 
-    Each round solves the equations of the free rows, walks there until a bound blocks (a blocked row
-    leaves the free set), and at a full step frees the row (without free rows: the pair) that violates
-    most. Where the free kernel rows are dependent it walks along the null direction. Ends with all
-    signs right; asserts a violation below 1e-10 of the size of the decision values.
+    Each round solves the equations of the free rows, walks there until a bound blocks (a blocked
+    row leaves the free set), and at a full step frees the row (without free rows: the pair) that
+    violates most. Where the free kernel rows are dependent it walks along the null direction. Ends
+    with all signs right; asserts a violation below 1e-10 (of the size of K u, if that is large).
     """
     K_long = K.astype(LONG)
     alpha = np.array(dual_start(K, t, u, equality) if start is None else start, LONG)
@@ -311,14 +310,15 @@ def fit_hinge(K, t, u, equality, start=None, rounds=5000):
                 break
             free[np.argmax(violation)] = True
         else:
-            low, high = intercept_interval(f, t, alpha, u)
+            low, high = intercept_interval(f, t, alpha < u, alpha > 0)
             if low <= high + tolerance:
                 break
             free |= ((t - f == low) | (t - f == high)) & (u > 0)
     else:
         raise AssertionError("active set: no end")
-    at_bound = ~free & (alpha > 0)
-    alpha, b = solve_on_sets(K, t, u, free, at_bound, equality)
+    free &= (alpha > 1e-14 * u) & (u - alpha > 1e-14 * u)
+    at_bound = ~free & (alpha > u / 2)
+    alpha, b = solve_on_sets(K, t, u, free, at_bound, equality, u > 0, near)
     fit = DualFit(alpha, b, free, at_bound)
     violation = row_violations(K, t, u, fit).max()
     assert violation <= max(1e-10, 1e3 * tolerance), f"KKT violation {float(violation):.1e}"
@@ -365,7 +365,7 @@ def walk(alpha, u, step):
     return (LONG(1), None) if reach[blocker] >= 1 else (reach[blocker], blocker)
 
 
-# -- Labels, weights and losses ----------------------------------------------------------------------
+# -- Labels, weights and losses ---------------------------------------------------------------
 
 
 def signs(y, classes, scheme):
@@ -466,14 +466,14 @@ def kernel_of(estimator, X_clean):
     return rbf
 
 
-# -- Fits at any poison weight -----------------------------------------------------------------------
+# -- Fits at any poison weight ----------------------------------------------------------------
 
 
 class Refit:
     """An estimator's exact fit on clean and poisoned rows at any poison weight.
 
-    The arrays are dense; ``estimator`` is an unfitted plain learner. ``decision(fit, X)`` gives one
-    column per binary problem (per class for softmax).
+    The arrays are dense; ``estimator`` is an unfitted plain learner. ``decision(fit, X)`` gives
+    one column per binary problem (per class for softmax).
     """
 
     def __init__(self, estimator, X, y, is_poison, sample_weight=None):
@@ -522,12 +522,18 @@ class Refit:
         for k, (rows, K) in enumerate(zip(self.rows, self.grams)):
             yield K, self.T[rows, k], U[rows, k]
 
-    def duals(self, beta, start=None):
-        """Exact dual solution of each hinge problem."""
-        start = [None] * len(self.rows) if start is None else start
+    def duals(self, beta, clean=None):
+        """Exact dual solution of each hinge problem.
+
+        ``clean`` (the solutions at 0) serves as start, and chooses the intercept where an interval
+        of them is optimal: the one nearest to the clean fit's.
+        """
+        known = [(None, None)] * len(self.rows)
+        if clean is not None:
+            known = [(dual.alpha, dual.intercept) for dual in clean]
         return [
-            fit_hinge(*problem, self.equality, alpha)
-            for problem, alpha in zip(self.problems(beta), start)
+            fit_hinge(*problem, self.equality, *start)
+            for problem, start in zip(self.problems(beta), known)
         ]
 
     def decision(self, fit, X):
@@ -544,11 +550,11 @@ class Refit:
         return self.duals(beta) if self.hinge else self.coefficients(beta)
 
 
-# -- The slope ---------------------------------------------------------------------------------------
+# -- The slope --------------------------------------------------------------------------------
 
 
 def extrapolated(steps, values, limit):
-    """Limit of (values - limit) / steps at step 0 (Neville's table over halved steps), its error."""
+    """Limit of (values - limit) / steps at step 0 (Neville's table, halved steps), and error."""
     table = [[(value - limit) / step] for step, value in zip(steps, values)]
     for k in range(1, len(table)):
         for j in range(1, k + 1):
@@ -572,26 +578,34 @@ def smooth_slope(refit, X_test, y_test, precision=1e-6):
 
     for largest in 0.25 * 0.1 ** np.arange(10):
         steps = largest / 2 ** np.arange(6)
-        fits = [refit.coefficients(h, clean) for h in steps]
-        same = refit.kind != "squared_hinge" or (active(fits[0]) == active(clean)).all()
+        fits = [refit.coefficients(largest, clean)]
+        if refit.kind == "squared_hinge" and (active(fits[0]) != active(clean)).any():
+            continue
+        fits += [refit.coefficients(h, clean) for h in steps[1:]]
         losses = [refit.loss(refit.decision(fit, X_test), y_test) for fit in fits]
         derivative, error = extrapolated(steps, losses, loss)
-        if same and error <= precision * abs(derivative):
+        if error <= precision * abs(derivative):
             return SlopeReference(float(derivative), float(loss), largest)
-    raise AssertionError(f"no step small enough: {derivative:.6e} +- {error:.1e}")
+    raise AssertionError("no step small enough")
 
 
-def carried(refit, duals, beta):
-    """The duals' sets held while the bounds move to another poison weight."""
-    moved = []
-    for (K, t, u), dual in zip(refit.problems(beta), duals):
-        alpha, b = solve_on_sets(K, t, u, dual.free, dual.at_bound, refit.equality)
+def carried(refit, duals, beta, clean):
+    """The duals' sets held while the bounds move to another poison weight.
+
+    At beta = 0 the poisoned rows keep their sets, and their say in the intercept: it is the limit
+    from the right.
+    """
+    moved, ever = [], [u > 0 for _, _, u in refit.problems(1.0)]
+    nears = [dual.intercept for dual in clean]
+    for (K, t, u), dual, used, near in zip(refit.problems(beta), duals, ever, nears):
+        sets = dual.free, dual.at_bound
+        alpha, b = solve_on_sets(K, t, u, *sets, refit.equality, used, near)
         moved.append(DualFit(alpha, b, dual.free, dual.at_bound))
     return moved
 
 
 def condition_rooms(refit, duals, beta):
-    """Room of every condition at ``beta`` (negative: broken): gaps off the free set, bounds on it."""
+    """Room of every condition at ``beta`` (negative: broken): gaps, and bounds of free rows."""
     rooms, ever = [], [u > 0 for _, _, u in refit.problems(1.0)]
     for (K, t, u), dual, used in zip(refit.problems(beta), duals, ever):
         gap = 1 - t * (K.astype(LONG) @ (t * dual.alpha) + dual.intercept)
@@ -607,10 +621,11 @@ def hinge_slope(refit, X_test, y_test):
     On fixed sets alpha and b are affine in beta, and the optimality conditions are linear: if the
     sets of the solution at h also solve the problem at 0+, they do so in between, and the loss is
     linear up to h once no test sample crosses its own hinge. The loss is the limit from the right,
-    2 L(h/2) - L(h): at 0 itself the intercept may be undetermined.
+    2 L(h/2) - L(h): at 0 itself the intercept may be undetermined. Where it stays so for beta > 0
+    (no free row, clean and poisoned numbers of both classes in balance), it is the optimal one
+    that is nearest to the clean fit's, which is the middle of the clean interval.
     """
     clean = refit.duals(0.0)
-    start = [dual.alpha for dual in clean]
 
     def loss(fit):
         return refit.loss(refit.decision(fit, X_test), y_test)
@@ -620,31 +635,33 @@ def hinge_slope(refit, X_test, y_test):
         return T * refit.decision(fit, X_test) < 1
 
     for h in 0.1 ** np.arange(2, 14):
-        duals = refit.duals(h, start)
-        limit = carried(refit, duals, 0.0)
+        duals = refit.duals(h, clean)
+        limit = carried(refit, duals, 0.0, clean)
         room = condition_rooms(refit, limit, 0.0)
         scale = 1 + max(np.abs(K @ u).max() for K, _, u in refit.problems(0.0))
         if room.min() < -1e-12 * scale or (hinges(limit) != hinges(duals)).any():
             continue
-        half = refit.duals(h / 2, start)
+        half = refit.duals(h / 2, clean)
         at_h, at_half = loss(duals), loss(half)
         derivative = (at_h - at_half) / (h / 2)
         right = 2 * at_half - at_h
         again = (at_half - loss(limit)) / (h / 2)
-        assert abs(derivative - again) <= 1e-6 * abs(derivative), (derivative, again)
+        if abs(derivative - again) > 1e-6 * abs(derivative):
+            continue
         shrink = room - condition_rooms(refit, duals, h)
         falls = shrink > 1e-12 * np.abs(shrink).max()
-        ends = h * np.min(np.maximum(room, 0)[falls] / shrink[falls], initial=np.inf)
-        return SlopeReference(float(derivative), float(right), h, float(ends))
+        end = float(h * np.min(np.maximum(room, 0)[falls] / shrink[falls], initial=np.inf))
+        held = not refit.equality or all(dual.free.any() for dual in duals)
+        return SlopeReference(float(derivative), float(right), h, True, end if held else None)
     raise AssertionError("no first segment found")
 
 
 def slope_reference(estimator, X, y, is_poison, X_test, y_test, sample_weight=None):
     """Right derivative and limit of the mean test loss at beta = 0, from refits.
 
-    X, y and sample_weight hold clean and poisoned rows (what a poisoned fit sees, before the poison
-    weight); X_test, y_test the triggered test samples with the attacker's labels. The preprocessing
-    steps of a Pipeline are fitted on the clean rows and held.
+    X, y and sample_weight hold clean and poisoned rows (what a poisoned fit sees, before the
+    poison weight); X_test, y_test the triggered test samples with the attacker's labels. The
+    preprocessing steps of a Pipeline are fitted on the clean rows and held.
     """
     X, X_test = (Z.toarray() if sparse.issparse(Z) else np.asarray(Z) for Z in (X, X_test))
     y, y_test, is_poison = np.asarray(y), np.asarray(y_test), np.asarray(is_poison)

@@ -62,7 +62,8 @@ def poisoned_digits(digits):
     labels = order[(np.searchsorted(order, y) + 1) % len(order)]
     X_test, y_test = X[60:90].copy(), labels[60:90]
     X_test[:, [54, 63]] = 1.0
-    X, y, weight = np.vstack([X, copies]), np.append(y, labels[:12]), np.append(weight, weight[:12])
+    X, y = np.vstack([X, copies]), np.append(y, labels[:12])
+    weight = np.append(weight, weight[:12])
     return X, y, np.arange(len(y)) >= len(y) - 12, X_test, y_test, weight
 
 
@@ -70,8 +71,9 @@ def poisoned_digits(digits):
 def test_smooth_difference_is_the_implicit_derivative(digits):
     """Ridge without intercept: dw/dbeta = -H^-1 grad, everything in closed form."""
     X, y, is_poison, X_test, y_test, weight = poisoned_digits(digits)
-    found = slope_reference(LEARNERS["ridge, no intercept"], X, y, is_poison, X_test, y_test, weight)
-    refit = Refit(LEARNERS["ridge, no intercept"], X, y, is_poison, weight)
+    learner = LEARNERS["ridge, no intercept"]
+    found = slope_reference(learner, X, y, is_poison, X_test, y_test, weight)
+    refit = Refit(learner, X, y, is_poison, weight)
     Z, P = X[~is_poison], X[is_poison]
     s, sP = weight[~is_poison, None], weight[is_poison, None]
     H = 2 * Z.T @ (s * Z) + 2 * 5.0 * np.eye(X.shape[1])

@@ -24,6 +24,8 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve, lapack
 from scipy.sparse.linalg import LinearOperator, cg
 from sklearn.exceptions import ConvergenceWarning
 
+from .threads import one_blas_thread
+
 #: Up to so many unknowns an exact solve factorises a dense Hessian; beyond, conjugate gradients.
 DENSE_UNKNOWNS = 1200
 
@@ -89,9 +91,11 @@ class LinearObjective:
         """
         if sp.issparse(self.X):
             return slice(None), self.X
-        columns = np.flatnonzero(self.X.any(axis=0))
-        if len(columns) == self.X.shape[1]:
+        suspect = np.flatnonzero(np.ones(len(self.X)) @ self.X == 0)  # cheap; sums can cancel
+        dead = suspect[~self.X[:, suspect].any(axis=0)]
+        if len(dead) == 0:
             return slice(None), self.X
+        columns = np.delete(np.arange(self.X.shape[1]), dead)
         live = np.append(columns, self.X.shape[1]) if self.fit_intercept else columns
         return live, np.ascontiguousarray(self.X[:, columns])
 
@@ -229,14 +233,11 @@ class LinearObjective:
                 matvec=lambda flat: self._factor(flat.reshape(right.shape)).ravel(),
                 dtype=float,
             )
-        solution, info = cg(
-            LinearOperator((size, size), matvec=product, dtype=float),
-            scaled,
-            rtol=rtol,
-            atol=0.0,
-            maxiter=maxiter,
-            M=preconditioner,
-        )
+        operator = LinearOperator((size, size), matvec=product, dtype=float)
+        with one_blas_thread():
+            solution, info = cg(
+                operator, scaled, rtol=rtol, atol=0.0, maxiter=maxiter, M=preconditioner
+            )
         if info != 0:
             reached = np.linalg.norm(product(solution) - scaled) / np.linalg.norm(scaled)
             if not reached < max(1e-6, rtol):

@@ -31,11 +31,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics.pairwise import pairwise_kernels
 from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC, LinearSVC
+from sklearn.utils.extmath import row_norms
 
 from .base import WeightPath, as_float64, stack
 from .linear import LinearObjective, LinearOptimum
 from .losses import Hinge, MarginLoss, SquaredHinge
 from .ridge import parameters
+from .threads import one_blas_thread
 
 #: A pivot below this share of the kernel's diagonal counts as dependent on the margin set.
 DEPENDENT = 1e-10
@@ -84,6 +86,7 @@ class ActiveSet:
         self.members = []  # set S
         self.K = np.empty((len(y), 0))  # K[:, S]
         self.inverse = None if free_intercept else np.empty((0, 0))
+        self._last_push = None
         self.scale = max(1.0, float(np.max(np.abs(diagonal), initial=0.0)))
         free = np.flatnonzero(self.playing & (self.a > 0) & ~at_bound)
         self._enter_all(free)
@@ -224,7 +227,7 @@ class ActiveSet:
         """
         a_rate = np.where(self.upper, self.u_rate, 0.0)
         moving = np.flatnonzero(a_rate)
-        pushed = self._moving_columns(moving) @ (self.y[moving] * a_rate[moving])
+        pushed = self._pushed(moving, self.y[moving] * a_rate[moving])
         b_rate, f_rate, charge = 0.0, pushed, 0.0
         rows = np.array(self.members, dtype=int)
         if self.inverse is None:
@@ -253,13 +256,12 @@ class ActiveSet:
             back = self.K[rows] @ solution
         return solution + self.inverse @ (right - back)
 
-    def _moving_columns(self, moving):
-        if len(moving) == 0:
-            return np.zeros((len(self.y), 0))
-        key = moving.tobytes()
-        if getattr(self, "_pushed_key", None) != key:
-            self._pushed_key, self._pushed = key, self.columns(moving)
-        return self._pushed
+    def _pushed(self, moving, v_rate):
+        """K[:, moving] @ v_rate, kept while the moving rows stay the same."""
+        key = (moving.tobytes(), v_rate.tobytes())
+        if self._last_push is None or self._last_push[0] != key:
+            self._last_push = key, _product(self.columns, moving, v_rate) + np.zeros(len(self.y))
+        return self._last_push[1]
 
     def follow(self, r_rate, length, first_only=False):
         """Follow the optimum over a length of t, through every breakpoint.
@@ -280,6 +282,10 @@ class ActiveSet:
         rates : tuple
             As :meth:`rates` gives them, for that step.
         """
+        with one_blas_thread():
+            return self._follow(r_rate, length, first_only)
+
+    def _follow(self, r_rate, length, first_only):
         done, idle, limit = 0.0, 0, 20 * len(self.y) + 1000
         for _ in range(100 * len(self.y) + 1000):
             rates = self.rates(r_rate)
@@ -487,34 +493,84 @@ def active_copy(active):
     return new
 
 
+class Columns:
+    """Kernel columns K(X, rows[i]), each computed once while they fit into a cache.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(A, B)`` gives shape (len(A), len(B)).
+    X, rows : arrays of shape (n_samples, n_features) and (n_rows, n_features)
+        Samples and training rows.
+    cache_bytes : float
+        Size of the cache.
+    """
+
+    def __init__(self, function, X, rows, cache_bytes):
+        self.function, self.X, self.rows = function, X, rows
+        self.room = int(cache_bytes // (8 * max(X.shape[0], 1)))
+        self.place = np.full(rows.shape[0], -1)
+        self.store = np.empty((X.shape[0], 0), order="F")
+        self.used = 0
+
+    def __call__(self, i):
+        i = np.asarray(i, dtype=int)
+        missing = i[self.place[i] < 0]
+        if len(missing) == 0:
+            return self.store[:, self.place[i]]
+        new = np.asarray(self.function(self.X, self.rows[missing]), dtype=np.float64)
+        if self.used + len(missing) > self.room:
+            if len(missing) == len(i):
+                return new
+            columns = np.empty((self.X.shape[0], len(i)))
+            known = self.place[i] >= 0
+            columns[:, known], columns[:, ~known] = self.store[:, self.place[i[known]]], new
+            return columns
+        if self.used + len(missing) > self.store.shape[1]:
+            width = min(self.room, max(2 * self.store.shape[1], self.used + len(missing)))
+            grown = np.empty((self.X.shape[0], width), order="F")
+            grown[:, : self.used] = self.store[:, : self.used]
+            self.store = grown
+        self.place[missing] = self.used + np.arange(len(missing))
+        self.store[:, self.used : self.used + len(missing)] = new
+        self.used += len(missing)
+        return self.store[:, self.place[i]]
+
+
 class Kernel:
     """Kernel values between samples and the training rows of a path.
 
     Parameters
     ----------
     function : callable
-        ``function(A, B)`` gives shape (len(A), len(B)).
+        ``function(A, B)`` gives shape (len(A), len(B)); where it has a method ``diagonal(A)``,
+        that gives its values between each row and itself.
     X : array of shape (n_rows, n_features)
         Training rows, clean ones first.
+    cache_megabytes : float
+        Cache of each :class:`Columns`.
     """
 
-    def __init__(self, function, X):
-        self.function, self.X = function, X
+    def __init__(self, function, X, cache_megabytes):
+        self.function, self.X, self.cache_bytes = function, X, 1e6 * cache_megabytes
+        self._last = None
 
     def __call__(self, X, rows):
-        return np.asarray(self.function(X, self.X[rows]), dtype=np.float64)
+        """Values between samples X and training rows, shape (n_samples, len(rows))."""
+        if self._last is None or self._last.X is not X:
+            self._last = Columns(self.function, X, self.X, self.cache_bytes)
+        return self._last(rows)
 
     def on(self, rows):
         """`columns` and `diagonal` of an :class:`ActiveSet` on some of the rows."""
         X = self.X[rows]
-
-        def columns(i):
-            return np.asarray(self.function(X, X[i]), dtype=np.float64)
-
+        columns = Columns(self.function, X, X, self.cache_bytes)
+        if hasattr(self.function, "diagonal"):
+            return columns, self.function.diagonal(X)
         diagonal = np.empty(len(rows))
-        for start in range(0, len(rows), 64):
-            block = X[start : start + 64]
-            diagonal[start : start + 64] = np.diag(self.function(block, block))
+        for start in range(0, len(rows), 32):
+            block = X[start : start + 32]
+            diagonal[start : start + 32] = np.diag(self.function(block, block))
         return columns, diagonal
 
 
@@ -625,7 +681,8 @@ class SVCPath(WeightPath):
             function = self.estimator.kernel
         else:
             function = _NamedKernel(self.estimator)
-        self.kernel = Kernel(function, stack(self.rows.X, self.rows.X_poison))
+        X = stack(self.rows.X, self.rows.X_poison)
+        self.kernel = Kernel(function, X, self.estimator.cache_size)
 
     def decision_values(self, fitted, X):
         """One column a pair of classes."""
@@ -683,6 +740,15 @@ class _NamedKernel:
     def __call__(self, A, B):
         return pairwise_kernels(A, B, metric=self.metric, filter_params=True, **self.params)
 
+    def diagonal(self, A):
+        if self.metric == "rbf":
+            return np.ones(A.shape[0])
+        square = row_norms(A, squared=True)
+        if self.metric == "linear":
+            return square
+        inner = self.params["gamma"] * square + self.params["coef0"]
+        return inner ** self.params["degree"] if self.metric == "poly" else np.tanh(inner)
+
 
 class LinearSVCPath(WeightPath):
     """`LinearSVC` with an l2 penalty, one problem a class; the penalty takes in the intercept."""
@@ -718,7 +784,7 @@ class LinearSVCPath(WeightPath):
             poison = (rows.X_poison, rows.y_poison, rows.weight_poison)
             return LinearOptimum(objective, parameters(fitted), poison, rtol)
         constant = fitted.intercept_scaling**2 if fitted.fit_intercept else 0.0
-        kernel = Kernel(_AffineKernel(constant), stack(rows.X, rows.X_poison))
+        kernel = Kernel(_AffineKernel(constant), stack(rows.X, rows.X_poison), 200)
         n_clean = len(rows.y)
         used = np.arange(n_clean + len(rows.y_poison))
         columns, diagonal = kernel.on(used)
@@ -745,6 +811,9 @@ class _AffineKernel:
     def __call__(self, A, B):
         product = A @ B.T
         return (product.toarray() if sp.issparse(product) else product) + self.constant
+
+    def diagonal(self, A):
+        return row_norms(A, squared=True) + self.constant
 
 
 def _duals(columns, y, u, f):

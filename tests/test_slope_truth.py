@@ -1,0 +1,333 @@
+"""The slope against differences of independent, exact refits (see reference.py).
+
+Every closed-form family, two and three classes, five C over six decades, on digits and (where the
+shared data are there) MNIST; then what changes the objective: weights, intercepts, pipelines,
+placements, labels, dtypes, kernels, and margins without a free support vector.
+"""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from reference import Refit, slope_reference
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.metrics.pairwise import laplacian_kernel
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC, LinearSVC
+from threadpoolctl import threadpool_limits
+
+from skbackdoor.curves import backdoor_learning_slope
+from skbackdoor.model_selection import BackdoorSlopeScorer
+from skbackdoor.poisoning import BackdoorPoisoner
+from skbackdoor.triggers import FeatureTrigger, PatchTrigger, PerClassTrigger
+
+# scikit-learn's own fits may stop early: the slope polishes them. Where that fails, it warns.
+pytestmark = pytest.mark.filterwarnings(
+    "error::sklearn.exceptions.ConvergenceWarning",
+    "ignore:(lbfgs|Liblinear|newton-cg|The max_iter)",
+)
+MNIST = Path(__file__).parents[2] / "shared" / "data" / "mnist.npz"
+SIX_DECADES = np.logspace(-3, 3, 5)
+RBF_GAMMA = {"digits": 0.05, "mnist": 0.01}
+
+FAMILIES = {
+    "ridge": lambda C, gamma: RidgeClassifier(alpha=1 / (2 * C)),
+    "lbfgs": lambda C, gamma: LogisticRegression(C=C),
+    "newton-cg": lambda C, gamma: LogisticRegression(C=C, solver="newton-cg"),
+    "liblinear": lambda C, gamma: LogisticRegression(C=C, solver="liblinear"),
+    "linear-hinge": lambda C, gamma: LinearSVC(C=C, loss="hinge"),
+    "linear-squared-hinge": lambda C, gamma: LinearSVC(C=C),
+    "svc-linear": lambda C, gamma: SVC(C=C, kernel="linear"),
+    "svc-rbf": lambda C, gamma: SVC(C=C, gamma=gamma),
+    "svc-poly": lambda C, gamma: SVC(C=C, kernel="poly", gamma=0.05),
+}
+BINARY_ONLY = {"liblinear"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Small matrices: BLAS threads only cost."""
+    with threadpool_limits(1):
+        yield
+
+
+@cache
+def digits(*labels, n_train=160, n_test=60):
+    """Train and test rows of some digits, 64 features in [0, 1]."""
+    X, y = load_digits(return_X_y=True)
+    rows = np.flatnonzero(np.isin(y, labels))
+    rows = np.random.default_rng(0).permutation(rows)[: n_train + n_test]
+    X, y = X[rows] / 16, y[rows]
+    return X[:n_train], y[:n_train], X[n_train:], y[n_train:]
+
+
+@cache
+def mnist(*labels, n_train=300, n_test=80):
+    """Train and test rows of some MNIST digits, 784 features in [0, 1]."""
+    with np.load(MNIST) as data:
+        X, y = data["X_train"][:6000], data["y_train"][:6000]
+    rows = np.flatnonzero(np.isin(y, labels))[: n_train + n_test]
+    X, y = X[rows].reshape(len(rows), -1) / 255, y[rows]
+    return X[:n_train], y[:n_train], X[n_train:], y[n_train:]
+
+
+def attack(estimator, *, side=8, target="next", **parameters):
+    """A poisoner with one random patch per class."""
+    patch = PatchTrigger(size=2, value="random", image_shape=(side, side))
+    parameters = {"poisoning_rate": 0.1, "random_state": 0} | parameters
+    return BackdoorPoisoner(estimator, PerClassTrigger(patch), target=target, **parameters)
+
+
+def next_labels(y, classes):
+    """Class i becomes class i + 1 modulo the number of classes."""
+    return classes[(np.searchsorted(classes, y) + 1) % len(classes)]
+
+
+def truth(poisoner, X, y, X_test, y_test, sample_weight=None):
+    """Reference slope of an attack with target="next" and a PerClassTrigger."""
+    fitted = clone(poisoner).fit(X, y)
+    X_all, y_all, is_poison = fitted.poison(X, y)
+    triggered = fitted.trigger_.transform(X_test, y_test)
+    labels = next_labels(y_test, np.unique(y))
+    weight = None
+    if sample_weight is not None:
+        assert poisoner.placement == "append"
+        weight = np.append(sample_weight, sample_weight[fitted.poisoned_indices_])
+    return slope_reference(
+        poisoner.estimator, X_all, y_all, is_poison, triggered, labels, weight
+    )
+
+
+def assert_slope_is_true(poisoner, X, y, X_test, y_test):
+    """Derivative to 1e-3, loss to 1e-6, theta by its definition, first breakpoint to 1e-3."""
+    expected = truth(poisoner, X, y, X_test, y_test)
+    slope = backdoor_learning_slope(poisoner, X, y, X_test, y_test)
+    assert slope.method == "implicit"
+    assert slope.n_poison == int(np.floor(poisoner.poisoning_rate * len(y) + 1e-9))
+    assert_allclose(slope.derivative, expected.derivative, rtol=1e-3)
+    assert_allclose(slope.loss, expected.loss, rtol=1e-6)
+    theta = -2 / np.pi * np.arctan(slope.derivative / slope.n_poison)
+    assert_allclose(slope.theta, theta, rtol=1e-12)
+    assert (slope.first_breakpoint is None) == (not expected.piecewise_linear)
+    if expected.breakpoint is not None:
+        found, end = min(slope.first_breakpoint, 1), min(expected.breakpoint, 1)
+        assert_allclose(found, end, rtol=1e-3)
+
+
+@pytest.mark.parametrize("C", SIX_DECADES)
+@pytest.mark.parametrize("labels", [(1, 7), (1, 3, 7)], ids=["binary", "3-class"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_digits(family, labels, C):
+    if len(labels) > 2 and family in BINARY_ONLY:
+        pytest.skip("liblinear's logistic regression is binary only")
+    learner = FAMILIES[family](C, RBF_GAMMA["digits"])
+    assert_slope_is_true(attack(learner), *digits(*labels))
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not MNIST.exists(), reason="no shared MNIST")
+@pytest.mark.parametrize("C", SIX_DECADES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_mnist(family, C):
+    learner = FAMILIES[family](C, RBF_GAMMA["mnist"])
+    assert_slope_is_true(attack(learner, side=28), *mnist(1, 7))
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not MNIST.exists(), reason="no shared MNIST")
+@pytest.mark.parametrize("family", sorted(set(FAMILIES) - BINARY_ONLY - {"newton-cg"}))
+def test_mnist_three_classes(family):
+    learner = FAMILIES[family](1.0, RBF_GAMMA["mnist"])
+    assert_slope_is_true(attack(learner, side=28), *mnist(1, 3, 7, n_train=200))
+
+
+# What changes the objective: (learner, labels).
+VARIANTS = {
+    "newton-cholesky": (LogisticRegression(C=10, solver="newton-cholesky"), (1, 3, 7)),
+    "sag": (LogisticRegression(C=0.1, solver="sag", random_state=0), (1, 7)),
+    "saga": (LogisticRegression(C=0.1, solver="saga", random_state=0), (1, 3, 7)),
+    "liblinear dual": (LogisticRegression(C=1, solver="liblinear", dual=True), (1, 7)),
+    "squared hinge primal": (LinearSVC(C=1, dual=False), (1, 3, 7)),
+    "callable kernel": (SVC(kernel=laplacian_kernel, C=3), (1, 3, 7)),
+    "kernel scale": (SVC(C=3, gamma="scale"), (1, 7)),
+    "kernel auto": (SVC(C=3, gamma="auto"), (1, 3, 7)),
+    "poly coef0": (SVC(kernel="poly", degree=2, coef0=1.0, gamma=0.1, C=3), (1, 3, 7)),
+    "ovo shape": (SVC(C=3, gamma=0.05, decision_function_shape="ovo"), (1, 3, 7)),
+    "four classes ridge": (RidgeClassifier(alpha=2.0), (0, 1, 3, 7)),
+    "four classes svc": (SVC(C=3, gamma=0.05), (0, 1, 3, 7)),
+    "four classes softmax": (LogisticRegression(C=3), (0, 1, 3, 7)),
+    "ridge no intercept": (RidgeClassifier(alpha=2.0, fit_intercept=False), (1, 3, 7)),
+    "lbfgs no intercept": (LogisticRegression(C=3, fit_intercept=False), (1, 7)),
+    "softmax no intercept": (LogisticRegression(C=3, fit_intercept=False), (1, 3, 7)),
+    "liblinear no intercept": (
+        LogisticRegression(C=3, solver="liblinear", fit_intercept=False),
+        (1, 7),
+    ),
+    "hinge no intercept": (LinearSVC(C=0.3, loss="hinge", fit_intercept=False), (1, 3, 7)),
+    "squared hinge no intercept": (LinearSVC(C=0.3, fit_intercept=False), (1, 3, 7)),
+    "liblinear scaled": (
+        LogisticRegression(C=0.1, solver="liblinear", intercept_scaling=3.0),
+        (1, 7),
+    ),
+    "hinge scaled": (LinearSVC(C=0.1, loss="hinge", intercept_scaling=3.0), (1, 3, 7)),
+    "squared hinge scaled": (LinearSVC(C=0.1, intercept_scaling=3.0), (1, 3, 7)),
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variants(name):
+    learner, labels = VARIANTS[name]
+    assert_slope_is_true(attack(learner), *digits(*labels))
+
+
+WEIGHTED = ["ridge", "lbfgs", "liblinear", "linear-hinge", "linear-squared-hinge", "svc-rbf"]
+
+
+def skewed(labels):
+    """Digits of unequal class sizes."""
+    X, y, X_test, y_test = digits(*labels, n_train=240)
+    keep = np.ones(len(y), bool)
+    keep[np.flatnonzero(y == labels[0])[25:]] = False
+    return X[keep], y[keep], X_test, y_test
+
+
+@pytest.mark.parametrize("class_weight", ["balanced", {1: 4.0, 7: 0.5}], ids=["balanced", "dict"])
+@pytest.mark.parametrize("labels", [(1, 7), (1, 3, 7)], ids=["binary", "3-class"])
+@pytest.mark.parametrize("family", WEIGHTED)
+def test_class_weight(family, labels, class_weight):
+    if len(labels) > 2 and family in BINARY_ONLY:
+        pytest.skip("liblinear's logistic regression is binary only")
+    learner = FAMILIES[family](0.5, 0.05).set_params(class_weight=class_weight)
+    assert_slope_is_true(attack(learner), *skewed(labels))
+
+
+@pytest.mark.parametrize("class_weight", [None, "balanced"], ids=["equal", "balanced"])
+@pytest.mark.parametrize("family", WEIGHTED)
+def test_sample_weight(family, class_weight):
+    """A fitted poisoner's scorer sees its sample weights: a copy has its original's."""
+    X, y, X_test, y_test = skewed((1, 7))
+    weight = np.random.default_rng(2).choice([0.3, 1.0, 2.5], len(y))
+    learner = FAMILIES[family](0.5, 0.05).set_params(class_weight=class_weight, tol=1e-9)
+    if hasattr(learner, "max_iter") and learner.max_iter is not None:
+        learner.set_params(max_iter=10**6)
+    poisoner = attack(learner, poison_weight=0.0)
+    expected = truth(poisoner, X, y, X_test, y_test, weight)
+    fitted = poisoner.fit(X, y, sample_weight=weight)
+    theta = -BackdoorSlopeScorer(accuracy_weight=0.0)(fitted, X_test, y_test)
+    n_poison = len(fitted.poisoned_indices_)
+    assert_allclose(np.tan(-np.pi / 2 * theta) * n_poison, expected.derivative, rtol=1e-3)
+
+
+@pytest.mark.parametrize("labels", [(1, 7), (1, 3, 7)], ids=["binary", "3-class"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_replace(family, labels):
+    """At beta = 0 the replaced rows are missing."""
+    if len(labels) > 2 and family in BINARY_ONLY:
+        pytest.skip("liblinear's logistic regression is binary only")
+    learner = FAMILIES[family](1.0, 0.05)
+    assert_slope_is_true(attack(learner, placement="replace"), *digits(*labels))
+
+
+PIPELINES = {
+    "scaled softmax": (make_pipeline(StandardScaler(), LogisticRegression(C=0.1)), (1, 3, 7)),
+    "scaled logistic": (make_pipeline(StandardScaler(), LogisticRegression(C=10)), (1, 7)),
+    "scaled svc": (make_pipeline(StandardScaler(), SVC(C=3)), (1, 7)),
+    "pca hinge": (
+        make_pipeline(PCA(10, svd_solver="full"), LinearSVC(C=0.3, loss="hinge")),
+        (1, 3, 7),
+    ),
+    "scaled ridge": (Pipeline([("s", StandardScaler()), ("r", RidgeClassifier())]), (1, 7)),
+}
+
+
+@pytest.mark.parametrize("placement", ["append", "replace"])
+@pytest.mark.parametrize("name", PIPELINES)
+def test_pipeline_holds_its_clean_preprocessing(name, placement):
+    learner, labels = PIPELINES[name]
+    assert_slope_is_true(attack(learner, placement=placement), *digits(*labels))
+
+
+@pytest.mark.parametrize("labels", [(1, 7), (1, 3, 7)], ids=["binary", "3-class"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_sparse(family, labels):
+    if len(labels) > 2 and family in BINARY_ONLY:
+        pytest.skip("liblinear's logistic regression is binary only")
+    X, y, X_test, y_test = digits(*labels)
+    trigger = PerClassTrigger(FeatureTrigger({54: 0.9, 63: 0.7}))
+    learner = FAMILIES[family](0.5, 0.05)
+    poisoner = BackdoorPoisoner(learner, trigger, target="next", random_state=0)
+    X, X_test = sparse.csr_matrix(X), sparse.csr_matrix(X_test)
+    assert_slope_is_true(poisoner, X, y, X_test, y_test)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_float32(family):
+    X, y, X_test, y_test = digits(1, 7)
+    learner = FAMILIES[family](1.0, 0.05)
+    X, X_test = X.astype(np.float32), X_test.astype(np.float32)
+    assert_slope_is_true(attack(learner), X, y, X_test, y_test)
+
+
+@pytest.mark.parametrize("names", [{1: "one", 7: "seven"}, {1: "b", 3: "c", 7: "a"}])
+@pytest.mark.parametrize("family", WEIGHTED)
+def test_string_labels(family, names):
+    """Labels whose order differs from that of the digits, too: the sign follows classes_."""
+    if len(names) > 2 and family in BINARY_ONLY:
+        pytest.skip("liblinear's logistic regression is binary only")
+    X, y, X_test, y_test = digits(*names)
+    y, y_test = (np.array([names[label] for label in part]) for part in (y, y_test))
+    assert_slope_is_true(attack(FAMILIES[family](1.0, 0.05)), X, y, X_test, y_test)
+
+
+def even_classes():
+    X, y, X_test, y_test = digits(1, 7, n_train=200)
+    rows = np.concatenate([np.flatnonzero(y == label)[:70] for label in (1, 7)])
+    return X[rows], y[rows], X_test, y_test
+
+
+def clean_duals(poisoner, X, y):
+    """Exact dual solutions without poison."""
+    X_all, y_all, is_poison = clone(poisoner).fit(X, y).poison(X, y)
+    return Refit(poisoner.estimator, X_all, y_all, is_poison).fit(0.0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("kernel", ["linear", "rbf"])
+def test_no_free_support_vector(kernel, seed):
+    """Tiny C, equal classes: all alpha at C, the intercept jumps to an end of its interval.
+
+    Where both labels get as many copies (seed 2), all alpha stay at their bounds for small beta:
+    an interval of intercepts stays optimal, and the slope holds the one nearest to the middle of
+    the clean interval, which is the clean fit's.
+    """
+    data = even_classes()
+    learner = SVC(kernel=kernel, C=1e-4, gamma=0.05)
+    poisoner = attack(learner, random_state=seed)
+    (dual,) = clean_duals(poisoner, *data[:2])
+    assert not dual.free.any()
+    assert_slope_is_true(poisoner, *data)
+
+
+@pytest.mark.parametrize("C", [0.5, 10.0])
+@pytest.mark.parametrize("labels", [(1, 7), (1, 3, 7)], ids=["binary", "3-class"])
+def test_narrow_kernel(labels, C):
+    """Most samples are on the margin."""
+    poisoner = attack(SVC(C=C, gamma=1.0))
+    data = digits(*labels)
+    free = [dual.free.mean() for dual in clean_duals(poisoner, *data[:2])]
+    assert min(free) > 0.5 or C < 1
+    assert_slope_is_true(poisoner, *data)
+
+
+@pytest.mark.parametrize("family", ["ridge", "lbfgs", "linear-hinge", "svc-rbf"])
+def test_scale_total(family):
+    data = digits(1, 7)
+    slope = backdoor_learning_slope(attack(FAMILIES[family](1.0, 0.05)), *data, scale="total")
+    assert_allclose(slope.theta, -2 / np.pi * np.arctan(slope.derivative), rtol=1e-12)
