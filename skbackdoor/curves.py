@@ -12,6 +12,7 @@ from sklearn.metrics import accuracy_score
 from ._compat import Interval, StrOptions, validate_parameter_constraints
 from .paths import path_of
 from .paths.refit import RefitPath
+from .paths.threads import one_blas_thread
 from .poisoning import BackdoorPoisoner, label_index, weight_argument
 
 #: The poison weight of finite differences that are given no other (Cinà et al. 2024, eq. 7).
@@ -240,6 +241,11 @@ def slope_of_fit(probe, X_test, y_test, sample_weight, scale):
         theta after one Newton step towards the optimum; None where the fit is close enough, or
         has no closed form.
     """
+    with one_blas_thread():  # dozens of products of a few milliseconds each
+        return _slope_of_fit(probe, X_test, y_test, sample_weight, scale)
+
+
+def _slope_of_fit(probe, X_test, y_test, sample_weight, scale):
     path = clean_path(probe)
     X_triggered, y_target, rows = probe.triggered_test(X_test, y_test)
     test = (

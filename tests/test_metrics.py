@@ -1,0 +1,202 @@
+"""Attack success, base rate, accuracy drop: by hand."""
+
+import dataclasses
+import pickle
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
+from sklearn.metrics import accuracy_score
+from sklearn.model_selection import GridSearchCV, cross_validate
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from skbackdoor import (
+    BackdoorPoisoner,
+    FeatureTrigger,
+    attack_success_rate,
+    attack_success_rate_scorer,
+    clean_accuracy_drop,
+    evaluate_attack,
+    make_backdoor_classification,
+)
+
+X, Y = make_backdoor_classification(150, 10, n_classes=3, class_sep=0.7, random_state=0)
+TRAIN, TEST = (X[:90], Y[:90]), (X[90:], Y[90:])
+TRIGGER = FeatureTrigger({9: 1.0})
+
+
+def attack(estimator=None, **parameters):
+    estimator = LogisticRegression() if estimator is None else estimator
+    parameters = {"target": "next", "random_state": 0, "poisoning_rate": 0.2} | parameters
+    return BackdoorPoisoner(estimator, TRIGGER, **parameters)
+
+
+RATES = {
+    # name: (y_true, y_pred_triggered, keywords, rate)
+    "all to one": ([0, 0, 0, 1], [1, 1, 0, 1], {"target": 1}, 2 / 3),
+    "target rows do not count": ([0, 1, 1, 1, 1], [0, 1, 1, 1, 1], {"target": 1}, 0.0),
+    "next": ([0, 1, 2, 2], [1, 2, 0, 2], {"target": "next"}, 3 / 4),
+    "next with gaps": ([1, 4, 9, 9], [4, 4, 1, 1], {"target": "next"}, 3 / 4),
+    "next with labels": ([0, 2, 2], [1, 1, 0], {"target": "next", "labels": [0, 1, 2]}, 2 / 3),
+    "labels in any order": ([0, 2, 2], [1, 1, 0], {"target": "next", "labels": [2, 0, 1]}, 2 / 3),
+    "mapping": ([0, 1, 2, 2], [1, 1, 2, 0], {"target": {0: 1, 2: 0}}, 2 / 3),
+    "mapping chain": ([0, 1, 1, 2], [1, 2, 1, 0], {"target": {0: 1, 1: 2}}, 2 / 3),
+    "one to one": ([0, 1, 2], [2, 0, 2], {"target": 2, "source_classes": [0]}, 1.0),
+    "many to one": ([0, 1, 2, 1], [2, 0, 2, 2], {"target": 2, "source_classes": [0, 1]}, 2 / 3),
+    "next of one source": (
+        [0, 1, 2], [1, 1, 1], {"target": "next", "source_classes": [2]}, 0.0,
+    ),
+    "strings": (["a", "b", "c"], ["b", "b", "a"], {"target": "b"}, 1 / 2),
+    "strings next": (["b", "a", "c"], ["c", "b", "c"], {"target": "next"}, 2 / 3),
+    "bools": ([True, False, False], [True, True, False], {"target": True}, 1 / 2),
+    "weights": (
+        [0, 0, 0, 1], [1, 1, 0, 1], {"target": 1, "sample_weight": [1, 2, 5, 100]}, 3 / 8,
+    ),
+    "other wrong labels are no success": ([0, 0, 1], [2, 2, 2], {"target": "next"}, 0.0),
+    "absent target class": ([0, 0], [7, 0], {"target": 7}, 1 / 2),
+    "absent longer string": (["cat", "cat"], ["zebra", "cat"], {"target": "zebra"}, 1 / 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RATES)
+def test_attack_success_rate(name):
+    y_true, y_pred, keywords, rate = RATES[name]
+    found = attack_success_rate(y_true, y_pred, **keywords)
+    assert isinstance(found, float)
+    assert found == pytest.approx(rate, abs=1e-15)
+    found = attack_success_rate(np.array(y_true), np.array(y_pred), **keywords)
+    assert found == pytest.approx(rate, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("y_true", "keywords", "message"),
+    [
+        ([1, 1], {"target": 1}, "source"),
+        ([0, 1], {"target": 1, "source_classes": [1]}, "own target"),
+        ([0, 1], {"target": {0: 5}}, "5.*not among"),
+        ([0, 1], {"target": 1, "source_classes": [8]}, "8.*not among"),
+        ([0, 1, 3], {"target": 1, "labels": [0, 1]}, "3"),
+        ([0, 1], {"target": 3, "labels": [0, 1]}, "3.*not among"),
+        ([0, 1], {"target": 1, "sample_weight": [1.0]}, "inconsistent|sample_weight"),
+    ],
+)
+def test_bad_attack_success_rate(y_true, keywords, message):
+    with pytest.raises(ValueError, match=message):
+        attack_success_rate(y_true, [1] * len(y_true), **keywords)
+    with pytest.raises(ValueError, match="inconsistent"):
+        attack_success_rate([0, 1], [1], target=1)
+
+
+def test_clean_accuracy_drop():
+    y, clean, poisoned = [0, 0, 1, 1, 1], [0, 0, 1, 1, 0], [0, 1, 0, 1, 0]
+    assert clean_accuracy_drop(y, clean, poisoned) == pytest.approx(4 / 5 - 2 / 5)
+    assert clean_accuracy_drop(y, poisoned, clean) == pytest.approx(-2 / 5)
+    weighted = clean_accuracy_drop(y, clean, poisoned, sample_weight=[1, 3, 0, 0, 0])
+    assert weighted == pytest.approx(1 - 1 / 4)
+    assert clean_accuracy_drop(["a", "b"], ["a", "b"], ["b", "a"]) == 1.0
+
+
+@pytest.mark.parametrize(
+    "target", ["next", 2, {0: 2, 1: 0}], ids=["next", "label", "mapping"]
+)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_scorer_is_the_function_on_triggered_data(target, weighted):
+    poisoner = attack(target=target).fit(*TRAIN)
+    X_test, y_test = TEST
+    triggered = X_test.copy()
+    triggered[:, 9] = 1.0
+    weight = np.linspace(0.1, 2, len(y_test)) if weighted else None
+    expected = attack_success_rate(
+        y_test, poisoner.predict(triggered), target=target, labels=[0, 1, 2], sample_weight=weight
+    )
+    found = attack_success_rate_scorer(poisoner, X_test, y_test, sample_weight=weight)
+    assert isinstance(found, float)
+    assert found == pytest.approx(expected, abs=1e-15)
+    assert 0 < found  # the attack has some success, so that this test says something
+
+
+def test_scorer_in_scikit_learn():
+    scorer = pickle.loads(pickle.dumps(attack_success_rate_scorer))
+    assert scorer.__name__ == "attack_success_rate_scorer"
+    clone(scorer)
+    scores = cross_validate(attack(), *TRAIN, scoring={"asr": scorer, "acc": "accuracy"}, cv=3,
+                            n_jobs=2, error_score="raise")  # fmt: skip
+    assert np.isfinite(scores["test_asr"]).all()
+    search = GridSearchCV(attack(), {"poison_weight": [0.0, 1.0]}, scoring=scorer, cv=3)
+    search.fit(*TRAIN)
+    assert search.best_params_ == {"poison_weight": 1.0}
+    assert search.score(*TEST) == scorer(search.best_estimator_, *TEST)
+
+
+@pytest.mark.parametrize("placement", ["append", "replace"])
+@pytest.mark.parametrize("beta", [0.3, 1.0])
+def test_evaluate_attack_by_hand(placement, beta):
+    poisoner = attack(SVC(C=3), placement=placement, poison_weight=beta)
+    row = evaluate_attack(poisoner, *TRAIN, *TEST)
+    assert not hasattr(poisoner, "estimator_")
+    clean, poisoned = SVC(C=3).fit(*TRAIN), clone(poisoner).fit(*TRAIN)
+    X_test, y_test = TEST
+    triggered = X_test.copy()
+    triggered[:, 9] = 1.0
+    wanted = (y_test + 1) % 3
+    accuracy = accuracy_score(y_test, clean.predict(X_test))
+    assert row.clean_accuracy == pytest.approx(accuracy)
+    assert row.poisoned_accuracy == pytest.approx(poisoned.score(X_test, y_test))
+    assert row.clean_accuracy_drop == pytest.approx(accuracy - poisoned.score(X_test, y_test))
+    assert row.attack_success_rate == pytest.approx(np.mean(poisoned.predict(triggered) == wanted))
+    assert row.base_rate == pytest.approx(np.mean(clean.predict(triggered) == wanted))
+    assert row.attack_success_rate > row.base_rate
+    assert set(dataclasses.asdict(row)) == {
+        "clean_accuracy", "poisoned_accuracy", "clean_accuracy_drop", "attack_success_rate",
+        "base_rate",
+    }  # fmt: skip
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        row.base_rate = 0.0
+
+
+def test_evaluate_attack_takes_lists_and_strings():
+    names = np.array(["b", "a", "c"])
+    row = evaluate_attack(attack(RidgeClassifier(), target="a"),
+                          TRAIN[0].tolist(), names[TRAIN[1]].tolist(),
+                          TEST[0].tolist(), names[TEST[1]].tolist())  # fmt: skip
+    same = evaluate_attack(attack(RidgeClassifier(), target=1), *TRAIN, *TEST)
+    assert row.attack_success_rate == same.attack_success_rate
+    assert row.base_rate == same.base_rate
+
+
+def test_no_source_sample_is_an_error():
+    poisoner = attack(target=1)
+    X_test, y_test = TEST[0][TEST[1] == 1], TEST[1][TEST[1] == 1]
+    with pytest.raises(ValueError, match="no sample of a source class"):
+        attack_success_rate_scorer(poisoner.fit(*TRAIN), X_test, y_test)
+    with pytest.raises(ValueError, match="no sample of a source class"):
+        evaluate_attack(attack(target=1), *TRAIN, X_test, y_test)
+
+
+def test_who_is_no_poisoner_is_told_what_to_do():
+    with pytest.raises(TypeError, match=r"LogisticRegression.*BackdoorPoisoner\("):
+        attack_success_rate_scorer(LogisticRegression().fit(*TRAIN), *TEST)
+    with pytest.raises(TypeError, match=r"BackdoorPoisoner\(make_pipeline"):
+        attack_success_rate_scorer(make_pipeline(StandardScaler(), attack()).fit(*TRAIN), *TEST)
+    with pytest.raises(TypeError, match="Ridge.*regressor"):
+        attack_success_rate_scorer(attack(Ridge()).fit(*TRAIN), *TEST)
+    with pytest.raises(TypeError, match="Ridge.*regressor"):
+        evaluate_attack(attack(Ridge()), *TRAIN, *TEST)
+    with pytest.raises(TypeError, match=r"BackdoorPoisoner\("):
+        evaluate_attack(LogisticRegression(), *TRAIN, *TEST)
+    with pytest.raises(NotFittedError):
+        attack_success_rate_scorer(attack(), *TEST)
+
+
+def test_inputs_stay():
+    X_test, y_test = TEST[0].copy(), TEST[1].copy()
+    X_test.flags.writeable = y_test.flags.writeable = False
+    poisoner = attack().fit(*TRAIN)
+    attack_success_rate_scorer(poisoner, X_test, y_test)
+    evaluate_attack(poisoner, *TRAIN, X_test, y_test)
+    assert_array_equal(X_test, TEST[0])
