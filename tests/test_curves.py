@@ -69,9 +69,9 @@ def fits(poisoner, X, y, betas=BETAS):
     for beta in betas:
         weight = np.where(is_poison, beta, 1.0)
         rows = weight > 0
-        fitted.append(
-            clone(poisoner.estimator).fit(X_all[rows], y_all[rows], sample_weight=weight[rows])
-        )
+        # forests draw other bootstrap samples with weights of one than without weights
+        weights = {} if (weight[rows] == 1).all() else {"sample_weight": weight[rows]}
+        fitted.append(clone(poisoner.estimator).fit(X_all[rows], y_all[rows], **weights))
     return fitted
 
 
@@ -557,20 +557,29 @@ def test_h_zero_is_no_difference(name):
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
-@pytest.mark.parametrize("name", ["ridge", "logistic", "squared hinge", "svc"])
-def test_differences_approach_the_implicit_slope(name, n_classes):
+@pytest.mark.parametrize(
+    "learner",
+    [
+        RidgeClassifier(),
+        LogisticRegression(solver="newton-cholesky", tol=1e-12),
+        LEARNERS["squared hinge"][0],
+        LEARNERS["svc"][0],
+    ],
+    ids=["ridge", "logistic", "squared hinge", "svc"],
+)
+def test_differences_approach_the_implicit_slope(learner, n_classes):
     X, y, X_test, y_test = data(n_classes)
-    poisoner = attack(LEARNERS[name][0])
+    poisoner = attack(learner)
     exact = backdoor_learning_slope(poisoner, X, y, X_test, y_test)
     errors = []
-    for h in (1e-1, 1e-3):
+    for h in (1e-2, 1e-5):
         difference = backdoor_learning_slope(
             poisoner, X, y, X_test, y_test, method="finite_difference", h=h
         )
         assert difference.method == "finite_difference"
         errors.append(abs(difference.derivative / exact.derivative - 1))
-    assert errors[1] < 0.02
-    assert errors[1] < errors[0]
+    assert errors[1] < 0.01
+    assert errors[1] < max(errors[0], 1e-4)
 
 
 @pytest.mark.parametrize(
@@ -655,12 +664,8 @@ def test_an_unconverged_fit_is_polished(rough, tight, n_classes):
     assert_allclose(slopes[0].loss, slopes[1].loss, rtol=1e-4)
 
 
-def test_per_class_trigger_uses_the_true_labels():
+def test_per_class_trigger_of_equal_triggers_is_the_trigger():
     X, y, X_test, y_test = data(3)
-
-    class Shift(FeatureTrigger):
-        pass
-
     poisoner = attack(LogisticRegression(tol=1e-10), PerClassTrigger(FeatureTrigger({9: 1.0})))
     plain = attack(LogisticRegression(tol=1e-10))
     a, b = (backdoor_learning_slope(p, X, y, X_test, y_test) for p in (poisoner, plain))

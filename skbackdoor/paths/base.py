@@ -1,6 +1,6 @@
 """The path of a fitted model as the weight of its poison rows goes from 0 to 1."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
@@ -8,7 +8,6 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from ..poisoning import clean_class_weight, label_index, weight_argument
-from .losses import MarginLoss
 
 
 @dataclass(frozen=True)
@@ -22,11 +21,11 @@ class TrainingRows:
     y, y_poison : ndarrays of int
         Indices into `classes`.
     weight, weight_poison : ndarrays of float
-        Sample weight times class weight; poison rows without the factor beta.
+        Sample weights; those of poison rows without the factor beta.
     classes : ndarray of shape (n_classes,)
         The labels.
-    plain : bool
-        True where no sample weights and no class weights were given.
+    weighted : bool
+        False where no sample weights were given.
     """
 
     X: object
@@ -36,7 +35,7 @@ class TrainingRows:
     y_poison: np.ndarray
     weight_poison: np.ndarray
     classes: np.ndarray
-    plain: bool
+    weighted: bool
 
 
 class WeightPath:
@@ -80,26 +79,38 @@ class WeightPath:
                 self._prepare = fitted[:-1].transform
             fitted = fitted.steps[-1][1]
         class_weight = clean_class_weight(fitted, y, weight)
-        plain = weight is None and all(value == 1.0 for value in class_weight.values())
+        #: Weight of each class, "balanced" ones computed on the clean rows.
+        self.class_weight = np.array([class_weight[label] for label in classes.tolist()])
         self.fitted = fitted
         self.rows = TrainingRows(
             X=self._prepare(X),
             y=label_index(y, classes),
-            weight=_weights(y, weight, class_weight),
+            weight=_ones_or(weight, y),
             X_poison=self._prepare(X_poison),
             y_poison=label_index(y_poison, classes),
-            weight_poison=_weights(y_poison, weight_poison, class_weight),
+            weight_poison=_ones_or(weight_poison, y_poison),
             classes=classes,
-            plain=plain,
+            weighted=weight is not None,
         )
         self.estimator = self._fixed(clone(fitted))
         self._setup()
 
     def _fixed(self, estimator):
         """The learner with what depends on the training rows set to its clean value."""
-        if getattr(estimator, "class_weight", None) is not None:
-            estimator.set_params(class_weight=None)  # it is part of the weights of the rows
+        if getattr(estimator, "class_weight", None) == "balanced":
+            labels = self.rows.classes.tolist()
+            estimator.set_params(
+                class_weight=dict(zip(labels, self.class_weight.tolist(), strict=True))
+            )
         return estimator
+
+    def training_weights(self):
+        """Sample weight times class weight: of clean rows, and of poison rows at beta = 1."""
+        rows = self.rows
+        return (
+            rows.weight * self.class_weight[rows.y],
+            rows.weight_poison * self.class_weight[rows.y_poison],
+        )
 
     def _setup(self):
         """Set `loss` and whatever else the family needs, once."""
@@ -129,7 +140,7 @@ class WeightPath:
             X, y = stack(rows.X, rows.X_poison), np.concatenate([rows.y, rows.y_poison])
             weight = np.concatenate([rows.weight, poison_weight * rows.weight_poison])
         estimator = clone(self.estimator)
-        if rows.plain and (drop_poison or poison_weight == 1.0):
+        if not rows.weighted and (drop_poison or poison_weight == 1.0):
             return estimator.fit(X, rows.classes[y])
         return estimator.fit(X, rows.classes[y], **{weight_argument(estimator): weight})
 
@@ -162,9 +173,8 @@ class WeightPath:
         return self.weights(fitted) is not None
 
 
-def _weights(y, sample_weight, class_weight):
-    by_class = np.array([class_weight[label] for label in y.tolist()], dtype=float)
-    return by_class if sample_weight is None else by_class * sample_weight
+def _ones_or(sample_weight, y):
+    return np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
 
 
 def _identity(X):

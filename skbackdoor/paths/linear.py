@@ -197,8 +197,7 @@ class LinearObjective:
                 hessian[k, :, j, :] = hessian[j, :, k, :] = gram
             hessian[k, :, k, :] += np.diag(penalty)
         if self.fit_intercept and penalty[-1] == 0:
-            # All intercepts plus one constant is the same model: fix that direction, which no
-            # right-hand side has a part in, so that the rest can be factorised.
+            # As in _iterate: a direction that no right-hand side has a part in gets curvature.
             hessian[:, -1, :, -1] += self.weight.sum() / n_outputs
         size = n_outputs * n_parameters
         factor = _cholesky(hessian.reshape(size, size))
@@ -212,6 +211,12 @@ class LinearObjective:
         n_right, n_outputs, n_parameters = right.shape
         weight, penalty = self.weight[:, None], self.penalty[live]
 
+        # All intercepts plus one constant is the same softmax model: a direction of curvature 0
+        # that no right-hand side has a part in; give it some, so that rounding stays out of it.
+        shift = 0.0
+        if self.fit_intercept and penalty[-1] == 0 and not self.loss.decouples:
+            shift = self.weight.sum() / n_outputs
+
         def product(flat):
             V = flat.reshape(n_right * n_outputs, n_parameters)
             dF = self.decision(V, X)
@@ -219,7 +224,11 @@ class LinearObjective:
             for r in range(n_right):
                 block = slice(r * n_outputs, (r + 1) * n_outputs)
                 R[:, block] = weight * self.loss.hessian_product(curvature, dF[:, block])
-            return (self.pull_back(R, X) + penalty * V).ravel()
+            back = (self.pull_back(R, X) + penalty * V).reshape(right.shape)
+            if shift:
+                intercepts = V.reshape(right.shape)[:, :, -1]
+                back[:, :, -1] += shift * intercepts.sum(axis=1, keepdims=True)
+            return back.ravel()
 
         # Each right-hand side is scaled to unit length, so that one tolerance serves all.
         norms = np.linalg.norm(right.reshape(n_right, -1), axis=1)[:, None, None]

@@ -57,17 +57,20 @@ class LogisticPath(WeightPath):
                 " can be singular and its optimum can lie at infinity, so the implicit slope is"
                 " refused. Give a finite C, or method='finite_difference'."
             )
-        intercept_penalty = 0.0
+        weight, weight_poison = self.training_weights()
+        loss, intercept_penalty = self.loss, 0.0
         if fitted.solver == "liblinear":
+            weight, weight_poison = rows.weight, rows.weight_poison
+            loss = loss.with_class_weight(self.class_weight)
             intercept_penalty = 1.0 / fitted.intercept_scaling**2
         objective = LinearObjective(
             rows.X,
             rows.y,
-            rows.weight,
-            self.loss,
+            weight,
+            loss,
             1.0 / fitted.C,
             fitted.fit_intercept,
             intercept_penalty,
         )
-        poison = (rows.X_poison, rows.y_poison, rows.weight_poison)
+        poison = (rows.X_poison, rows.y_poison, weight_poison)
         return LinearOptimum(objective, parameters(fitted), poison, rtol)

@@ -119,12 +119,15 @@ class MarginLoss:
         ``curvature``.
     signs : ndarray of shape (n_classes, n_outputs)
         +1 or -1: the side of each class in each problem; 0 where it takes no part.
+    weight : ndarray of shape (n_classes, n_outputs), default=None
+        Weight of each class in each problem; None is 1 where it takes part.
     """
 
     decouples = True
 
-    def __init__(self, phi, signs):
+    def __init__(self, phi, signs, weight=None):
         self.phi, self.signs = phi, np.asarray(signs, dtype=float)
+        self.weight = np.abs(self.signs) if weight is None else weight
 
     @classmethod
     def one_vs_rest(cls, phi, n_classes):
@@ -141,21 +144,34 @@ class MarginLoss:
             signs[i, k], signs[j, k] = 1.0, -1.0
         return cls(phi, -signs if n_classes == 2 else signs)
 
+    def with_class_weight(self, class_weight):
+        """As liblinear weighs one-vs-rest problems: a class by its weight in its own, else by 1.
+
+        Parameters
+        ----------
+        class_weight : ndarray of shape (n_classes,)
+            Weights; for a single problem those of both sides.
+        """
+        column = np.asarray(class_weight, dtype=float)[:, None]
+        single = self.signs.shape[1] == 1
+        weight = column if single else np.where(self.signs > 0, column, 1.0)
+        return MarginLoss(self.phi, self.signs, weight)
+
     def value(self, F, y):
         signs = self.signs[y]
-        return np.sum(np.abs(signs) * self.phi.value(signs * F), axis=1)
+        return np.sum(self.weight[y] * self.phi.value(signs * F), axis=1)
 
     def directional(self, F, dF, y):
         signs = self.signs[y]
-        return np.sum(np.abs(signs) * self.phi.directional(signs * F, signs * dF), axis=1)
+        return np.sum(self.weight[y] * self.phi.directional(signs * F, signs * dF), axis=1)
 
     def gradient(self, F, y):
         signs = self.signs[y]
-        return signs * self.phi.slope(signs * F)
+        return self.weight[y] * signs * self.phi.slope(signs * F)
 
     def curvature(self, F, y):
         signs = self.signs[y]
-        return np.abs(signs) * self.phi.curvature(signs * F)
+        return self.weight[y] * self.phi.curvature(signs * F)
 
     def hessian_product(self, curvature, dF):
         return curvature * dF

@@ -51,11 +51,12 @@ class RidgePath(WeightPath):
     def optimum(self, rtol=None):
         """The clean fit as it is, with the rate at which poison moves it."""
         rows, fitted = self.rows, self.fitted
+        weight, weight_poison = self.training_weights()
         objective = LinearObjective(
-            rows.X, rows.y, rows.weight, self.loss, 2.0 * fitted.alpha, fitted.fit_intercept
+            rows.X, rows.y, weight, self.loss, 2.0 * fitted.alpha, fitted.fit_intercept
         )
-        W = parameters(fitted)
-        return LinearOptimum(objective, W, (rows.X_poison, rows.y_poison, rows.weight_poison), rtol)
+        poison = (rows.X_poison, rows.y_poison, weight_poison)
+        return LinearOptimum(objective, parameters(fitted), poison, rtol)
 
 
 def parameters(fitted):

@@ -380,7 +380,20 @@ class ActiveSet:
             self.__dict__.update(fresh.__dict__)
             if self.residual < 1e-11 * self.scale:
                 break
+        if self.inverse is None:
+            self._center_intercept()
         return self
+
+    def _center_intercept(self):
+        """With no free row b is any of an interval: take its middle, as libsvm does."""
+        room = [
+            np.abs(self.h[self.playing & (self.y == np.where(self.upper, sign, -sign))])
+            for sign in (1.0, -1.0)
+        ]
+        if all(len(distances) for distances in room):
+            shift = (room[0].min() - room[1].min()) / 2.0
+            self.b += shift
+            self.h += self.y * shift
 
     def admit(self, rows, rate):
         """Let poison rows in, whose bounds grow from 0 at `rate`."""
@@ -661,9 +674,10 @@ class SVCPath(WeightPath):
         return estimator
 
     def _setup(self):
-        rows, number = self.rows, callable(self.estimator.kernel)
-        cast = np.asarray if number else as_float64
-        keep, keep_poison = rows.weight > 0, rows.weight_poison > 0
+        rows = self.rows
+        cast = np.asarray if callable(self.estimator.kernel) else as_float64
+        weight, weight_poison = self.training_weights()
+        keep, keep_poison = weight > 0, weight_poison > 0
         self.rows = replace(
             rows,
             X=cast(rows.X)[keep],
@@ -715,7 +729,7 @@ class SVCPath(WeightPath):
         rows, fitted = self.rows, self.fitted
         n_clean = len(rows.y)
         y = np.concatenate([rows.y, rows.y_poison])
-        weight = fitted.C * np.concatenate([rows.weight, rows.weight_poison])
+        weight = fitted.C * np.concatenate(self.training_weights())
         v = np.zeros((len(y), self.loss.signs.shape[1]))
         v[fitted.support_] = self._coefficients(fitted)
         problems = []
@@ -771,12 +785,13 @@ class LinearSVCPath(WeightPath):
     def optimum(self, rtol=None):
         """The clean fit as it is, with the rate at which poison moves it."""
         rows, fitted = self.rows, self.fitted
+        weighted = self.loss.with_class_weight(self.class_weight)
         if fitted.loss == "squared_hinge":
             objective = LinearObjective(
                 rows.X,
                 rows.y,
                 rows.weight,
-                self.loss,
+                weighted,
                 1.0 / fitted.C,
                 fitted.fit_intercept,
                 1.0 / fitted.intercept_scaling**2 if fitted.fit_intercept else 0.0,
@@ -789,13 +804,13 @@ class LinearSVCPath(WeightPath):
         used = np.arange(n_clean + len(rows.y_poison))
         columns, diagonal = kernel.on(used)
         y = np.concatenate([rows.y, rows.y_poison])
-        bound = fitted.C * np.concatenate([rows.weight, rows.weight_poison])
+        weight = fitted.C * np.concatenate([rows.weight, rows.weight_poison])
         clean = used < n_clean
-        u, rate = np.where(clean, bound, 0.0), np.where(clean, 0.0, bound)
         F = self.decision_values(fitted, rows.X)
         problems = []
         for k, signs in enumerate(self.loss.signs.T):
-            sign = signs[y]
+            sign, bound = signs[y], weight * weighted.weight[y, k]
+            u, rate = np.where(clean, bound, 0.0), np.where(clean, 0.0, bound)
             a = np.zeros(len(used))
             a[:n_clean] = _duals(columns, sign[:n_clean], u[:n_clean], F[:, k])
             problems.append((used, ActiveSet(columns, diagonal, sign, u, a, 0.0, False), rate))
