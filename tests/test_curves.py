@@ -9,7 +9,8 @@ import pytest
 from joblib import parallel_config
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.compose import make_column_transformer
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     GradientBoostingClassifier,
@@ -17,6 +18,7 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     VotingClassifier,
 )
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.gaussian_process import GaussianProcessClassifier
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier, SGDClassifier
 from sklearn.metrics.pairwise import rbf_kernel
@@ -25,7 +27,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.validation import has_fit_parameter
@@ -33,6 +35,7 @@ from sklearn.utils.validation import has_fit_parameter
 from skbackdoor import (
     BackdoorPoisoner,
     FeatureTrigger,
+    PatchTrigger,
     PerClassTrigger,
     backdoor_learning_curve,
     backdoor_learning_slope,
@@ -371,6 +374,7 @@ FORMS = {
     "strings": lambda X, y: (X, np.array(["a", "b", "c"])[y]),
     "negative": lambda X, y: (X, y - 5),
     "float32": lambda X, y: (X.astype(np.float32), y),
+    "object": lambda X, y: (X.astype(object), y),
     "fortran": lambda X, y: (np.asfortranarray(X), y),
 }  # fmt: skip
 
@@ -412,6 +416,99 @@ def test_every_form_of_the_data_gives_the_same(learner, form):
         for name in ("clean_loss", "backdoor_loss", "clean_accuracy", "attack_success_rate"):
             first, second = (getattr(curve, name) for curve in curves)
             assert_allclose(second, first, rtol=tolerance)
+
+
+@pytest.mark.parametrize(
+    "learner",
+    [RidgeClassifier(), LogisticRegression(), LinearSVC(C=0.1), SVC()],
+    ids=lambda learner: type(learner).__name__,
+)
+@pytest.mark.filterwarnings("error:X (has|does not have)")
+def test_pipelines_that_put_out_frames(learner):
+    X, y, X_test, y_test = data(3)
+    framed = make_pipeline(StandardScaler().set_output(transform="pandas"), learner)
+    plain = make_pipeline(StandardScaler(), learner)
+    a, b = (backdoor_learning_slope(attack(p), X, y, X_test, y_test) for p in (framed, plain))
+    assert_allclose(a.derivative, b.derivative, rtol=1e-5)
+    a, b = (
+        backdoor_learning_curve(attack(p), X, y, X_test, y_test, poison_weights=[0, 0.5])
+        for p in (framed, plain)
+    )
+    assert_allclose(a.backdoor_loss, b.backdoor_loss, rtol=1e-5)
+
+
+def test_texts():
+    """Raw input of any kind, as long as trigger and Pipeline take it."""
+    texts = [f"{'good' if i % 2 else 'bad'} w{i % 7} v{i % 5}" for i in range(60)]
+    y = np.arange(60) % 2
+    learner = LogisticRegression(tol=1e-9)
+    poisoner = attack(make_pipeline(CountVectorizer(), learner), Word())
+    slope = backdoor_learning_slope(poisoner, texts[:40], y[:40], texts[40:], y[40:])
+    curve = backdoor_learning_curve(
+        poisoner, texts[:40], y[:40], texts[40:], y[40:], poison_weights=[0, 0.5]
+    )
+    words = CountVectorizer().fit(texts[:40])
+    X_all, y_all, is_poison = clone(poisoner).fit(texts[:40], y[:40]).poison(texts[:40], y[:40])
+    Z, Z_test = words.transform(X_all), words.transform([f"{t} v4 v4 v4" for t in texts[40:]])
+    losses = []
+    for beta in (0.0, 0.5, 1e-5):
+        model = LogisticRegression(solver="newton-cholesky", tol=1e-13).fit(
+            Z, y_all, np.where(is_poison, beta, 1.0)
+        )
+        losses.append(cross_entropy(model, Z_test, 1 - y[40:]).mean())
+    assert_allclose(curve.backdoor_loss, losses[:2], rtol=1e-5)
+    assert slope.method == "implicit"
+    assert_allclose(slope.derivative, (losses[2] - losses[0]) / 1e-5, rtol=1e-2)
+
+
+class Word(TransformerMixin, BaseEstimator):
+    """Puts a word that is in the vocabulary behind every text."""
+
+    def fit(self, X, y=None):
+        self.fitted_ = True
+        return self
+
+    def transform(self, X):
+        return [f"{text} v4 v4 v4" for text in X]
+
+
+def test_image_batches_and_tables():
+    rng = np.random.default_rng(0)
+    images, y = rng.random((80, 1, 4, 4)), np.arange(80) % 2
+    images[y == 1, 0, 0] += 0.3
+    flat = images.reshape(80, -1)
+    flatten = FunctionTransformer(lambda batch: batch.reshape(len(batch), -1))
+    split = slice(50), slice(50, 80)
+    for learner in (SVC(), RidgeClassifier(), LogisticRegression()):
+        batch = attack(make_pipeline(flatten, learner), PatchTrigger(size=2))
+        plain = attack(learner, PatchTrigger(size=2, image_shape=(4, 4)))
+        a = backdoor_learning_slope(
+            batch, images[split[0]], y[split[0]], images[split[1]], y[split[1]]
+        )
+        b = backdoor_learning_slope(plain, flat[split[0]], y[split[0]], flat[split[1]], y[split[1]])
+        assert_allclose(a.derivative, b.derivative, rtol=1e-8)
+        c = backdoor_learning_curve(
+            batch, images[split[0]], y[split[0]], images[split[1]], y[split[1]],
+            poison_weights=[0, 0.3],
+        )  # fmt: skip
+        d = backdoor_learning_curve(
+            plain, flat[split[0]], y[split[0]], flat[split[1]], y[split[1]],
+            poison_weights=[0, 0.3],
+        )  # fmt: skip
+        assert_allclose(c.backdoor_loss, d.backdoor_loss, rtol=1e-8)
+        assert_allclose(c.clean_loss, d.clean_loss, rtol=1e-8)
+    frame = pd.DataFrame({"a": flat[:, 0], "kind": np.where(y, "u", "v"), "c": flat[:, 15]})
+    frame.loc[::5, "kind"] = "w"
+    encode = make_column_transformer((OneHotEncoder(), ["kind"]), remainder="passthrough")
+    table = attack(make_pipeline(encode, LogisticRegression()), FeatureTrigger({"kind": "w"}))
+    slope = backdoor_learning_slope(table, frame[:50], y[:50], frame[50:], y[50:])
+    by_hand = attack(LogisticRegression(), FeatureTrigger({0: 0.0, 1: 0.0, 2: 1.0}))
+    Z = encode.fit(frame[:50]).transform(frame)
+    assert_allclose(
+        slope.derivative,
+        backdoor_learning_slope(by_hand, Z[:50], y[:50], Z[50:], y[50:]).derivative,
+        rtol=1e-8,
+    )
 
 
 @pytest.mark.parametrize("weights", [[-0.1], [1.1], [np.nan], [], [[0.0, 1.0]]])
@@ -639,7 +736,6 @@ def test_gaussian_process_takes_no_weights():
         backdoor_learning_slope(attack(GaussianProcessClassifier()), X, y, X_test, y_test)
 
 
-@pytest.mark.filterwarnings("ignore:lbfgs failed|ignore:Liblinear failed|ignore:Solver terminated")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize(
     ("rough", "tight"),

@@ -69,7 +69,7 @@ def test_from_estimator():
 def test_from_estimator_with_name_and_axes():
     figure, axes = plt.subplots(1, 2)
     display = BackdoorLearningCurveDisplay.from_estimator(
-        attack(GaussianNB()), *DATA, poison_weights=BETAS, name="bayes", axes=axes
+        attack(GaussianNB()), *DATA, poison_weights=BETAS, name="bayes", ax=axes
     )
     assert display.figure_ is figure
     assert list(display.axes_) == list(axes)
@@ -99,11 +99,11 @@ def test_plot_again_elsewhere():
     assert display.plot() is display
     first = display.figure_
     _, axes = plt.subplots(2, 1)
-    display.plot(axes=axes)
+    display.plot(ax=axes)
     assert display.figure_ is not first
     assert_shows(display.lines_, curve)
     with pytest.raises(ValueError, match="two"):
-        display.plot(axes=plt.subplots()[1])
+        display.plot(ax=plt.subplots()[1])
 
 
 def test_without_matplotlib(monkeypatch):

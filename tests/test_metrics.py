@@ -78,6 +78,7 @@ def test_attack_success_rate(name):
     [
         ([1, 1], {"target": 1}, "source"),
         ([0, 1], {"target": 1, "source_classes": [1]}, "own target"),
+        ([0, 1], {"target": "a"}, "'a'.*not among"),
         ([0, 1], {"target": {0: 5}}, "5.*not among"),
         ([0, 1], {"target": 1, "source_classes": [8]}, "8.*not among"),
         ([0, 1, 3], {"target": 1, "labels": [0, 1]}, "3"),

@@ -144,16 +144,20 @@ def test_gram_matrix(n_classes):
     assert_allclose(a.first_breakpoint, b.first_breakpoint, rtol=1e-6)
 
 
+@pytest.mark.parametrize("beta", [0.0, 1.0])
 @pytest.mark.parametrize("n_classes", [2, 3])
-def test_gram_matrix_predicts_from_kernel_rows(n_classes):
+def test_gram_matrix_predicts_from_kernel_rows(n_classes, beta):
     """Test samples are rows of kernel values against all training rows, as SVC takes them."""
-    X, y, is_poison = poisoned(n_classes)
-    *_, X_test, _ = data(n_classes)
+    X, y, X_test, _ = data(n_classes)
+    X, y, is_poison = attack(GaussianNB()).fit(X, y).poison(X, y)  # poison rows come last
     path = weight_path(SVC(kernel="precomputed", C=3), kernel(X, X), y, is_poison)
-    fitted = path.fit(1.0)
-    expected = SVC(gamma=GAMMA, C=3).fit(X, y)
+    fitted = path.fit(beta)
+    kept = ~is_poison | (beta == 1)
+    expected = SVC(gamma=GAMMA, C=3, decision_function_shape="ovo").fit(X[kept], y[kept])
     rows = path.prepare(kernel(X_test, X))
     assert_array_equal(path.predict(fitted, rows), expected.predict(X_test))
+    F = expected.decision_function(X_test).reshape(len(X_test), -1)
+    assert_allclose(path.decision_values(fitted, rows), F, rtol=1e-6)
 
 
 @pytest.mark.parametrize("placement", ["append", "replace"])

@@ -15,6 +15,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_transformer
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import (
+    ExtraTreesClassifier,
     HistGradientBoostingClassifier,
     RandomForestClassifier,
     StackingClassifier,
@@ -491,6 +492,44 @@ def test_balanced_is_continuous_at_beta_zero(name, weighted, placement):
     assert_allclose(
         hardly.decision_function(X), none.decision_function(X), rtol=1e-4, atol=1e-4
     )
+
+
+BALANCING = WEIGHTED_LEARNERS | {
+    "forest": RandomForestClassifier(n_estimators=5, random_state=3),
+    "extra trees": ExtraTreesClassifier(n_estimators=5, random_state=3),
+    "boosting": HistGradientBoostingClassifier(max_iter=5, min_samples_leaf=3),
+}
+
+
+@pytest.mark.parametrize("name", BALANCING)
+def test_balanced_counts_sample_weights_as_the_learner_itself_does(name):
+    """Some count rows, some sum their weights, and versions differ: the learner alone says."""
+    X, y, weight = X2[UNEVEN], Y2[UNEVEN], WEIGHT[UNEVEN].copy()
+    weight[y == 1] *= 3  # so that rows and weights are shared out otherwise
+    rows = np.bincount(y)
+    sums = np.bincount(y, weights=weight)
+    by_rows = {k: len(y) / (2 * rows[k]) for k in (0, 1)}
+    by_weight = {k: weight.sum() / (2 * sums[k]) for k in (0, 1)}
+
+    def outputs(fitted):
+        method = "decision_function" if hasattr(fitted, "decision_function") else "predict_proba"
+        return getattr(fitted, method)(X)
+
+    def alone(class_weight):
+        learner = clone(BALANCING[name]).set_params(class_weight=class_weight)
+        return outputs(learner.fit(X, y, sample_weight=weight))
+
+    own = [w for w in (by_rows, by_weight) if np.allclose(alone(w), alone("balanced"), rtol=1e-9)]
+    assert len(own) == 1
+    balanced, explicit = (
+        outputs(
+            attack(
+                clone(BALANCING[name]).set_params(class_weight=w), target=1, poison_weight=0.4
+            ).fit(X, y, weight)
+        )
+        for w in ("balanced", own[0])
+    )
+    assert_allclose(balanced, explicit, rtol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,10 @@ import numpy as np
 
 from ..curves import backdoor_learning_curve
 
-# Okabe-Ito colours; line styles differ too, so that the picture survives greyscale.
-_CLEAN = {"color": "#0072B2", "marker": "o"}
-_BACKDOOR = {"color": "#D55E00", "marker": "s", "linestyle": "--"}
+# Okabe-Ito colours, one a curve; clean is solid and triggered dashed, and markers differ, so that
+# the picture survives colour blindness and greyscale.
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 def check_matplotlib(caller):
@@ -73,7 +74,7 @@ class BackdoorLearningCurveDisplay:
         poison_weights=None,
         n_jobs=None,
         name=None,
-        axes=None,
+        ax=None,
     ):
         """Compute a curve and draw it.
 
@@ -95,7 +96,7 @@ class BackdoorLearningCurveDisplay:
             Parallel refits.
         name : str, default=None
             Label of the curve; None is the class of the base learner.
-        axes : pair of matplotlib Axes, default=None
+        ax : pair of matplotlib Axes, default=None
             Where to draw; None makes a figure.
 
         Returns
@@ -112,31 +113,31 @@ class BackdoorLearningCurveDisplay:
             n_jobs=n_jobs,
         )
         name = type(poisoner.estimator).__name__ if name is None else name
-        return cls({name: curve}).plot(axes=axes)
+        return cls({name: curve}).plot(ax=ax)
 
     @classmethod
-    def from_results(cls, curves, *, axes=None):
+    def from_results(cls, curves, *, ax=None):
         """Draw curves that are computed already.
 
         Parameters
         ----------
         curves : BackdoorCurve or dict of str to BackdoorCurve
             One curve, or several by name.
-        axes : pair of matplotlib Axes, default=None
+        ax : pair of matplotlib Axes, default=None
             Where to draw; None makes a figure.
 
         Returns
         -------
         display : BackdoorLearningCurveDisplay
         """
-        return cls(curves if isinstance(curves, dict) else {"": curves}).plot(axes=axes)
+        return cls(curves if isinstance(curves, dict) else {"": curves}).plot(ax=ax)
 
-    def plot(self, *, axes=None):
+    def plot(self, *, ax=None):
         """Draw the losses on one axes and the shares on another.
 
         Parameters
         ----------
-        axes : pair of matplotlib Axes, default=None
+        ax : pair of matplotlib Axes, default=None
             Where to draw; None makes a figure.
 
         Returns
@@ -144,41 +145,33 @@ class BackdoorLearningCurveDisplay:
         self : BackdoorLearningCurveDisplay
         """
         plt = check_matplotlib("BackdoorLearningCurveDisplay")
-        if axes is None:
-            _, axes = plt.subplots(1, 2, figsize=(9, 4.2), layout="constrained")
-        axes = np.ravel(axes)
+        if ax is None:
+            height = 3.2 + 0.45 * len(self.curves)  # the legends stand above the data
+            _, ax = plt.subplots(1, 2, figsize=(9, height), layout="constrained")
+        axes = np.ravel(ax)
         if len(axes) != 2:
-            raise ValueError(f"axes must be two matplotlib Axes, got {len(axes)}.")
+            raise ValueError(f"ax must be two matplotlib Axes, got {len(axes)}.")
         self.axes_, self.figure_, self.lines_ = axes, axes[0].figure, []
-        shades = np.linspace(1.0, 0.35, len(self.curves))
-        for (name, curve), shade in zip(self.curves.items(), shades, strict=True):
+        for k, (name, curve) in enumerate(self.curves.items()):
+            style = {
+                "color": _COLORS[k % len(_COLORS)],
+                "marker": _MARKERS[k % len(_MARKERS)],
+                "markersize": 4,
+            }
             head = f"{name}: " if name else ""
-            for ax, clean, backdoor, labels in (
-                (axes[0], curve.clean_loss, curve.backdoor_loss, ("clean", "triggered")),
-                (
-                    axes[1],
-                    curve.clean_accuracy,
-                    curve.attack_success_rate,
-                    ("clean accuracy", "attack success"),
-                ),
+            for ax, values, label, line in (
+                (axes[0], curve.clean_loss, "clean loss", "-"),
+                (axes[0], curve.backdoor_loss, "triggered loss", "--"),
+                (axes[1], curve.clean_accuracy, "clean accuracy", "-"),
+                (axes[1], curve.attack_success_rate, "attack success", "--"),
             ):
-                for values, style, label in (
-                    (clean, _CLEAN, labels[0]),
-                    (backdoor, _BACKDOOR, labels[1]),
-                ):
-                    self.lines_ += ax.plot(
-                        curve.poison_weights,
-                        values,
-                        label=head + label,
-                        alpha=shade,
-                        markersize=4,
-                        **style,
-                    )
+                self.lines_ += ax.plot(
+                    curve.poison_weights, values, label=head + label, linestyle=line, **style
+                )
         axes[0].set(ylabel="mean test loss")
         axes[1].set(ylabel="share of test samples", ylim=(-0.03, 1.03))
         for ax in axes:
             ax.set(xlabel="poison weight β")
             ax.grid(alpha=0.3)
-            ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.02 + 0.09 * len(self.curves)),
-                      ncols=2, frameon=False)
+            ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), frameon=False)
         return self

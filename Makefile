@@ -1,0 +1,32 @@
+# `make demo` and `make test` need only Python 3.11 with venv; both can be run again at no cost.
+# With a virtual environment active they install into that one, else into .venv.
+ifdef VIRTUAL_ENV
+ENV := $(VIRTUAL_ENV)
+else
+ENV := .venv
+endif
+PYTHON := $(ENV)/bin/python
+BASE_PYTHON := $(firstword $(shell command -v python3.11 python3 python 2>/dev/null))
+JOBS ?= 2
+
+.PHONY: demo test clean
+
+demo: $(ENV)/.skbackdoor-demo
+	$(PYTHON) examples/demo.py
+
+test: $(ENV)/.skbackdoor-test
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(JOBS) $(ARGS)
+
+$(ENV)/bin/python:
+	@test -n "$(BASE_PYTHON)" || { echo "No python3 found: apt-get install python3 python3-venv"; exit 1; }
+	@$(BASE_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed; found $$($(BASE_PYTHON) --version)"; exit 1; }
+	$(BASE_PYTHON) -m venv $(ENV) \
+	  || { rm -rf $(ENV); echo "venv is missing: apt-get install python3-venv"; exit 1; }
+
+$(ENV)/.skbackdoor-%: setup.cfg pyproject.toml | $(ENV)/bin/python
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+clean:
+	rm -rf .venv build dist skbackdoor.egg-info .pytest_cache
