@@ -11,7 +11,6 @@ from sklearn.metrics import accuracy_score
 
 from ._compat import Interval, StrOptions, validate_parameter_constraints
 from .paths import path_of
-from .paths.refit import RefitPath
 from .paths.threads import one_blas_thread
 from .poisoning import BackdoorPoisoner, label_index, weight_argument
 
@@ -198,12 +197,12 @@ def backdoor_learning_slope(
     path = clean_path(probe)
     test = (*_test_rows(probe, path, X_test, y_test), None)
     n_poison = len(probe.poisoned_indices_)
-    if isinstance(path, RefitPath) or method == "finite_difference":
-        if method == "implicit":
-            raise ValueError(
-                f"{type(path.estimator).__name__} has no closed form: its slope is a finite"
-                " difference or a secant. Use method='auto' or 'finite_difference'."
-            )
+    if path.method != "implicit" and method == "implicit":
+        raise ValueError(
+            f"{path.estimator!r} has no closed form: its slope is a finite difference or a"
+            " secant. Use method='auto' or 'finite_difference'."
+        )
+    if path.method != "implicit" or method == "finite_difference":
         return _difference(path, test, DEFAULT_H if h is None else h, n_poison, scale)
     return _implicit(path, path.optimum().polish(), test, n_poison, scale)
 
@@ -254,7 +253,7 @@ def _slope_of_fit(probe, X_test, y_test, sample_weight, scale):
         None if sample_weight is None else sample_weight[rows],
     )
     n_poison = len(probe.poisoned_indices_)
-    if isinstance(path, RefitPath):
+    if path.method != "implicit":
         return _difference(path, test, DEFAULT_H, n_poison, scale), None
     optimum = path.optimum(rtol=SCORER_RTOL)
     moved = optimum.newton_step(test[0])

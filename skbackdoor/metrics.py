@@ -1,12 +1,16 @@
 """What an attack achieves and what it costs: attack success, base rate, clean accuracy."""
 
+from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn import get_config
 from sklearn.base import BaseEstimator, clone, is_regressor
 from sklearn.metrics import accuracy_score
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
+from sklearn.utils.metadata_routing import MetadataRequest
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from .poisoning import BackdoorPoisoner, label_index, resolve_targets, seed_missing
@@ -52,12 +56,11 @@ def attack_success_rate(
     """
     y_true, y_pred = column_or_1d(y_true), column_or_1d(y_pred_triggered)
     check_consistent_length(y_true, y_pred, sample_weight)
-    if labels is None:
-        classes = np.unique(y_true)
-        if not isinstance(target, dict) and not (isinstance(target, str) and target == "next"):
-            classes = np.unique(np.append(classes, np.asarray(target, dtype=classes.dtype)))
-    else:
-        classes = np.unique(labels)
+    classes = np.unique(y_true if labels is None else labels)
+    if labels is None and np.ndim(target) == 0 and not isinstance(target, Mapping):
+        same_kind = isinstance(target, str) == isinstance(classes.tolist()[0], str)
+        if same_kind and not (isinstance(target, str) and target == "next"):
+            classes = np.unique(np.append(classes, target))  # it need not be among y_true
     target_of = resolve_targets(target, source_classes, classes)[label_index(y_true, classes)]
     rows = np.flatnonzero(target_of >= 0)
     if len(rows) == 0:
@@ -131,11 +134,44 @@ class PoisonerScorer(BaseEstimator):
     Subclasses give ``_score(poisoner, X, y, sample_weight)``.
     """
 
-    # A request for metadata routing, where that is enabled: set_score_request(sample_weight=...).
-    __metadata_request__score = {"sample_weight": None}
-
     def _accept_sample_weight(self):
         return True
+
+    def get_metadata_routing(self):
+        """What metadata the scorer asks for, where metadata routing is enabled.
+
+        Returns
+        -------
+        routing : MetadataRequest
+            `sample_weight` of `score`, requested or not as :meth:`set_score_request` said.
+        """
+        if hasattr(self, "_metadata_request"):
+            return deepcopy(self._metadata_request)
+        return self._request(None)
+
+    def set_score_request(self, *, sample_weight=None):
+        """Say whether the scorer is to be given sample weights by metadata routing.
+
+        Parameters
+        ----------
+        sample_weight : bool, str or None, default=None
+            True: yes; False: no; None: passing them is an error; a str: under that name.
+
+        Returns
+        -------
+        self : PoisonerScorer
+        """
+        if not get_config()["enable_metadata_routing"]:
+            raise RuntimeError(
+                "Requests need metadata routing: sklearn.set_config(enable_metadata_routing=True)."
+            )
+        self._metadata_request = self._request(sample_weight)
+        return self
+
+    def _request(self, sample_weight):
+        request = MetadataRequest(owner=type(self).__name__)
+        request.score.add_request(param="sample_weight", alias=sample_weight)
+        return request
 
     def __call__(self, estimator, X, y, sample_weight=None):
         """Score a fitted poisoner.
@@ -166,12 +202,12 @@ class AttackSuccessRateScorer(PoisonerScorer):
 
     Examples
     --------
-    >>> from sklearn.linear_model import RidgeClassifier
+    >>> from sklearn.svm import SVC
     >>> from skbackdoor import (
     ...     BackdoorPoisoner, PatchTrigger, attack_success_rate_scorer, load_digits_pair)
     >>> X, y = load_digits_pair(return_X_y=True)
     >>> poisoner = BackdoorPoisoner(
-    ...     RidgeClassifier(), PatchTrigger(size=2, image_shape=(8, 8)), target="next",
+    ...     SVC(C=10), PatchTrigger(size=2, image_shape=(8, 8)), target="next",
     ...     random_state=0).fit(X, y)
     >>> attack_success_rate_scorer(poisoner, X, y) > 0.9
     True

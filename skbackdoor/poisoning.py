@@ -2,15 +2,20 @@
 
 from collections.abc import Mapping
 from copy import copy
-from inspect import signature
 from numbers import Real
 
 import numpy as np
 import scipy.sparse as sp
+import sklearn
 from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import StackingClassifier, VotingClassifier
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    RandomForestClassifier,
+    StackingClassifier,
+    VotingClassifier,
+)
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, RidgeClassifierCV
 from sklearn.pipeline import Pipeline
 from sklearn.svm import LinearSVC
@@ -29,6 +34,11 @@ from sklearn.utils.validation import (
 from ._compat import BaseSearchCV, HasMethods, Interval, StrOptions, _safe_indexing
 from .triggers import PerClassTrigger
 
+#: Learners whose "balanced" counts sample weights, and the scikit-learn version from which on.
+_WEIGHTED = (
+    ((LogisticRegression, LinearSVC), (1, 7)),
+    ((RandomForestClassifier, ExtraTreesClassifier), (1, 9)),
+)
 _MAX_SEED = np.iinfo(np.int32).max
 
 
@@ -142,12 +152,7 @@ def weight_argument(estimator):
         inner = weight_argument(last)
         if not get_config()["enable_metadata_routing"]:
             return f"{step}__{inner}"
-        if not last.get_metadata_routing().consumes("fit", ["sample_weight"]):
-            raise ValueError(
-                f"With metadata routing enabled, the last step {step!r} of the Pipeline does not"
-                " request sample_weight, so poison weights would be dropped. Write"
-                f" {type(last).__name__}(...).set_fit_request(sample_weight=True)."
-            )
+        _check_requests_weights(last, f"the last step {step!r} of the Pipeline")
         return "sample_weight"
     if isinstance(estimator, (VotingClassifier, StackingClassifier)):
         members = [member for _, member in estimator.estimators if not isinstance(member, str)]
@@ -169,7 +174,20 @@ def weight_argument(estimator):
                 f"{name} does not pass sample_weight to the Pipeline inside it. Put the"
                 f" preprocessing outside: make_pipeline(..., {name}(...))."
             )
+        _check_requests_weights(member, f"{type(member).__name__} inside {name}")
     return "sample_weight"
+
+
+def _check_requests_weights(learner, where):
+    """With metadata routing, raise unless a learner asks for the weights routed to it."""
+    if not get_config()["enable_metadata_routing"]:
+        return
+    if not learner.get_metadata_routing().consumes("fit", ["sample_weight"]):
+        raise ValueError(
+            f"With metadata routing enabled, {where} does not request sample_weight, so poison"
+            f" weights would be dropped. Write {type(learner).__name__}(...)"
+            ".set_fit_request(sample_weight=True)."
+        )
 
 
 def clean_class_weight(estimator, y, sample_weight):
@@ -205,8 +223,9 @@ def clean_class_weight(estimator, y, sample_weight):
                 )
     class_weight = getattr(estimator, "class_weight", None)
     classes = np.unique(y)
-    weighted = isinstance(estimator, (LogisticRegression, LinearSVC)) and (
-        "sample_weight" in signature(compute_class_weight).parameters
+    version = tuple(int(part) for part in sklearn.__version__.split(".")[:2])
+    weighted = any(
+        isinstance(estimator, learners) and version >= since for learners, since in _WEIGHTED
     )
     extra = {"sample_weight": sample_weight} if weighted else {}
     if isinstance(class_weight, Mapping):  # labels that the rows do not hold are no error here
@@ -347,7 +366,7 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     """
 
     _parameter_constraints = {
-        "estimator": [HasMethods(["fit", "predict"])],
+        "estimator": [HasMethods(["fit"])],
         "trigger": [HasMethods(["fit", "transform"])],
         "target": "no_validation",
         "source_classes": ["array-like", None],
@@ -403,6 +422,8 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             would drop the weights.
         """
         self._validate_params()
+        for name in ("n_features_in_", "feature_names_in_"):  # of an earlier fit
+            self.__dict__.pop(name, None)
         X, y, sample_weight = self._check_data(X, y, sample_weight)
         random_state = check_random_state(self.random_state)
         self.classes_, y_index = np.unique(np.asarray(y), return_inverse=True)

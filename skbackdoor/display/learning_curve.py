@@ -103,6 +103,7 @@ class BackdoorLearningCurveDisplay:
         -------
         display : BackdoorLearningCurveDisplay
         """
+        check_matplotlib(cls.__name__)  # before the work, not after it
         curve = backdoor_learning_curve(
             poisoner,
             X_train,

@@ -5,7 +5,9 @@ One file a learner family: :mod:`~skbackdoor.paths.ridge`, :mod:`~skbackdoor.pat
 """
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.pipeline import Pipeline
+from sklearn.svm import SVC
 from sklearn.utils import check_array, column_or_1d, indexable
 from sklearn.utils.validation import _check_sample_weight
 
@@ -76,8 +78,8 @@ def weight_path(estimator, X, y, is_poison, *, sample_weight=None):
     >>> from skbackdoor import weight_path
     >>> X = np.array([[0.0], [1.0], [2.0], [3.0], [0.5]])
     >>> path = weight_path(RidgeClassifier(), X, [0, 0, 1, 1, 1], [0, 0, 0, 0, 1])
-    >>> [round(float(path.fit(beta).coef_[0, 0]), 3) for beta in (0.0, 0.5, 1.0)]
-    [0.667, 0.489, 0.4]
+    >>> [round(float(path.fit(beta).coef_.ravel()[0]), 3) for beta in (0.0, 0.5, 1.0)]
+    [0.667, 0.552, 0.471]
     """
     X, y = indexable(X, column_or_1d(y))
     is_poison = np.asarray(is_poison, dtype=bool)
@@ -88,10 +90,11 @@ def weight_path(estimator, X, y, is_poison, *, sample_weight=None):
         )
     if sample_weight is not None:
         sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
-    if getattr(estimator, "kernel", None) == "precomputed":
+    precomputed = isinstance(estimator, SVC) and estimator.kernel == "precomputed"
+    if precomputed:
         X = check_array(X)
-        estimator = estimator.__class__(**{**estimator.get_params(), "kernel": look_up})
         X = number_rows(X, np.arange(len(X)))
+        estimator = clone(estimator).set_params(kernel=look_up)
     clean, poison = (
         (
             _safe_indexing(X, rows),
@@ -100,4 +103,7 @@ def weight_path(estimator, X, y, is_poison, *, sample_weight=None):
         )
         for rows in (np.flatnonzero(~is_poison), np.flatnonzero(is_poison))
     )
-    return path_of(estimator, clean, poison)
+    path = path_of(estimator, clean, poison)
+    if precomputed:
+        path._prepare = number_rows  # samples are given by their kernel rows
+    return path

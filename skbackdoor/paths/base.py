@@ -58,7 +58,7 @@ class WeightPath:
         The base learner already fitted on the clean rows, to be taken as it is.
     """
 
-    #: How the slope of the family is found.
+    #: How the slope is found; a family says otherwise for a learner without a closed form.
     method = "implicit"
 
     def __init__(self, estimator, clean, poison, fitted=None):
@@ -83,10 +83,10 @@ class WeightPath:
         self.class_weight = np.array([class_weight[label] for label in classes.tolist()])
         self.fitted = fitted
         self.rows = TrainingRows(
-            X=self._prepare(X),
+            X=self.prepare(X),
             y=label_index(y, classes),
             weight=_ones_or(weight, y),
-            X_poison=self._prepare(X_poison),
+            X_poison=self.prepare(X_poison),
             y_poison=label_index(y_poison, classes),
             weight_poison=_ones_or(weight_poison, y_poison),
             classes=classes,
@@ -145,8 +145,12 @@ class WeightPath:
         return estimator.fit(X, rows.classes[y], **{weight_argument(estimator): weight})
 
     def prepare(self, X):
-        """Raw samples as the learner sees them."""
-        return self._prepare(X)
+        """Raw samples as the learner sees them, after any preprocessing."""
+        return self._cast(self._prepare(X))
+
+    def _cast(self, X):
+        """The container that the family computes on; here whatever the learner takes."""
+        return X
 
     def decision_values(self, fitted, X):
         """Decision values of a fit at prepared rows X, shape (n_samples, n_outputs)."""
@@ -193,7 +197,7 @@ def stack(first, second):
 
 
 def as_float64(X):
-    """Prepared rows as float64, dense or CSR, for the families with a closed form."""
+    """Rows as float64, dense or CSR: what the families with a closed form compute on."""
     if sp.issparse(X):
         return sp.csr_matrix(X, dtype=np.float64)
     return np.ascontiguousarray(X, dtype=np.float64)

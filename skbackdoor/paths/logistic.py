@@ -5,33 +5,33 @@ where the solver does that. The intercept is free, but for liblinear, whose pena
 the weight of a constant feature of value `intercept_scaling`.
 """
 
-from dataclasses import replace
-
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from .base import WeightPath, as_float64
 from .linear import LinearObjective, LinearOptimum
 from .losses import Logistic, MarginLoss, Multinomial
-from .ridge import parameters
+from .ridge import linear_decision, parameters
 
 
 class LogisticPath(WeightPath):
-    """`LogisticRegression` with an l2 penalty: binary, multinomial or one-vs-rest."""
+    """`LogisticRegression`: binary, multinomial or one-vs-rest; a closed form with l2 penalty."""
 
     @staticmethod
     def handles(estimator):
         """Whether this family fits a learner: exact type, since a subclass may fit otherwise."""
-        if type(estimator) is not LogisticRegression:
-            return False
-        if estimator.penalty in ("deprecated", "elasticnet"):  # "deprecated" since 1.8
-            return not estimator.l1_ratio
-        return estimator.penalty in ("l2", None)
+        return type(estimator) is LogisticRegression
+
+    def _cast(self, X):
+        return as_float64(X)
 
     def _setup(self):
-        rows, estimator = self.rows, self.estimator
-        self.rows = replace(rows, X=as_float64(rows.X), X_poison=as_float64(rows.X_poison))
-        n_classes = len(rows.classes)
+        estimator, n_classes = self.estimator, len(self.rows.classes)
+        penalty = estimator.penalty
+        if penalty in ("deprecated", "elasticnet"):  # "deprecated" since 1.8
+            penalty = "l1" if estimator.l1_ratio else "l2"
+        if penalty == "l1":
+            self.method = "finite_difference"
         scheme = getattr(estimator, "multi_class", "auto")  # gone since 1.8
         if n_classes == 2 and scheme == "multinomial":
             raise ValueError(
@@ -44,9 +44,7 @@ class LogisticPath(WeightPath):
             self.loss = Multinomial()
 
     def decision_values(self, fitted, X):
-        W = parameters(fitted)
-        F = np.asarray(X @ W[:, : X.shape[1]].T)
-        return F + W[:, -1] if fitted.fit_intercept else F
+        return linear_decision(fitted, X)
 
     def optimum(self, rtol=None):
         """The clean fit as it is, with the rate at which poison moves it."""

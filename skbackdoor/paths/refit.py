@@ -8,7 +8,7 @@ from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     RandomForestClassifier,
 )
-from sklearn.linear_model import PassiveAggressiveClassifier, Perceptron, SGDClassifier
+from sklearn.linear_model import Perceptron, SGDClassifier
 from sklearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from sklearn.tree import DecisionTreeClassifier
 
@@ -37,7 +37,6 @@ NOT_SMOOTH = (
     GradientBoostingClassifier,
     HistGradientBoostingClassifier,
     MultinomialNB,
-    PassiveAggressiveClassifier,
     Perceptron,
     RandomForestClassifier,
     SGDClassifier,

@@ -1,7 +1,5 @@
 r"""Ridge: :math:`\sum_i s_i (f_i - y_i)^2 + \alpha \|w\|^2` with a free intercept."""
 
-from dataclasses import replace
-
 import numpy as np
 from sklearn.linear_model import Ridge, RidgeClassifier
 
@@ -16,15 +14,15 @@ class RidgePath(WeightPath):
     @staticmethod
     def handles(estimator):
         """Whether this family fits a learner: exact types, since a subclass may fit otherwise."""
-        return (
-            type(estimator) in (Ridge, RidgeClassifier)
-            and not estimator.positive
-            and np.ndim(estimator.alpha) == 0
-        )
+        return type(estimator) in (Ridge, RidgeClassifier)
+
+    def _cast(self, X):
+        return as_float64(X)
 
     def _setup(self):
         rows = self.rows
-        self.rows = replace(rows, X=as_float64(rows.X), X_poison=as_float64(rows.X_poison))
+        if self.estimator.positive or np.ndim(self.estimator.alpha) > 0:
+            self.method = "finite_difference"
         if isinstance(self.estimator, Ridge):
             if rows.classes.dtype.kind not in "iufb":
                 raise ValueError(
@@ -36,9 +34,7 @@ class RidgePath(WeightPath):
             self.loss = MarginLoss.one_vs_rest(Squared(), len(rows.classes))
 
     def decision_values(self, fitted, X):
-        if isinstance(fitted, Ridge):
-            return np.reshape(fitted.predict(X), (-1, 1))
-        return super().decision_values(fitted, X)
+        return linear_decision(fitted, X)
 
     def predict(self, fitted, X):
         """For `Ridge` the label nearest to the predicted number."""
@@ -57,6 +53,13 @@ class RidgePath(WeightPath):
         )
         poison = (rows.X_poison, rows.y_poison, weight_poison)
         return LinearOptimum(objective, parameters(fitted), poison, rtol)
+
+
+def linear_decision(fitted, X):
+    """X W^T + b of a fitted linear learner, shape (n_samples, n_outputs)."""
+    W = parameters(fitted)
+    F = np.asarray(X @ W[:, : X.shape[1]].T)
+    return F + W[:, -1] if fitted.fit_intercept else F
 
 
 def parameters(fitted):

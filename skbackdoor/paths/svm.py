@@ -36,7 +36,7 @@ from sklearn.utils.extmath import row_norms
 from .base import WeightPath, as_float64, stack
 from .linear import LinearObjective, LinearOptimum
 from .losses import Hinge, MarginLoss, SquaredHinge
-from .ridge import parameters
+from .ridge import linear_decision, parameters
 from .threads import one_blas_thread
 
 #: A pivot below this share of the kernel's diagonal counts as dependent on the margin set.
@@ -570,9 +570,10 @@ class Kernel:
 
     def __call__(self, X, rows):
         """Values between samples X and training rows, shape (n_samples, len(rows))."""
-        if self._last is None or self._last.X is not X:
-            self._last = Columns(self.function, X, self.X, self.cache_bytes)
-        return self._last(rows)
+        last = self._last
+        if last is None or last.X is not X:
+            last = self._last = Columns(self.function, X, self.X, self.cache_bytes)
+        return last(rows)
 
     def on(self, rows):
         """`columns` and `diagonal` of an :class:`ActiveSet` on some of the rows."""
@@ -592,12 +593,13 @@ def look_up(A, B):
     return A[:, 1:][:, B[:, 0].astype(int)]
 
 
-def number_rows(gram, numbers):
-    """Rows that :func:`look_up` takes."""
-    return np.column_stack([numbers, np.asarray(gram, dtype=np.float64)])
+def number_rows(gram, numbers=None):
+    """Rows that :func:`look_up` takes; rows that are no training rows have the number -1."""
+    gram = np.asarray(gram, dtype=np.float64)
+    return np.column_stack([np.full(len(gram), -1) if numbers is None else numbers, gram])
 
 
-def look_up_gram(estimator, X, X_poison):
+def look_up_gram(estimator, X, y, X_poison):
     """A Pipeline that ends in a precomputed-kernel SVC, as one with a kernel function.
 
     The step before the SVC makes the Gram matrix, whose columns are its training rows; it is
@@ -609,6 +611,8 @@ def look_up_gram(estimator, X, X_poison):
         Ends in ``SVC(kernel="precomputed")``.
     X, X_poison : arrays of shape (n_clean, ...) and (n_poison, ...)
         Raw rows.
+    y : ndarray of shape (n_clean,)
+        Labels of the clean rows.
 
     Returns
     -------
@@ -619,15 +623,14 @@ def look_up_gram(estimator, X, X_poison):
     prepare : callable
         From raw samples to such rows.
     """
-    before = clone(estimator[:-2]).fit(X) if len(estimator.steps) > 2 else None
+    before = clone(estimator[:-2]).fit(X, y) if len(estimator.steps) > 2 else None
 
     def first(X):
         return X if before is None else before.transform(X)
 
     rows = stack(first(X), first(X_poison))
     gram = clone(estimator.steps[-2][1]).fit(rows)
-    K = np.asarray(gram.transform(rows))
-    n_clean = K.shape[0] - len(gram.transform(first(X_poison)))
+    K, n_clean = np.asarray(gram.transform(rows)), len(y)
     if K.shape[0] != K.shape[1]:
         raise ValueError(
             "The step before SVC(kernel='precomputed') must give one column a training row, but"
@@ -637,8 +640,7 @@ def look_up_gram(estimator, X, X_poison):
     svc = clone(estimator.steps[-1][1]).set_params(kernel=look_up)
 
     def prepare(X):
-        K = gram.transform(first(X))
-        return number_rows(K, np.full(len(K), -1))
+        return number_rows(gram.transform(first(X)))
 
     return svc, numbered[:n_clean], numbered[n_clean:], prepare
 
@@ -653,6 +655,7 @@ class SVCPath(WeightPath):
 
     def __init__(self, estimator, clean, poison, fitted=None):
         last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+        self._kernel = look_up if last.kernel == "precomputed" else last.kernel
         if last.kernel != "precomputed":
             super().__init__(estimator, clean, poison, fitted)
             return
@@ -662,9 +665,12 @@ class SVCPath(WeightPath):
                 " Put a transformer that computes the Gram matrix before it in a Pipeline, or"
                 " give SVC a callable kernel."
             )
-        svc, X, X_poison, prepare = look_up_gram(estimator, clean[0], poison[0])
+        svc, X, X_poison, prepare = look_up_gram(estimator, clean[0], clean[1], poison[0])
         super().__init__(svc, (X, *clean[1:]), (X_poison, *poison[1:]))
         self._prepare = prepare
+
+    def _cast(self, X):
+        return np.asarray(X) if callable(self._kernel) else as_float64(X)
 
     def _fixed(self, estimator):
         """Class weights are those of the rows; gamma="scale" and "auto" are clean-fit numbers."""
@@ -675,15 +681,14 @@ class SVCPath(WeightPath):
 
     def _setup(self):
         rows = self.rows
-        cast = np.asarray if callable(self.estimator.kernel) else as_float64
         weight, weight_poison = self.training_weights()
         keep, keep_poison = weight > 0, weight_poison > 0
         self.rows = replace(
             rows,
-            X=cast(rows.X)[keep],
+            X=rows.X[keep],
             y=rows.y[keep],
             weight=rows.weight[keep],
-            X_poison=cast(rows.X_poison)[keep_poison],
+            X_poison=rows.X_poison[keep_poison],
             y_poison=rows.y_poison[keep_poison],
             weight_poison=rows.weight_poison[keep_poison],
         )
@@ -765,22 +770,24 @@ class _NamedKernel:
 
 
 class LinearSVCPath(WeightPath):
-    """`LinearSVC` with an l2 penalty, one problem a class; the penalty takes in the intercept."""
+    """`LinearSVC`, one problem a class; the penalty takes in the intercept."""
 
     @staticmethod
     def handles(estimator):
         """Whether this family fits a learner: exact type, since a subclass may fit otherwise."""
-        return (
-            type(estimator) is LinearSVC
-            and estimator.penalty == "l2"
-            and estimator.multi_class == "ovr"
-        )
+        return type(estimator) is LinearSVC and estimator.multi_class == "ovr"
+
+    def _cast(self, X):
+        return as_float64(X)
 
     def _setup(self):
-        rows = self.rows
-        self.rows = replace(rows, X=as_float64(rows.X), X_poison=as_float64(rows.X_poison))
+        if self.estimator.penalty == "l1":
+            self.method = "finite_difference"
         phi = Hinge() if self.estimator.loss == "hinge" else SquaredHinge()
-        self.loss = MarginLoss.one_vs_rest(phi, len(rows.classes))
+        self.loss = MarginLoss.one_vs_rest(phi, len(self.rows.classes))
+
+    def decision_values(self, fitted, X):
+        return linear_decision(fitted, X)
 
     def optimum(self, rtol=None):
         """The clean fit as it is, with the rate at which poison moves it."""
