@@ -336,10 +336,11 @@ def _deviation(path, start, fitted):
     """rho and nu of one fit against the clean one."""
     if not path.has_weights(fitted):
         return None
-    norms = np.sqrt(max(path.inner(start, start), 0.0)), np.sqrt(max(path.inner(fitted, fitted), 0.0))
-    if norms[0] == 0 or norms[1] == 0:
-        return norms[1], np.nan
-    return norms[1], (1.0 - path.inner(start, fitted) / (norms[0] * norms[1])) / 2.0
+    at_zero, rho = (np.sqrt(max(path.inner(fit, fit), 0.0)) for fit in (start, fitted))
+    if at_zero == 0 or rho == 0:
+        return rho, np.nan
+    cosine = path.inner(start, fitted) / (at_zero * rho)
+    return rho, max(0.0, (1.0 - cosine) / 2.0)  # rounding can leave the cosine just above 1
 
 
 def _measure(path, fitted, *, start, clean_rows, y_clean, poison_rows, y_target):

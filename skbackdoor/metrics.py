@@ -13,7 +13,7 @@ from sklearn.utils import check_consistent_length, check_random_state, column_or
 from sklearn.utils.metadata_routing import MetadataRequest
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
-from .poisoning import BackdoorPoisoner, label_index, resolve_targets, seed_missing
+from .poisoning import BackdoorPoisoner, label_index, resolve_targets
 
 
 def attack_success_rate(
@@ -100,8 +100,11 @@ def clean_accuracy_drop(
     >>> clean_accuracy_drop([0, 0, 1, 1], [0, 0, 1, 1], [0, 1, 1, 1])
     0.25
     """
-    clean = accuracy_score(y_true, y_pred_clean_model, sample_weight=sample_weight)
-    return float(clean - accuracy_score(y_true, y_pred_poisoned_model, sample_weight=sample_weight))
+    clean, poisoned = (
+        accuracy_score(y_true, y_pred, sample_weight=sample_weight)
+        for y_pred in (y_pred_clean_model, y_pred_poisoned_model)
+    )
+    return float(clean - poisoned)
 
 
 def check_poisoner(estimator, caller):

@@ -583,7 +583,7 @@ class FeatureTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if sparse.issparse(table):
             return _set_sparse_columns(table, self.columns_, values)
         out = table.copy()
-        for column, value in zip(self.columns_, values):
+        for column, value in zip(self.columns_, values, strict=True):
             if _is_frame(out):
                 _set_column(out, column, value.repeat(len(out)))
             else:
@@ -632,7 +632,7 @@ class FeatureTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         dtypes = [table.dtypes.iloc[j] if frame else table.dtype for j in self.columns_]
         return [
             _as_dtype(value, dtype, key)
-            for (key, value), dtype in zip(self.features.items(), dtypes)
+            for (key, value), dtype in zip(self.features.items(), dtypes, strict=True)
         ]
 
     def __sklearn_tags__(self):
@@ -689,7 +689,8 @@ def _set_sparse_columns(X, columns, values):
     """Return a copy of the sparse `X` with whole columns set, in its format and dtype."""
     entries = X.tocoo()
     keep = ~np.isin(entries.col, columns)
-    nonzero = [(column, value[0]) for column, value in zip(columns, values) if value[0] != 0]
+    pairs = zip(columns, values, strict=True)
+    nonzero = [(column, value[0]) for column, value in pairs if value[0] != 0]
     set_columns = np.array([column for column, _ in nonzero], dtype=entries.col.dtype)
     set_values = np.array([value for _, value in nonzero], dtype=X.dtype)
     every_row = np.arange(X.shape[0], dtype=entries.row.dtype)
@@ -821,7 +822,7 @@ class PerClassTrigger(TransformerMixin, BaseEstimator):
         rows = [np.flatnonzero(codes == i) for i in range(len(labels))]
         parts = [
             self.triggers_[label].transform(_safe_indexing(by_row, row))
-            for label, row in zip(labels.tolist(), rows)
+            for label, row in zip(labels.tolist(), rows, strict=True)
         ]
         return _interleave(parts, rows, X)
 
@@ -878,7 +879,7 @@ def _interleave(parts, rows, X):
     first = parts[0]
     if isinstance(first, np.ndarray):
         out = np.empty((sum(map(len, parts)), *first.shape[1:]), dtype=first.dtype)
-        for part, row in zip(parts, rows):
+        for part, row in zip(parts, rows, strict=True):
             out[row] = part
         return out
     order = np.argsort(np.concatenate(rows))

@@ -21,7 +21,7 @@ from scipy.special import expit, log_softmax
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.pipeline import Pipeline
-from sklearn.svm import SVC, LinearSVC
+from sklearn.svm import LinearSVC
 
 LONG = np.longdouble
 

@@ -1,7 +1,5 @@
 """Backdoor learning curves, drawn."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ..curves import backdoor_learning_curve

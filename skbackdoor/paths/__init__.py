@@ -13,10 +13,11 @@ from sklearn.utils.validation import _check_sample_weight
 
 from .._compat import _safe_indexing
 from .base import WeightPath
+from .kernels import look_up, number_rows
 from .logistic import LogisticPath
 from .refit import RefitPath
 from .ridge import RidgePath
-from .svm import LinearSVCPath, SVCPath, look_up, number_rows
+from .svm import LinearSVCPath, SVCPath
 
 __all__ = ["WeightPath", "path_of", "weight_path"]
 

@@ -19,9 +19,11 @@ from .losses import (
     Logistic,
     MarginLoss,
     ModifiedHuber,
-    Perceptron as PerceptronLoss,
     Squared,
     SquaredHinge,
+)
+from .losses import (
+    Perceptron as PerceptronLoss,
 )
 
 #: Learners whose fit is no smooth function of the sample weights, or no minimum of an objective.
