@@ -119,6 +119,11 @@ def logistic_loss(z):
     return np.logaddexp(0, -z), -p, p * expit(z)
 
 
+def squared_loss(z):
+    """(1 - z)^2 with two derivatives."""
+    return (1 - z) ** 2, -2 * (1 - z), 2.0 + 0.0 * z
+
+
 def squared_hinge_loss(z):
     """max(0, 1 - z)^2 with its derivative and a generalised second one."""
     gap = np.maximum(0, 1 - z)
@@ -504,9 +509,16 @@ class Refit:
     def row_weights(self, beta):
         return self.weights * np.where(self.is_poison, beta, 1.0)[:, None]
 
-    def coefficients(self, beta, start=None):
-        """Coefficients of a linear learner with a smooth loss, in its own basis."""
+    def coefficients(self, beta, start=None, held=None):
+        """Coefficients of a linear learner with a smooth loss, in its own basis.
+
+        With `held` (rows x problems) the squared hinge is (1 - z)^2 on those rows and 0 on others.
+        """
         S = self.row_weights(beta)
+        if held is not None:
+            return fit_margin_loss(
+                self.Z, self.T, S * held, self.C, self.intercept, squared_loss, start
+            )
         if self.kind == "squared":
             return fit_ridge(self.Z, self.T, S, self.C, self.intercept)
         if self.kind == "softmax":
@@ -566,21 +578,21 @@ def extrapolated(steps, values, limit):
 def smooth_slope(refit, X_test, y_test, precision=1e-6):
     """Richardson-extrapolated forward differences; the step shrinks until they agree.
 
-    For the squared hinge the step also stays where no training row enters or leaves the hinge: the
-    fit is smooth only there.
+    For the squared hinge the rows inside the hinge are held at those of the clean fit: no row is
+    on its edge, so they are the same at 0+, and the curve with them held has the same derivative
+    at 0 but is smooth beyond the tiny step at which a first row would cross.
     """
     clean = refit.coefficients(0.0)
     loss = refit.loss(refit.decision(clean, X_test), y_test)
-
-    def active(fit):
-        return refit.T * refit.decision(fit, refit.X) < 1
+    held = None
+    if refit.kind == "squared_hinge":
+        margins = refit.T * refit.decision(clean, refit.X)
+        assert np.abs(margins - 1).min() > 1e-10
+        held = margins < 1
 
     for largest in 0.25 * 0.1 ** np.arange(10):
         steps = largest / 2 ** np.arange(6)
-        fits = [refit.coefficients(largest, clean)]
-        if refit.kind == "squared_hinge" and (active(fits[0]) != active(clean)).any():
-            continue
-        fits += [refit.coefficients(h, clean) for h in steps[1:]]
+        fits = [refit.coefficients(h, clean, held) for h in steps]
         losses = [refit.loss(refit.decision(fit, X_test), y_test) for fit in fits]
         derivative, error = extrapolated(steps, losses, loss)
         if error <= precision * abs(derivative):

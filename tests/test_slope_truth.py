@@ -142,9 +142,10 @@ def test_mnist(family, C):
 
 @pytest.mark.shared
 @pytest.mark.skipif(not MNIST.exists(), reason="no shared MNIST")
+@pytest.mark.parametrize("C", SIX_DECADES)
 @pytest.mark.parametrize("family", sorted(set(FAMILIES) - BINARY_ONLY - {"newton-cg"}))
-def test_mnist_three_classes(family):
-    learner = FAMILIES[family](1.0, RBF_GAMMA["mnist"])
+def test_mnist_three_classes(family, C):
+    learner = FAMILIES[family](C, RBF_GAMMA["mnist"])
     assert_slope_is_true(attack(learner, side=28), *mnist(1, 3, 7, n_train=200))
 
 
