@@ -193,16 +193,19 @@ class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """Return `X` as an array of finite numbers, not copied if it is one."""
         if _is_frame(X):
             validate_data(self, X, reset=reset, skip_check_array=True)
+        cause = None
         try:
             pixels = check_array(X, allow_nd=True, input_name="X", estimator=self)
         except ValueError as error:
             if "string" not in str(error):
                 raise
+            cause = error
+        if cause is not None or pixels.dtype.kind not in "biuf":
             raise ValueError(
                 f"{type(self).__name__} changes numeric pixel values, and X holds strings: "
                 "convert X to numbers, or use FeatureTrigger({column: value}), which takes any "
                 "table."
-            ) from error
+            ) from cause
         if pixels.ndim == 2 and not _is_frame(X):
             validate_data(self, X, reset=reset, skip_check_array=True)
         elif pixels.ndim > 2 and reset:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sklearn
 from numpy.testing import assert_allclose
 from reference import Refit, slope_reference
 from scipy import sparse
@@ -213,6 +214,8 @@ def test_class_weight(family, labels, class_weight):
 @pytest.mark.parametrize("family", WEIGHTED)
 def test_sample_weight(family, class_weight):
     """A fitted poisoner's scorer sees its sample weights: a copy has its original's."""
+    if class_weight and sklearn.__version__ < "1.7" and not family.startswith("svc"):
+        pytest.skip("'balanced' of the reference counts sample weights, as scikit-learn >= 1.7")
     X, y, X_test, y_test = skewed((1, 7))
     weight = np.random.default_rng(2).choice([0.3, 1.0, 2.5], len(y))
     learner = FAMILIES[family](0.5, 0.05).set_params(class_weight=class_weight, tol=1e-9)
