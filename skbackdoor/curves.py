@@ -102,7 +102,12 @@ class ParameterDeviation:
 
 def angle(derivative, scale):
     """theta = -(2 / pi) arctan(derivative / scale), in [-1, 1] (Cinà et al. 2024, eq. 5)."""
-    return float(-2.0 / np.pi * np.arctan(derivative / scale))
+    if not np.isfinite(derivative):
+        raise ValueError(
+            f"The slope of the learning curve is {derivative}: the loss of the triggered samples"
+            " is beyond floating point. Scale the features, or use smaller trigger values."
+        )
+    return float(-2.0 / np.pi * np.arctan(derivative / scale)) + 0.0  # not -0.0
 
 
 def backdoor_learning_slope(
@@ -181,14 +186,14 @@ def backdoor_learning_slope(
     0.1 True
     1000.0 False
     """
+    _check_poisoner(poisoner)
     validate_parameter_constraints(
         {
-            "poisoner": [BackdoorPoisoner],
             "method": [StrOptions({"auto", "implicit", "finite_difference"})],
             "scale": [StrOptions({"per_sample", "total"})],
             "h": [Interval(Real, 0, 1, closed="both"), None],
         },
-        {"poisoner": poisoner, "method": method, "scale": scale, "h": h},
+        {"method": method, "scale": scale, "h": h},
         caller_name="backdoor_learning_slope",
     )
     if method == "implicit" and h is not None:
@@ -500,13 +505,18 @@ def _deviation_from(path, fitted, *, start):
     return _deviation(path, start, fitted)
 
 
+def _check_poisoner(poisoner):
+    if not isinstance(poisoner, BackdoorPoisoner):
+        name = type(poisoner).__name__
+        raise TypeError(
+            f"poisoner must be a BackdoorPoisoner, got {name}, which carries no attack; write"
+            f" BackdoorPoisoner({name}(...), trigger, target=...)."
+        )
+
+
 def _probe(poisoner, X_train, y_train, weights):
     """A clean-fitted clone of the poisoner and its path."""
-    if not isinstance(poisoner, BackdoorPoisoner):
-        raise TypeError(
-            f"poisoner must be a BackdoorPoisoner, got {type(poisoner).__name__}; write"
-            " BackdoorPoisoner(estimator, trigger, target=...)."
-        )
+    _check_poisoner(poisoner)
     if np.any((weights > 0) & (weights < 1)):
         weight_argument(poisoner.estimator)
     probe = clone(poisoner).set_params(poison_weight=0.0).fit(X_train, y_train)

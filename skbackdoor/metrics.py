@@ -13,6 +13,7 @@ from sklearn.utils import check_consistent_length, check_random_state, column_or
 from sklearn.utils.metadata_routing import MetadataRequest
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
+from ._compat import BaseSearchCV
 from .poisoning import BackdoorPoisoner, label_index, resolve_targets
 
 
@@ -33,7 +34,8 @@ def attack_success_rate(
         The classes that are attacked; None is every class that has another target. Samples of
         other classes, and those already of the target class, do not count.
     labels : array-like of shape (n_classes,), default=None
-        The model's `classes_`, which "next" counts in; None is the sorted labels of `y_true`.
+        The model's `classes_`, which "next" counts in; None is the sorted labels of `y_true` and
+        any target that `y_pred_triggered` holds. Pass it where `y_true` are sources only.
     sample_weight : array-like of shape (n_samples,), default=None
         Sample weights.
 
@@ -56,11 +58,19 @@ def attack_success_rate(
     """
     y_true, y_pred = column_or_1d(y_true), column_or_1d(y_pred_triggered)
     check_consistent_length(y_true, y_pred, sample_weight)
+    strings = [isinstance(values.tolist()[0], str) for values in (y_true, y_pred)]
+    if strings[0] != strings[1]:
+        raise ValueError(
+            f"y_true holds labels like {y_true.tolist()[0]!r} and y_pred_triggered like"
+            f" {y_pred.tolist()[0]!r}; they must be of one type."
+        )
     classes = np.unique(y_true if labels is None else labels)
-    if labels is None and np.ndim(target) == 0 and not isinstance(target, Mapping):
-        same_kind = isinstance(target, str) == isinstance(classes.tolist()[0], str)
-        if same_kind and not (isinstance(target, str) and target == "next"):
-            classes = np.unique(np.append(classes, target))  # it need not be among y_true
+    if labels is None and not (isinstance(target, str) and target == "next"):
+        # A target that only the predictions hold is one all the same: y_true may be all sources.
+        targets = list(target.values()) if isinstance(target, Mapping) else [target]
+        known = set(y_pred.tolist())
+        extra = [label for label in targets if np.ndim(label) == 0 and label in known]
+        classes = np.unique(np.concatenate([classes, *([label] for label in extra)]))
     target_of = resolve_targets(target, source_classes, classes)[label_index(y_true, classes)]
     rows = np.flatnonzero(target_of >= 0)
     if len(rows) == 0:
@@ -182,7 +192,7 @@ class PoisonerScorer(BaseEstimator):
         Parameters
         ----------
         estimator : BackdoorPoisoner
-            Fitted.
+            Fitted; or a fitted search over one, whose `best_estimator_` is scored.
         X : array-like of shape (n_samples, ...)
             Clean test data.
         y : array-like of shape (n_samples,)
@@ -194,6 +204,8 @@ class PoisonerScorer(BaseEstimator):
         -------
         score : float
         """
+        if isinstance(estimator, BaseSearchCV):  # an outer cross-validation around a search
+            estimator = getattr(estimator, "best_estimator_", estimator)
         check_poisoner(estimator, self.__name__)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)

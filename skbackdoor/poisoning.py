@@ -75,7 +75,8 @@ def resolve_targets(target, source_classes, classes):
             return position[label]
         except (KeyError, TypeError):
             raise ValueError(
-                f"{role} {label!r} is not among the class labels {classes.tolist()}."
+                f"{role} {label!r} is not among the class labels {classes.tolist()}; give one of"
+                " them."
             ) from None
 
     if isinstance(target, str) and target == "next":
@@ -104,13 +105,13 @@ def resolve_targets(target, source_classes, classes):
         for i in sources:
             if own[i]:
                 raise ValueError(
-                    f"source_classes holds {classes[i]!r}, which is its own target"
+                    f"source_classes holds {classes.tolist()[i]!r}, which is its own target"
                     f" (target={target!r}): take it out of source_classes."
                 )
             if target_of[i] < 0:
                 raise ValueError(
-                    f"source_classes holds {classes[i]!r}, for which target={target!r} names no"
-                    " target label."
+                    f"source_classes holds {classes.tolist()[i]!r}, for which"
+                    f" target={target!r} names no target label."
                 )
         own[np.setdiff1d(np.arange(n_classes), sources)] = True
     target_of = np.where(own, -1, target_of)
@@ -267,18 +268,29 @@ def _put_rows(X, rows, new):
     return stacked
 
 
+def _in_container(X, out):
+    """What a trigger of one's own made of pandas rows X, as pandas again."""
+    if not hasattr(X, "iloc") or hasattr(out, "iloc"):
+        return out
+    names = {"name": X.name} if X.ndim == 1 else {"columns": X.columns}
+    return type(X)(out, index=X.index, **names)
+
+
 def _same(a, b):
     """Whether two containers hold the same training data."""
     if a is b:
         return True
-    if type(a) is not type(b) or _num_samples(a) != _num_samples(b):
+    if sp.issparse(a) != sp.issparse(b) or _num_samples(a) != _num_samples(b):
         return False
     if sp.issparse(a):
         return a.shape == b.shape and (a != b).nnz == 0
-    if hasattr(a, "equals"):
+    if hasattr(a, "equals") and type(a) is type(b):
         return a.equals(b)
     a, b = np.asarray(a), np.asarray(b)
-    return a.shape == b.shape and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+    if a.shape != b.shape:
+        return False
+    same = np.asarray(a == b)
+    return bool(np.all(same | ((a != a) & (b != b))))  # nan is the same as nan
 
 
 def _estimator_has(method):
@@ -344,8 +356,9 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     Notes
     -----
     A fitted poisoner refers to its training data, as a nearest-neighbours classifier does:
-    scorers see only a test fold, and the slope needs the training fold. `predict` and `score`
-    are those of `estimator_`, on clean input.
+    scorers see only a test fold, and the slope needs the training fold. It makes no copy, so do
+    not change X in place after `fit`. `predict` and `score` are those of `estimator_`, on clean
+    input.
 
     References
     ----------
@@ -437,6 +450,15 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         estimator = seed_missing(clone(self.estimator), random_state)
         self.trigger_.fit(X, y)
         self.poisoned_indices_ = self._choose(y_index, random_state)
+        kept = np.delete(y_index, self.poisoned_indices_)
+        if self.placement == "replace" and self.poison_weight == 0.0:
+            gone = np.setdiff1d(y_index, kept)
+            if len(gone):
+                raise ValueError(
+                    f"placement='replace' leaves no clean row of class"
+                    f" {self.classes_[gone].tolist()} to be fitted at poison_weight=0; lower"
+                    f" poisoning_rate={self.poisoning_rate} or use placement='append'."
+                )
         self._draw_seed = random_state.randint(_MAX_SEED)
         self._X, self._y, self._sample_weight = X, y, sample_weight
         self._X_poison = self.apply_trigger(
@@ -468,6 +490,11 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         X, y = indexable(X, y)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
+            if sample_weight.min() < 0:
+                raise ValueError(
+                    f"sample_weight holds negative weights, down to {sample_weight.min():g};"
+                    " weights must be 0 or more."
+                )
         return X, y, sample_weight
 
     def _choose(self, y_index, random_state):
@@ -505,8 +532,8 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             Triggered copies, in the container of X.
         """
         if isinstance(self.trigger_, PerClassTrigger):
-            return self.trigger_.transform(X, self.classes_[y_index])
-        return self.trigger_.transform(X)
+            return _in_container(X, self.trigger_.transform(X, self.classes_[y_index]))
+        return _in_container(X, self.trigger_.transform(X))
 
     def training_rows(self):
         """The rows that the fit sees, clean ones and triggered copies apart.
@@ -591,7 +618,8 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         if _same(X, self._X) and np.array_equal(np.asarray(y), np.asarray(self._y)):
             rows, X_poison = self.poisoned_indices_, self._X_poison
         else:
-            rows = self._choose(y_index, np.random.RandomState(self._draw_seed))
+            rows, X_poison = self._choose(y_index, np.random.RandomState(self._draw_seed)), None
+        if X_poison is None or type(X) is not type(self._X):
             X_poison = self.apply_trigger(_safe_indexing(X, rows), y_index[rows])
         y_poison = self.classes_[self._target_of[y_index[rows]]]
         return self._assemble(X, y, rows, X_poison, y_poison)

@@ -10,6 +10,7 @@ with a mask m that is 1 where the trigger acts, and an opacity alpha. :class:`Im
 all of it; a new image trigger says where it acts and what it shows there.
 """
 
+import warnings
 from collections.abc import Mapping
 from math import ceil, floor, isqrt
 from numbers import Integral, Real
@@ -150,6 +151,15 @@ class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             )
         pixels = self._check_pixels(X, reset=True)
         self.image_shape_ = self._layout(pixels)
+        low, high = low_high
+        if pixels.dtype.kind == "f" and pixels.max() > high + 8 * (high - low):
+            warnings.warn(
+                f"value_range={low_high!r}, but X reaches {pixels.max():g}: the trigger would "
+                f"hardly show. Pass value_range=({min(0, pixels.min()):g}, {pixels.max():g}), or "
+                "scale X.",
+                UserWarning,
+                stacklevel=2,
+            )
         self._draw(pixels.reshape(-1, *self.image_shape_), check_random_state(self.random_state))
         return self
 

@@ -335,3 +335,39 @@ def test_scale_total(family):
     data = digits(1, 7)
     slope = backdoor_learning_slope(attack(FAMILIES[family](1.0, 0.05)), *data, scale="total")
     assert_allclose(slope.theta, -2 / np.pi * np.arctan(slope.derivative), rtol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e3, 1e5])
+@pytest.mark.parametrize(
+    "learner",
+    [SVC(kernel="linear"), SVC(kernel="linear", C=1e-3), LinearSVC(loss="hinge")],
+    ids=["svc", "svc small C", "linear svc"],
+)
+def test_scaling_the_features_is_scaling_C(learner, scale):
+    """(w, C) on X and (w / scale, C / scale^2) on scale X are one problem: the same curve of the
+    decision values, so the same loss and derivative, whatever the size of the dual coefficients."""
+    X, y, X_test, y_test = digits(1, 7)
+    slopes = []
+    for factor in (1.0, scale):
+        scaled = clone(learner).set_params(C=learner.C / factor**2)
+        if isinstance(scaled, LinearSVC):
+            scaled.set_params(intercept_scaling=factor)
+        patch = PatchTrigger(size=2, value=factor, image_shape=(8, 8), value_range=(0, factor))
+        poisoner = BackdoorPoisoner(scaled, patch, target="next", random_state=0)
+        slopes.append(
+            backdoor_learning_slope(poisoner, factor * X, y, factor * X_test, y_test)
+        )
+    assert_allclose(slopes[1].derivative, slopes[0].derivative, rtol=1e-6)
+    assert_allclose(slopes[1].loss, slopes[0].loss, rtol=1e-6)
+
+
+def test_hard_margin_duals_do_not_depend_on_C():
+    """On separable data any C above the largest dual coefficient gives one optimum."""
+    data = digits(1, 7)
+    slopes = [backdoor_learning_slope(attack(SVC(kernel="linear", C=C)), *data)
+              for C in (1e3, 1e6, 1e10)]
+    for slope in slopes[1:]:
+        assert_allclose(slope.loss, slopes[0].loss, rtol=1e-9)
+        assert slope.residual < 1e-9
+    ratio = [slope.derivative / C for slope, C in zip(slopes, (1e3, 1e6, 1e10))]
+    assert_allclose(ratio, ratio[0], rtol=1e-6)  # error-set poisons grow as beta C

@@ -68,7 +68,9 @@ class ActiveSet:
         self.free_intercept = free_intercept
         self.u_rate = np.zeros_like(self.u)
         self.playing = u > 0
-        near = 1e-10 * u
+        # Duals are compared with the largest of them, not with C: on separable data C is any
+        # number above it.
+        near = 1e-10 * np.minimum(u, self.a.max(initial=0.0))
         self.a[self.playing & (self.a <= near)] = 0.0
         at_bound = self.playing & (self.a >= u - near)
         self.a[at_bound] = u[at_bound]
@@ -77,7 +79,7 @@ class ActiveSet:
         self.K = np.empty((len(y), 0))  # K[:, S]
         self.inverse = None if free_intercept else np.empty((0, 0))
         self._last_push = None
-        self.scale = max(1.0, float(np.max(np.abs(diagonal), initial=0.0)))
+        self.scale = float(np.max(np.abs(diagonal), initial=0.0)) or 1.0
         free = np.flatnonzero(self.playing & (self.a > 0) & ~at_bound)
         self._enter_all(free)
         self.h = self._margins() - 1.0
@@ -281,7 +283,7 @@ class ActiveSet:
         for _ in range(100 * len(self.y) + 1000):
             rates = self.rates(r_rate)
             a_rate, b_rate, h_rate, charge = rates
-            if abs(charge) > 1e-12 * max(1.0, float(np.abs(self.u_rate).max())):
+            if abs(charge) > 1e-12 * float(np.abs(self.u_rate).max()):
                 self._move_intercept(np.sign(charge))
                 continue
             step, kind, at = self._next_event(a_rate, h_rate, length - done)
@@ -299,8 +301,9 @@ class ActiveSet:
             else:
                 self._leave(at, to_upper=kind == "upper")
         raise RuntimeError(
-            "The SVM active set did not settle: too many exchanges without progress. The rows"
-            " are too degenerate for this kernel; add a little noise or remove duplicates."
+            "The SVM active set did not settle: too many exchanges without progress. Either C"
+            " times the kernel is too large for floating point (scale the features, or lower C),"
+            " or the rows are too degenerate for this kernel (remove duplicates)."
         )
 
     def _next_event(self, a_rate, h_rate, left):
@@ -321,15 +324,15 @@ class ActiveSet:
         if self.members:
             rows = np.array(self.members)
             u_rate = self.u_rate[rows]
+            noise = 1e-13 * max(np.abs(a_rate).max(), np.abs(self.u_rate).max())
             for name, room, speed in (
                 ("lower", self.a[rows], -a_rate[rows]),
                 ("upper", self.u[rows] - self.a[rows], a_rate[rows] - u_rate),
             ):
-                noise = 1e-13 * (1.0 + np.abs(u_rate) + np.abs(a_rate[rows]))
                 leaving = np.flatnonzero(speed > noise)
                 if len(leaving):
                     room, speed = room[leaving], speed[leaving]
-                    steps = np.where(room > 1e-13 * self.u.max(), room, 0.0) / speed
+                    steps = np.where(room > 1e-13 * self.a.max(), room, 0.0) / speed
                     if steps.min() < best:
                         best, kind = float(steps.min()), name
                         at = int(leaving[steps.argmin()])
@@ -370,7 +373,7 @@ class ActiveSet:
                 self.columns, self.diagonal, self.y, self.u, self.a, self.b, self.free_intercept
             )
             self.__dict__.update(fresh.__dict__)
-            if self.residual < 1e-11 * self.scale:
+            if self.residual < 1e-11:
                 break
         if self.inverse is None:
             self._center_intercept()

@@ -19,8 +19,8 @@ class LogisticPath(WeightPath):
 
     @staticmethod
     def handles(estimator):
-        """Whether this family fits a learner: exact type, since a subclass may fit otherwise."""
-        return type(estimator) is LogisticRegression
+        """Whether this family knows the loss of a learner."""
+        return isinstance(estimator, LogisticRegression)
 
     def _cast(self, X):
         return as_float64(X)
@@ -30,7 +30,7 @@ class LogisticPath(WeightPath):
         penalty = estimator.penalty
         if penalty in ("deprecated", "elasticnet"):  # "deprecated" since 1.8
             penalty = "l1" if estimator.l1_ratio else "l2"
-        if penalty == "l1":
+        if penalty == "l1" or type(estimator) is not LogisticRegression:
             self.method = "finite_difference"
         scheme = getattr(estimator, "multi_class", "auto")  # gone since 1.8
         if n_classes == 2 and scheme == "multinomial":

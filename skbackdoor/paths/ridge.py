@@ -13,15 +13,16 @@ class RidgePath(WeightPath):
 
     @staticmethod
     def handles(estimator):
-        """Whether this family fits a learner: exact types, since a subclass may fit otherwise."""
-        return type(estimator) in (Ridge, RidgeClassifier)
+        """Whether this family knows the loss of a learner."""
+        return isinstance(estimator, (Ridge, RidgeClassifier))
 
     def _cast(self, X):
         return as_float64(X)
 
     def _setup(self):
         rows = self.rows
-        if self.estimator.positive or np.ndim(self.estimator.alpha) > 0:
+        exact = type(self.estimator) in (Ridge, RidgeClassifier)  # a subclass may fit otherwise
+        if not exact or self.estimator.positive or np.ndim(self.estimator.alpha) > 0:
             self.method = "finite_difference"
         if isinstance(self.estimator, Ridge):
             if rows.classes.dtype.kind not in "iufb":

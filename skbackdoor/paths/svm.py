@@ -27,8 +27,8 @@ class SVCPath(WeightPath):
 
     @staticmethod
     def handles(estimator):
-        """Whether this family fits a learner: exact type, since a subclass may fit otherwise."""
-        return type(estimator) is SVC
+        """Whether this family knows the loss of a learner."""
+        return isinstance(estimator, SVC)
 
     def __init__(self, estimator, clean, poison, fitted=None):
         last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
@@ -72,6 +72,8 @@ class SVCPath(WeightPath):
         if not keep.all():
             # libsvm drops rows of weight 0, and support_ then does not index the rows given.
             self.fitted = self.fit(0.0)
+        if type(self.estimator) is not SVC:  # a subclass may fit otherwise
+            self.method = "finite_difference"
         self.loss = MarginLoss.one_vs_one(Hinge(), len(rows.classes))
         if callable(self.estimator.kernel):
             function = self.estimator.kernel
@@ -131,14 +133,14 @@ class LinearSVCPath(WeightPath):
 
     @staticmethod
     def handles(estimator):
-        """Whether this family fits a learner: exact type, since a subclass may fit otherwise."""
-        return type(estimator) is LinearSVC and estimator.multi_class == "ovr"
+        """Whether this family knows the loss of a learner."""
+        return isinstance(estimator, LinearSVC) and estimator.multi_class == "ovr"
 
     def _cast(self, X):
         return as_float64(X)
 
     def _setup(self):
-        if self.estimator.penalty == "l1":
+        if self.estimator.penalty == "l1" or type(self.estimator) is not LinearSVC:
             self.method = "finite_difference"
         phi = Hinge() if self.estimator.loss == "hinge" else SquaredHinge()
         self.loss = MarginLoss.one_vs_rest(phi, len(self.rows.classes))
