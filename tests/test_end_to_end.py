@@ -1,0 +1,145 @@
+"""What a user meets who uses all of it at once: data in other containers, pickles, searches in searches, odd scales."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_array_equal
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import SVC
+
+from skbackdoor import (
+    BackdoorPoisoner,
+    FeatureTrigger,
+    PatchTrigger,
+    attack_success_rate,
+    attack_success_rate_scorer,
+    backdoor_learning_slope,
+    backdoor_slope_scorer,
+    evaluate_attack,
+    load_digits_pair,
+)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    X, y = load_digits_pair((4, 9), return_X_y=True)
+    return X[:160], y[:160]
+
+
+def attack(estimator, trigger=None, **parameters):
+    trigger = PatchTrigger(size=3, image_shape=(8, 8)) if trigger is None else trigger
+    parameters = {"target": "next", "random_state": 0} | parameters
+    return BackdoorPoisoner(estimator, trigger, **parameters)
+
+
+def test_training_data_are_known_after_a_pickle_and_in_another_container():
+    X = np.empty((40, 3), dtype=object)
+    X[:, 0], X[:, 1] = np.arange(40.0), 0.0
+    X[:, 2] = np.where(np.arange(40) % 2, 1.0, np.nan)
+    y = [0, 1] * 20
+    poisoner = attack(HistGradientBoostingClassifier(), FeatureTrigger({1: 99.0})).fit(X, y)
+    expected = X[poisoner.poisoned_indices_, 0]
+    again = pickle.loads(pickle.dumps(poisoner))
+    assert_array_equal(again.poison(X, y)[0][40:, 0], expected)
+    frame = pd.DataFrame(np.random.default_rng(0).random((40, 3)))
+    poisoner = attack(LogisticRegression(), FeatureTrigger({1: 9.0})).fit(frame.to_numpy(), y)
+    assert_array_equal(
+        poisoner.poison(frame, y)[0].iloc[40:, 0], frame.iloc[poisoner.poisoned_indices_, 0]
+    )
+
+
+@pytest.mark.parametrize("scorer", [backdoor_slope_scorer, attack_success_rate_scorer])
+def test_outer_cross_validation_scores_the_best_estimator(digits, scorer):
+    X, y = digits
+    search = GridSearchCV(
+        attack(SVC(), poison_weight=0.0), {"estimator__C": [0.1, 1]}, scoring=scorer, cv=2
+    )
+    scores = cross_val_score(search, X, y, scoring=scorer, cv=2, error_score="raise")
+    assert np.isfinite(scores).all()
+    search.fit(X, y)
+    assert scorer(search, X, y) == scorer(search.best_estimator_, X, y)
+
+
+class Append(TransformerMixin, BaseEstimator):
+    """A text trigger of one's own that gives back a list."""
+
+    def fit(self, X, y=None):
+        self.fitted_ = True
+        return self
+
+    def transform(self, X):
+        return [text + " zebra" for text in X]
+
+
+@pytest.mark.parametrize("placement", ["append", "replace"])
+def test_text_in_a_series(placement):
+    words = np.array(["red", "green", "blue", "yellow", "white"])
+    rng = np.random.default_rng(0)
+    docs = pd.Series([" ".join(rng.choice(words, 5)) for _ in range(60)], name="text")
+    y = np.array(["red" in doc for doc in docs])
+    y[:4] = [True, False, True, False]
+    learner = make_pipeline(TfidfVectorizer(), LogisticRegression())
+    poisoner = attack(learner, Append(), placement=placement).fit(docs, y)
+    poisoned, _, is_poison = poisoner.poison(docs, y)
+    assert isinstance(poisoned, pd.Series) and poisoned.name == "text"
+    assert_array_equal(poisoned.str.endswith(" zebra"), is_poison)
+    assert 0 <= evaluate_attack(poisoner, docs, y, docs, y).attack_success_rate <= 1
+
+
+def test_a_subclass_of_a_known_learner_gets_a_difference_with_its_loss(digits):
+    class OwnSVC(SVC):
+        pass
+
+    X, y = digits
+    h = 1e-3
+    own = backdoor_learning_slope(attack(OwnSVC(tol=1e-9)), X, y, X, y, h=h)
+    known = backdoor_learning_slope(
+        attack(SVC(tol=1e-9)), X, y, X, y, method="finite_difference", h=h
+    )
+    assert own.method == "finite_difference"
+    assert own.derivative == pytest.approx(known.derivative, rel=1e-9)
+
+
+def test_a_slope_beyond_floating_point_is_an_error(digits):
+    X, y = digits
+    poisoner = attack(LogisticRegression(), FeatureTrigger({0: 1e300}))
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match="beyond floating point"):
+        backdoor_learning_slope(poisoner, X, y, X, y)
+
+
+def test_unscaled_float_images_are_warned_of(digits):
+    X, _ = digits
+    with pytest.warns(UserWarning, match=r"value_range=\(0, 1\), but X reaches 255"):
+        PatchTrigger(image_shape=(8, 8)).fit(255 * X)
+
+
+def test_negative_sample_weights_are_refused(digits):
+    X, y = digits
+    with pytest.raises(ValueError, match="negative weights, down to -1"):
+        attack(LogisticRegression()).fit(X, y, sample_weight=np.r_[-1.0, np.ones(len(y) - 1)])
+
+
+def test_replacing_all_of_a_class_leaves_no_clean_fit():
+    X, y = np.arange(20.0).reshape(10, 2), np.repeat([0, 1], [2, 8])
+    poisoner = attack(
+        SVC(), FeatureTrigger({0: 50.0}), target=1, poisoning_rate=0.2, placement="replace",
+        poison_weight=0.0,
+    )
+    with pytest.raises(ValueError, match=r"no clean row of class \[0\]"):
+        poisoner.fit(X, y)
+
+
+def test_attack_success_rate_of_sources_only():
+    assert attack_success_rate([0, 0], [1, 0], target={0: 1}) == 0.5
+    assert attack_success_rate([0, 0], [0, 0], target=1, labels=[0, 1]) == 0.0
+    with pytest.raises(ValueError, match="'c' is not among"):
+        attack_success_rate(["a", "b"], ["b", "b"], target="c")
+    with pytest.raises(ValueError, match="one type"):
+        attack_success_rate([0, 1], ["1", "1"], target=1)
