@@ -153,6 +153,11 @@ def fetch_mnist(
         If there is no MNIST at `path`.
     OSError
         If OpenML cannot be reached.
+
+    Examples
+    --------
+    >>> from skbackdoor import fetch_mnist
+    >>> X_train, y_train, X_test, y_test = fetch_mnist(return_X_y=True)  # doctest: +SKIP
     """
     labels = np.arange(10) if digits is None else _check_digits(digits)
     for name, n_samples in (("n_train", n_train), ("n_test", n_test)):

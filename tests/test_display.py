@@ -103,7 +103,7 @@ def test_plot_again_elsewhere():
     assert display.figure_ is not first
     assert_shows(display.lines_, curve)
     with pytest.raises(ValueError, match="two"):
-        display.plot(ax=plt.subplots()[1])
+        display.plot(ax=plt.subplots(1, 3)[1])
 
 
 def test_without_matplotlib(monkeypatch):
@@ -126,3 +126,12 @@ def test_losses_of_any_size_are_drawn():
     curve = backdoor_learning_curve(attack(GaussianNB()), *DATA, poison_weights=[0.0, 1e-9, 1.0])
     display = BackdoorLearningCurveDisplay.from_results(curve)
     assert np.isfinite(display.axes_[0].get_ylim()).all()
+
+
+def test_one_axes_is_divided_in_two():
+    weights = np.array([0.0, 1.0])
+    curve = backdoor_learning_curve(attack(RidgeClassifier()), *DATA, poison_weights=weights)
+    figure, ax = plt.subplots()
+    display = BackdoorLearningCurveDisplay.from_results(curve).plot(ax=ax)
+    assert display.figure_ is figure and len(display.axes_) == 2
+    assert not ax.axison

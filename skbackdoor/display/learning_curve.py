@@ -94,8 +94,9 @@ class BackdoorLearningCurveDisplay:
             Parallel refits.
         name : str, default=None
             Label of the curve; None is the class of the base learner.
-        ax : pair of matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+        ax : pair of matplotlib Axes or one of them, default=None
+            Where to draw: losses on the first, shares on the second; the place of a single one
+            is divided in two. None makes a figure.
 
         Returns
         -------
@@ -122,8 +123,9 @@ class BackdoorLearningCurveDisplay:
         ----------
         curves : BackdoorCurve or dict of str to BackdoorCurve
             One curve, or several by name.
-        ax : pair of matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+        ax : pair of matplotlib Axes or one of them, default=None
+            Where to draw: losses on the first, shares on the second; the place of a single one
+            is divided in two. None makes a figure.
 
         Returns
         -------
@@ -136,8 +138,9 @@ class BackdoorLearningCurveDisplay:
 
         Parameters
         ----------
-        ax : pair of matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+        ax : pair of matplotlib Axes or one of them, default=None
+            Where to draw: losses on the first, shares on the second; the place of a single one
+            is divided in two. None makes a figure.
 
         Returns
         -------
@@ -148,8 +151,14 @@ class BackdoorLearningCurveDisplay:
             height = 3.2 + 0.45 * len(self.curves)  # the legends stand above the data
             _, ax = plt.subplots(1, 2, figsize=(9, height), layout="constrained")
         axes = np.ravel(ax)
+        if len(axes) == 1 and axes[0].get_subplotspec() is not None:
+            axes[0].set_axis_off()  # its place is divided in two
+            grid = axes[0].get_subplotspec().subgridspec(1, 2, wspace=0.3)
+            axes = np.array([axes[0].figure.add_subplot(cell) for cell in (grid[0], grid[1])])
         if len(axes) != 2:
-            raise ValueError(f"ax must be two matplotlib Axes, got {len(axes)}.")
+            raise ValueError(
+                f"ax must be two matplotlib Axes, or one of a subplot grid; got {len(axes)}."
+            )
         self.axes_, self.figure_, self.lines_ = axes, axes[0].figure, []
         for k, (name, curve) in enumerate(self.curves.items()):
             style = {

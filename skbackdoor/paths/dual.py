@@ -155,6 +155,12 @@ class ActiveSet:
                 grown[:-1, :-1] = self.inverse
                 self._append(i, grown + column @ column.T / pivot)
                 return
+            if pivot < -1e-6 * self.scale:
+                raise ValueError(
+                    "The kernel is indefinite on the margin vectors, so the SVM optimum is not"
+                    " unique and its slope is not defined; use a positive semidefinite kernel"
+                    " (linear, rbf, poly), or method='finite_difference'."
+                )
             if not self._slide(i, -q):
                 return
 

@@ -28,6 +28,8 @@ from .threads import one_blas_thread
 
 #: Up to so many unknowns an exact solve factorises a dense Hessian; beyond, conjugate gradients.
 DENSE_UNKNOWNS = 1200
+#: Relative residual of conjugate gradients for a Newton direction.
+NEWTON_RTOL = 1e-6
 
 
 class LinearObjective:
@@ -97,7 +99,7 @@ class LinearObjective:
             return slice(None), self.X
         columns = np.delete(np.arange(self.X.shape[1]), dead)
         live = np.append(columns, self.X.shape[1]) if self.fit_intercept else columns
-        return live, np.ascontiguousarray(self.X[:, columns])
+        return live, np.take(self.X, columns, axis=1)
 
     def solve(self, F, right, rtol):
         """H^-1 times each block of `right`, at decision values F.
@@ -353,7 +355,7 @@ class LinearOptimum:
         for _ in range(max_iter):
             if best.residual <= tol:
                 break
-            step = self.objective.solve(best.F, -best.gradient[None], self.rtol)[0]
+            step = self.objective.solve(best.F, -best.gradient[None], NEWTON_RTOL)[0]
             decrease = np.sum(best.gradient * step)
             size = 1.0
             while True:
@@ -363,9 +365,11 @@ class LinearOptimum:
                     break
                 size /= 2
             trial = LinearOptimum(self.objective, W, self.poison, self.rtol)
-            if trial.residual >= best.residual and new >= value - 1e-12 * abs(value):
+            stalled = trial.residual > 0.5 * best.residual and new >= value * (1 - 1e-12)
+            if trial.residual < best.residual or not stalled:
+                best, value = trial, new
+            if stalled:
                 break  # rounding: neither objective nor gradient gets smaller
-            best, value = trial, new
         if best.residual > 1e-8:
             warnings.warn(
                 f"The clean optimum was not reached: relative gradient norm {best.residual:.1e}."
