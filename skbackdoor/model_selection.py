@@ -41,7 +41,8 @@ class BackdoorSlopeScorer(PoisonerScorer):
     -----
     A scorer sees only the test fold: it reads the training fold from the fitted poisoner. Give
     the poisoner ``poison_weight=0.0``; one fitted with another weight is refitted at 0, which
-    doubles the cost. `sample_weight` weighs the test samples in accuracy and slope.
+    doubles the cost. A learner without a closed form (a forest, say) is refitted twice to be
+    scored. `sample_weight` weighs the test samples in accuracy and slope.
 
     Examples
     --------
