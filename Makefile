@@ -6,15 +6,17 @@ else
 ENV := .venv
 endif
 PYTHON := $(ENV)/bin/python
-BASE_PYTHON := $(firstword $(shell command -v python3.11 python3 python 2>/dev/null))
+BASE_PYTHON := $(shell command -v python3.11 || command -v python3 || command -v python)
+# One stamp a clone and environment: another clone may share an active environment.
+STAMP := $(ENV)/.skbackdoor-$(firstword $(shell echo $(CURDIR) | cksum))
 JOBS ?= 2
 
 .PHONY: demo test clean
 
-demo: $(ENV)/.skbackdoor-demo
+demo: $(STAMP)-demo
 	$(PYTHON) examples/demo.py
 
-test: $(ENV)/.skbackdoor-test
+test: $(STAMP)-test
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(JOBS) $(ARGS)
 
 $(ENV)/bin/python:
@@ -24,7 +26,7 @@ $(ENV)/bin/python:
 	$(BASE_PYTHON) -m venv $(ENV) \
 	  || { rm -rf $(ENV); echo "venv is missing: apt-get install python3-venv"; exit 1; }
 
-$(ENV)/.skbackdoor-%: setup.cfg pyproject.toml | $(ENV)/bin/python
+$(STAMP)-%: setup.cfg pyproject.toml | $(ENV)/bin/python
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	@touch $@
 

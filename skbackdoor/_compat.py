@@ -5,7 +5,6 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
-    Options,
     RealNotInt,
     StrOptions,
     validate_parameter_constraints,
@@ -15,7 +14,6 @@ __all__ = [
     "BaseSearchCV",
     "HasMethods",
     "Interval",
-    "Options",
     "RealNotInt",
     "StrOptions",
     "_safe_indexing",

@@ -12,7 +12,12 @@ from sklearn.metrics import accuracy_score
 from ._compat import Interval, StrOptions, validate_parameter_constraints
 from .paths import path_of
 from .paths.threads import one_blas_thread
-from .poisoning import BackdoorPoisoner, label_index, weight_argument
+from .poisoning import (
+    BackdoorPoisoner,
+    label_index,
+    weight_argument,
+    weights_of_sources,
+)
 
 #: The poison weight of finite differences that are given no other (Cinà et al. 2024, eq. 7).
 DEFAULT_H = 0.1
@@ -143,7 +148,9 @@ def backdoor_learning_slope(
     scale : {"per_sample", "total"}, default="per_sample"
         s = m, the average influence of one poisoned sample, or s = 1.
     h : float in [0, 1], default=None
-        Poison weight of the forward difference; None is 0.1. Implicit slopes take none.
+        Poison weight of the forward difference; None is 0.1. It must be above rounding to mean
+        anything; 0 gives 0. An implicit slope has none: with "auto" h is then not used, with
+        "implicit" it is an error.
 
     Returns
     -------
@@ -255,7 +262,7 @@ def _slope_of_fit(probe, X_test, y_test, sample_weight, scale):
     test = (
         path.prepare(X_triggered),
         label_index(y_target, path.rows.classes),
-        None if sample_weight is None else sample_weight[rows],
+        weights_of_sources(sample_weight, rows),
     )
     n_poison = len(probe.poisoned_indices_)
     if path.method != "implicit":

@@ -14,7 +14,7 @@ from sklearn.utils.metadata_routing import MetadataRequest
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from ._compat import BaseSearchCV
-from .poisoning import BackdoorPoisoner, label_index, resolve_targets
+from .poisoning import BackdoorPoisoner, label_index, resolve_targets, seeds_of, weights_of_sources
 
 
 def attack_success_rate(
@@ -79,7 +79,7 @@ def attack_success_rate(
             f" defined (target={target!r}, source_classes={source_classes!r})."
         )
     if sample_weight is not None:
-        sample_weight = _check_sample_weight(sample_weight, y_true)[rows]
+        sample_weight = weights_of_sources(_check_sample_weight(sample_weight, y_true), rows)
     return float(np.average(y_pred[rows] == classes[target_of[rows]], weights=sample_weight))
 
 
@@ -233,8 +233,7 @@ class AttackSuccessRateScorer(PoisonerScorer):
     def _score(self, poisoner, X, y, sample_weight):
         X_triggered, y_target, rows = poisoner.triggered_test(X, y)
         hits = poisoner.predict(X_triggered) == y_target
-        weights = None if sample_weight is None else sample_weight[rows]
-        return float(np.average(hits, weights=weights))
+        return float(np.average(hits, weights=weights_of_sources(sample_weight, rows)))
 
 
 attack_success_rate_scorer = AttackSuccessRateScorer()
@@ -310,11 +309,7 @@ def evaluate_attack(poisoner, X_train, y_train, X_test, y_test):
         poisoned.set_params(random_state=check_random_state(None).randint(np.iinfo(np.int32).max))
     poisoned.fit(X_train, y_train)
     check_poisoner(poisoned, "evaluate_attack")
-    seeds = {
-        key: value
-        for key, value in poisoned.estimator_.get_params(deep=True).items()
-        if key.split("__")[-1] == "random_state"
-    }
+    seeds = seeds_of(poisoned.estimator_)
     clean = clone(poisoner.estimator).set_params(**seeds).fit(X_train, y_train)
     X_triggered, y_target, _ = poisoned.triggered_test(X_test, y_test)
     clean_accuracy = accuracy_score(y_test, clean.predict(X_test))

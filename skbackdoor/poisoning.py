@@ -18,7 +18,7 @@ from sklearn.ensemble import (
 )
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, RidgeClassifierCV
 from sklearn.pipeline import Pipeline
-from sklearn.svm import LinearSVC
+from sklearn.svm import SVC, LinearSVC
 from sklearn.utils import assert_all_finite, check_random_state, get_tags, indexable
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.metaestimators import available_if
@@ -224,6 +224,13 @@ def clean_class_weight(estimator, y, sample_weight):
                 )
     class_weight = getattr(estimator, "class_weight", None)
     classes = np.unique(y)
+    by_problem = getattr(estimator, "multi_class", None) == "ovr" and len(classes) > 2
+    if class_weight == "balanced" and by_problem and isinstance(estimator, LogisticRegression):
+        raise ValueError(
+            "LogisticRegression(multi_class='ovr', class_weight='balanced') balances each binary"
+            " problem by itself, which no weights of the clean rows express; give class_weight as"
+            " a dict {label: weight}."
+        )
     version = tuple(int(part) for part in sklearn.__version__.split(".")[:2])
     weighted = any(
         isinstance(estimator, learners) and version >= since for learners, since in _WEIGHTED
@@ -235,14 +242,39 @@ def clean_class_weight(estimator, y, sample_weight):
     return dict(zip(classes.tolist(), weights.tolist(), strict=True))
 
 
-def seed_missing(estimator, random_state):
-    """Set every `random_state` of an estimator that is None from `random_state`, in place."""
-    missing = [
-        key
+def seeds_of(estimator):
+    """Every `random_state` of an estimator and of what is inside it, by parameter name."""
+    return {
+        key: value
         for key, value in sorted(estimator.get_params(deep=True).items())
-        if key.split("__")[-1] == "random_state" and value is None
-    ]
-    return estimator.set_params(**{key: random_state.randint(_MAX_SEED) for key in missing})
+        if key.split("__")[-1] == "random_state"
+    }
+
+
+def seed_missing(estimator, random_state):
+    """Make every `random_state` of an estimator an int, in place.
+
+    One that is None is drawn from `random_state`; an instance is replaced by a draw from it, since
+    every refit would otherwise go on where the last one stopped.
+    """
+    seeds = {}
+    for key, value in seeds_of(estimator).items():
+        source = random_state if value is None else value
+        seeds[key] = source.randint(_MAX_SEED) if hasattr(source, "randint") else source
+    return estimator.set_params(**seeds)
+
+
+def weights_of_sources(sample_weight, rows):
+    """Weights of the rows of source classes, or None where there are none; not all may be 0."""
+    if sample_weight is None:
+        return None
+    weights = np.asarray(sample_weight)[rows]
+    if not np.any(weights > 0):
+        raise ValueError(
+            "sample_weight is 0 for every sample of a source class, so attack success and slope"
+            " are not defined."
+        )
+    return weights
 
 
 def _stack(first, second):
@@ -558,10 +590,20 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     def _fit_estimator(self, estimator):
         """Fit the base learner; with a poison weight of exactly 0 or 1 any learner serves."""
         (X, y, weight), (_, _, weight_poison) = self.training_rows()
+        last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+        if not hasattr(last, "fit"):
+            raise ValueError(f"The Pipeline ends in {last!r}; its last step must be a classifier.")
+        kernel = getattr(last, "kernel", None)
+        own_kernel = isinstance(last, SVC) and (callable(kernel) or kernel == "precomputed")
+        if own_kernel and weight is not None and np.any(self._sample_weight == 0):
+            raise ValueError(
+                "sample_weight holds zeros, and SVC with a callable or precomputed kernel then"
+                " predicts with the wrong support vectors (libsvm drops such rows, scikit-learn"
+                " does not); remove these rows before fit."
+            )
         if self.poison_weight == 0.0:
             fit_params = {} if weight is None else {weight_argument(estimator): weight}
             return estimator.fit(X, y, **fit_params)
-        last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
         class_weight = clean_class_weight(last, y, weight)
         if getattr(last, "class_weight", None) == "balanced":
             last.set_params(class_weight=class_weight)
@@ -673,11 +715,7 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         if self.poison_weight == 0.0:
             return self
         other = copy(self).set_params(poison_weight=0.0)
-        seeds = {
-            key: value
-            for key, value in self.estimator_.get_params(deep=True).items()
-            if key.split("__")[-1] == "random_state"
-        }
+        seeds = seeds_of(self.estimator_)
         other.estimator_ = other._fit_estimator(clone(self.estimator).set_params(**seeds))
         return other
 
@@ -764,7 +802,7 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         Returns
         -------
         score : float
-            Mean accuracy.
+            Mean accuracy, or whatever the base learner's own `score` gives.
         """
         check_is_fitted(self)
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}

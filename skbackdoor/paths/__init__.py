@@ -40,9 +40,23 @@ def path_of(estimator, clean, poison, fitted=None):
     -------
     path : WeightPath
     """
+    estimator, fitted = _flat(estimator), _flat(fitted)
     last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
     family = next((family for family in _FAMILIES if family.handles(last)), RefitPath)
     return family(estimator, clean, poison, fitted)
+
+
+def _flat(estimator):
+    """A Pipeline without Pipelines inside, so that its last step is the learner itself."""
+    if not isinstance(estimator, Pipeline):
+        return estimator
+    if not any(isinstance(step, Pipeline) for _, step in estimator.steps):
+        return estimator
+    steps = []
+    for name, step in estimator.steps:
+        inner = _flat(step).steps if isinstance(step, Pipeline) else None
+        steps += [(name, step)] if inner is None else [(f"{name}-{n}", s) for n, s in inner]
+    return Pipeline(steps)
 
 
 def weight_path(estimator, X, y, is_poison, *, sample_weight=None):
@@ -70,7 +84,7 @@ def weight_path(estimator, X, y, is_poison, *, sample_weight=None):
     -------
     path : WeightPath
         ``fit(poison_weight)`` refits at any weight; families with a closed form also have
-        ``optimum()``, the exact clean optimum with its right derivative.
+        ``optimum()``, the clean fit with its right derivative (``optimum().polish()`` is exact).
 
     Examples
     --------

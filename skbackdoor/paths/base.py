@@ -46,7 +46,7 @@ class WeightPath:
     "balanced" class weights are held at their clean fit for every beta.
 
     Subclasses set `loss` and say how a fitted learner gives decision values; families with a
-    closed form also give ``optimum``, the exact clean optimum with its right derivative.
+    closed form also give ``optimum``, the clean fit with its right derivative.
 
     Parameters
     ----------
@@ -94,6 +94,12 @@ class WeightPath:
         )
         self.estimator = self._fixed(clone(fitted))
         self._setup()
+        total = np.bincount(self.rows.y, self.training_weights()[0], minlength=len(classes))
+        if self.method == "implicit" and np.any(total == 0):
+            raise ValueError(
+                f"The clean rows of class {classes[total == 0].tolist()} have total weight 0"
+                " (sample weights times class weights): the clean optimum does not exist."
+            )
 
     def _fixed(self, estimator):
         """The learner with what depends on the training rows set to its clean value."""

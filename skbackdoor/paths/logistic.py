@@ -6,7 +6,7 @@ the weight of a constant feature of value `intercept_scaling`.
 """
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 
 from .base import WeightPath, as_float64
 from .linear import LinearObjective, LinearOptimum
@@ -20,7 +20,8 @@ class LogisticPath(WeightPath):
     @staticmethod
     def handles(estimator):
         """Whether this family knows the loss of a learner."""
-        return isinstance(estimator, LogisticRegression)
+        searches = isinstance(estimator, LogisticRegressionCV)
+        return isinstance(estimator, LogisticRegression) and not searches
 
     def _cast(self, X):
         return as_float64(X)

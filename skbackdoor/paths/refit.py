@@ -1,5 +1,6 @@
 """Refit: any learner that takes `sample_weight`, by fitting it anew at each poison weight."""
 
+from sklearn.base import is_regressor
 from sklearn.ensemble import (
     AdaBoostClassifier,
     BaggingClassifier,
@@ -12,6 +13,7 @@ from sklearn.linear_model import Perceptron, SGDClassifier
 from sklearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from sklearn.tree import DecisionTreeClassifier
 
+from ..poisoning import weight_argument
 from .base import WeightPath
 from .losses import (
     CrossEntropy,
@@ -73,6 +75,11 @@ class RefitPath(WeightPath):
         elif hasattr(self.fitted, "predict_proba"):
             self.loss = CrossEntropy()
         else:
+            weight_argument(self.estimator)  # a search is refused for what it is
+            if is_regressor(self.estimator):
+                raise ValueError(
+                    f"{type(self.estimator).__name__} is a regressor; use a classifier."
+                )
             raise ValueError(
                 f"No loss is known for {type(self.estimator).__name__}: it has no predict_proba"
                 " and is none of the linear or kernel learners with a known training loss. Wrap"
