@@ -1,18 +1,20 @@
 """What a user meets who uses all of it at once: data in other containers, pickles, searches in searches, odd scales."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
-from sklearn.svm import SVC
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.svm import SVC, SVR
 
 from skbackdoor import (
     BackdoorPoisoner,
@@ -143,3 +145,64 @@ def test_attack_success_rate_of_sources_only():
         attack_success_rate(["a", "b"], ["b", "b"], target="c")
     with pytest.raises(ValueError, match="one type"):
         attack_success_rate([0, 1], ["1", "1"], target=1)
+
+
+def test_random_state_instances_are_drawn_from_once(digits):
+    X, y = digits
+    forest = RandomForestClassifier(5, random_state=np.random.RandomState(1))
+    poisoner = attack(forest).fit(X, y)
+    assert len({backdoor_slope_scorer(poisoner, X, y) for _ in range(3)}) == 1
+    same = evaluate_attack(attack(forest, poison_weight=0.0), X, y, X, y)
+    assert same.attack_success_rate == same.base_rate  # nothing is poisoned: one model twice
+
+
+def test_zero_weights_under_a_kernel_of_ones_own_are_refused(digits):
+    X, y = digits
+    weight = np.r_[np.zeros(20), np.ones(len(y) - 20)]
+    learner = SVC(kernel=lambda A, B: A @ B.T)
+    with pytest.raises(ValueError, match="holds zeros"):
+        attack(learner).fit(X, y, sample_weight=weight)
+
+
+@pytest.mark.parametrize("learner", [LogisticRegression(), SVC()])
+def test_a_pipeline_in_a_pipeline_is_one_pipeline(digits, learner):
+    X, y = digits
+    flat, nested = (
+        backdoor_learning_slope(attack(pipeline), X, y, X, y)
+        for pipeline in (
+            make_pipeline(StandardScaler(), MinMaxScaler(), learner),
+            make_pipeline(StandardScaler(), make_pipeline(MinMaxScaler(), learner)),
+        )
+    )
+    assert nested.method == "implicit"
+    assert nested.derivative == pytest.approx(flat.derivative, rel=1e-9)
+
+
+def test_a_class_of_no_weight_has_no_clean_optimum(digits):
+    X, y = digits
+    poisoner = attack(LogisticRegression(class_weight={4: 0.0}), target=9, poison_weight=0.0)
+    with pytest.raises(ValueError, match=r"class \[4\] have total weight 0"):
+        backdoor_learning_slope(poisoner, X, y, X, y)
+
+
+def test_sources_of_no_weight(digits):
+    X, y = digits
+    with pytest.raises(ValueError, match="every sample of a source class"):
+        attack_success_rate(["a", "b"], ["b", "b"], target="b", sample_weight=[0, 1])
+    poisoner = attack(SVC(), target=9, poison_weight=0.0).fit(X, y)
+    for scorer in (backdoor_slope_scorer, attack_success_rate_scorer):
+        with pytest.raises(ValueError, match="every sample of a source class"):
+            scorer(poisoner, X, y, sample_weight=(y == 9) * 1.0)
+
+
+def test_learners_that_have_no_slope_say_why(digits):
+    X, y = digits
+    for learner, words in (
+        (GridSearchCV(SVC(), {"C": [1, 2]}), "Put the search outside"),
+        (LogisticRegressionCV(Cs=2, cv=2), "Put the search outside"),
+        (make_pipeline(StandardScaler(), "passthrough"), "last step must be a classifier"),
+        (SVR(), "is a regressor"),
+    ):
+        with warnings.catch_warnings(), pytest.raises(ValueError, match=words):
+            warnings.simplefilter("ignore")
+            backdoor_learning_slope(attack(learner), X, y, X, y)
