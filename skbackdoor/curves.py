@@ -205,8 +205,7 @@ def backdoor_learning_slope(
     )
     if method == "implicit" and h is not None:
         raise ValueError(f"h={h!r} is for finite differences; method='implicit' takes none.")
-    probe = clone(poisoner).set_params(poison_weight=0.0).fit(X_train, y_train)
-    path = clean_path(probe)
+    probe, path = _probe(poisoner, X_train, y_train)
     test = (*_test_rows(probe, path, X_test, y_test), None)
     n_poison = len(probe.poisoned_indices_)
     if path.method != "implicit" and method == "implicit":
@@ -313,14 +312,18 @@ def _difference(path, test, h, n_poison, scale):
     )
 
 
-def _poison_weights(poison_weights):
+def _poison_weights(poisoner, poison_weights):
+    """The grid of poison weights, or an error if the learner would drop one of them."""
+    _check_poisoner(poisoner)
     if poison_weights is None:
-        return np.linspace(0.0, 1.0, 15) ** 2  # dense near 0, where curves are steep
+        poison_weights = np.linspace(0.0, 1.0, 15) ** 2  # dense near 0, where curves are steep
     weights = np.atleast_1d(np.asarray(poison_weights, dtype=float))
     if weights.ndim != 1 or len(weights) == 0 or not np.all((weights >= 0) & (weights <= 1)):
         raise ValueError(
             f"poison_weights must be numbers in [0, 1], one or more; got {poison_weights!r}."
         )
+    if np.any((weights > 0) & (weights < 1)):
+        weight_argument(poisoner.estimator)
     return weights
 
 
@@ -433,8 +436,8 @@ def backdoor_learning_curve(
     >>> bool(curve.backdoor_loss[1] < curve.backdoor_loss[0])
     True
     """
-    weights = _poison_weights(poison_weights)
-    probe, path = _probe(poisoner, X_train, y_train, weights)
+    weights = _poison_weights(poisoner, poison_weights)
+    probe, path = _probe(poisoner, X_train, y_train)
     poison_rows, y_target = _test_rows(probe, path, X_test, y_test)
     measure = partial(
         _measure,
@@ -495,8 +498,8 @@ def parameter_deviation(poisoner, X_train, y_train, *, poison_weights=None, n_jo
     >>> bool(abs(deviation.nu[0]) < 1e-12 < deviation.nu[1] < deviation.nu[2])
     True
     """
-    weights = _poison_weights(poison_weights)
-    _, path = _probe(poisoner, X_train, y_train, weights)
+    weights = _poison_weights(poisoner, poison_weights)
+    _, path = _probe(poisoner, X_train, y_train)
     start = path.fit(0.0)
     if not path.has_weights(start):
         raise ValueError(
@@ -521,10 +524,7 @@ def _check_poisoner(poisoner):
         )
 
 
-def _probe(poisoner, X_train, y_train, weights):
+def _probe(poisoner, X_train, y_train):
     """A clean-fitted clone of the poisoner and its path."""
-    _check_poisoner(poisoner)
-    if np.any((weights > 0) & (weights < 1)):
-        weight_argument(poisoner.estimator)
     probe = clone(poisoner).set_params(poison_weight=0.0).fit(X_train, y_train)
     return probe, clean_path(probe)

@@ -482,9 +482,8 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         estimator = seed_missing(clone(self.estimator), random_state)
         self.trigger_.fit(X, y)
         self.poisoned_indices_ = self._choose(y_index, random_state)
-        kept = np.delete(y_index, self.poisoned_indices_)
         if self.placement == "replace" and self.poison_weight == 0.0:
-            gone = np.setdiff1d(y_index, kept)
+            gone = np.setdiff1d(y_index, np.delete(y_index, self.poisoned_indices_))
             if len(gone):
                 raise ValueError(
                     f"placement='replace' leaves no clean row of class"

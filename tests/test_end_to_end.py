@@ -92,7 +92,8 @@ def test_text_in_a_series(placement):
     poisoned, _, is_poison = poisoner.poison(docs, y)
     assert isinstance(poisoned, pd.Series) and poisoned.name == "text"
     assert_array_equal(poisoned.str.endswith(" zebra"), is_poison)
-    assert 0 <= evaluate_attack(poisoner, docs, y, docs, y).attack_success_rate <= 1
+    row = evaluate_attack(poisoner, docs, y, docs, y)
+    assert row.attack_success_rate == attack_success_rate_scorer(poisoner, docs, y)
 
 
 def test_a_subclass_of_a_known_learner_gets_a_difference_with_its_loss(digits):

@@ -24,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 from threadpoolctl import threadpool_limits
 
-from skbackdoor.curves import backdoor_learning_slope
+from skbackdoor.curves import backdoor_learning_slope, clean_path
 from skbackdoor.model_selection import BackdoorSlopeScorer
 from skbackdoor.poisoning import BackdoorPoisoner
 from skbackdoor.triggers import FeatureTrigger, PatchTrigger, PerClassTrigger
@@ -371,3 +371,14 @@ def test_hard_margin_duals_do_not_depend_on_C():
         assert slope.residual < 1e-9
     ratio = [slope.derivative / C for slope, C in zip(slopes, (1e3, 1e6, 1e10))]
     assert_allclose(ratio, ratio[0], rtol=1e-6)  # error-set poisons grow as beta C
+
+
+@pytest.mark.parametrize("labels", [(3, 8), (4, 9)])
+def test_newton_step_of_a_hard_margin_does_not_depend_on_C(labels):
+    """The scorer's warning rests on that step; on these data it makes rows cross the margin."""
+    X, y, X_test, _ = digits(*labels)
+    steps = []
+    for C in (1e3, 1e10):
+        probe = attack(SVC(kernel="linear", C=C, tol=1e-1), poison_weight=0.0).fit(X, y)
+        steps.append(clean_path(probe).optimum().newton_step(X_test).residual)
+    assert_allclose(steps[1], steps[0], rtol=1e-6)

@@ -259,7 +259,7 @@ class ActiveSet:
         """K[:, moving] @ v_rate, kept while the moving rows stay the same."""
         key = (moving.tobytes(), v_rate.tobytes())
         if self._last_push is None or self._last_push[0] != key:
-            self._last_push = key, product(self.columns, moving, v_rate) + np.zeros(len(self.y))
+            self._last_push = key, product(self.columns, moving, v_rate)
         return self._last_push[1]
 
     def follow(self, r_rate, length, first_only=False):
@@ -360,7 +360,7 @@ class ActiveSet:
         rows = np.flatnonzero(towards)
         if len(rows) == 0:
             raise RuntimeError("The intercept is unbounded: one class has no training row.")
-        distance = np.maximum(np.abs(self.h[rows]), 0.0)
+        distance = np.abs(self.h[rows])
         i = rows[distance.argmin()]
         self.b += sign * distance.min()
         self.h += self.y * sign * distance.min()
@@ -397,11 +397,10 @@ class ActiveSet:
             self.h += self.y * shift
 
     def admit(self, rows, rate):
-        """Let poison rows in, whose bounds grow from 0 at `rate`."""
-        active = rate > 0
-        self.playing[rows[active]] = True
+        """Let poison rows in, whose bounds grow from 0 at `rate` > 0."""
+        self.playing[rows] = True
         self.u_rate[rows] = rate
-        self.upper[rows] = active & (self.h[rows] < 0)
+        self.upper[rows] = self.h[rows] < 0
 
     def newton_step(self):
         """The point after moving all margins to 1 as if no member changed sets."""
@@ -412,7 +411,8 @@ class ActiveSet:
         a = np.clip(a, 0.0, self.u)
         rest = self.playing & ~inside
         crossed = rest & np.where(self.upper, h > 0, h < 0)
-        a[crossed] = np.where(self.upper, self.u * (1 - 1e-8), self.u * 1e-8)[crossed]
+        inch = 1e-8 * np.minimum(self.u, a.max(initial=0.0))  # enough to count as free
+        a[crossed] = np.where(self.upper, self.u - inch, inch)[crossed]
         return ActiveSet(self.columns, self.diagonal, self.y, self.u, a, b, self.free_intercept)
 
 

@@ -147,7 +147,8 @@ def product(columns, rows, v):
 
     Returns
     -------
-    values : ndarray of shape (n_samples,), or 0.0 where there are no rows
+    values : ndarray of shape (n_samples,)
+        Zeros where there are no rows.
     """
     total = 0.0
     for start in range(0, max(len(rows), 1), 1024):

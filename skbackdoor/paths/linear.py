@@ -60,7 +60,7 @@ class LinearObjective:
         self.penalty = np.full(n_parameters, alpha)
         if fit_intercept:
             self.penalty[-1] = alpha * intercept_penalty
-        self._factor = None
+        self._factor = self._scale = None
 
     def decision(self, W, X=None):
         """F of shape (n_samples, n_outputs) at parameters W of shape (n_outputs, n_parameters)."""
@@ -83,6 +83,13 @@ class LinearObjective:
         F = self.decision(W) if F is None else F
         G = self.weight[:, None] * self.loss.gradient(F, self.y)
         return self.pull_back(G) + self.penalty * W
+
+    def gradient_scale(self, n_outputs):
+        """Gradient norm at zero parameters, computed once; 1 where it is 0."""
+        if self._scale is None:
+            origin = np.zeros((n_outputs, len(self.penalty)))
+            self._scale = np.linalg.norm(self.gradient(origin)) or 1.0
+        return self._scale
 
     @cached_property
     def _live(self):
@@ -299,9 +306,8 @@ class LinearOptimum:
         self.objective, self.W, self.poison, self.rtol = objective, W, poison, rtol
         self.F = objective.decision(W)
         self.gradient = objective.gradient(W, self.F)
-        origin = np.linalg.norm(objective.gradient(np.zeros_like(W)))
         #: Gradient norm relative to that at zero parameters.
-        self.residual = np.linalg.norm(self.gradient) / (origin if origin > 0 else 1.0)
+        self.residual = np.linalg.norm(self.gradient) / objective.gradient_scale(len(W))
         self._tangent = None
 
     def _poison_gradient(self):

@@ -32,7 +32,6 @@ class SVCPath(WeightPath):
 
     def __init__(self, estimator, clean, poison, fitted=None):
         last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
-        self._kernel = look_up if last.kernel == "precomputed" else last.kernel
         if last.kernel != "precomputed":
             super().__init__(estimator, clean, poison, fitted)
             return
@@ -47,7 +46,7 @@ class SVCPath(WeightPath):
         self._prepare = prepare
 
     def _cast(self, X):
-        return np.asarray(X) if callable(self._kernel) else as_float64(X)
+        return np.asarray(X) if callable(self.fitted.kernel) else as_float64(X)
 
     def _fixed(self, estimator):
         """Class weights are those of the rows; gamma="scale" and "auto" are clean-fit numbers."""
