@@ -9,6 +9,7 @@ from sklearn.utils._param_validation import (
     StrOptions,
     validate_parameter_constraints,
 )
+from sklearn.utils.multiclass import _ovr_decision_function as ovr_decision_function
 
 __all__ = [
     "BaseSearchCV",
@@ -17,5 +18,17 @@ __all__ = [
     "RealNotInt",
     "StrOptions",
     "_safe_indexing",
+    "ovr_decision_function",
     "validate_parameter_constraints",
+    "validate_params",
 ]
+
+
+def validate_params(estimator):
+    """Check the parameters of a scikit-learn estimator as its own `fit` does."""
+    if hasattr(estimator, "_parameter_constraints"):
+        validate_parameter_constraints(
+            estimator._parameter_constraints,
+            estimator.get_params(deep=False),
+            caller_name=type(estimator).__name__,
+        )

@@ -1,16 +1,16 @@
 """Backdoor learning curves and their slope, and how far poison moves the parameters."""
 
 from dataclasses import dataclass
-from functools import partial
 from numbers import Real
 
 import numpy as np
-from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.metrics import accuracy_score
 
 from ._compat import Interval, StrOptions, validate_parameter_constraints
 from .paths import path_of
+from .paths.base import check_poison_weights
+from .paths.solutions import DEFAULT_H
 from .paths.threads import one_blas_thread
 from .poisoning import (
     BackdoorPoisoner,
@@ -19,8 +19,6 @@ from .poisoning import (
     weights_of_sources,
 )
 
-#: The poison weight of finite differences that are given no other (Cinà et al. 2024, eq. 7).
-DEFAULT_H = 0.1
 #: Relative residual of conjugate gradients in a scorer.
 SCORER_RTOL = 1e-5
 
@@ -79,6 +77,11 @@ class BackdoorCurve:
     rho, nu : ndarrays of shape (n_weights,) or None
         Norm of the weights, and (1 - cosine to those at beta = 0) / 2; None for learners that
         have no weight vector.
+    method : str
+        How the fits were found: "closed form", "continuation", "dual path", "kernel refit" or
+        "refit".
+    residuals : ndarray of shape (n_weights,) or None
+        How far each fit is from its optimum; None for refits.
     """
 
     poison_weights: np.ndarray
@@ -88,6 +91,8 @@ class BackdoorCurve:
     attack_success_rate: np.ndarray
     rho: np.ndarray | None
     nu: np.ndarray | None
+    method: str
+    residuals: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -193,7 +198,6 @@ def backdoor_learning_slope(
     0.1 True
     1000.0 False
     """
-    _check_poisoner(poisoner)
     validate_parameter_constraints(
         {
             "method": [StrOptions({"auto", "implicit", "finite_difference"})],
@@ -205,8 +209,8 @@ def backdoor_learning_slope(
     )
     if method == "implicit" and h is not None:
         raise ValueError(f"h={h!r} is for finite differences; method='implicit' takes none.")
-    probe, path = _probe(poisoner, X_train, y_train)
-    test = (*_test_rows(probe, path, X_test, y_test), None)
+    probe, path = attack_path(poisoner, X_train, y_train)
+    test = (*test_rows(probe, path, X_test, y_test), None)
     n_poison = len(probe.poisoned_indices_)
     if path.method != "implicit" and method == "implicit":
         raise ValueError(
@@ -224,7 +228,7 @@ def clean_path(probe):
     return path_of(probe.estimator_, clean, poison, probe.estimator_)
 
 
-def _test_rows(probe, path, X_test, y_test):
+def test_rows(probe, path, X_test, y_test):
     """Triggered test samples as the learner sees them, and the attacker's label indices."""
     X_triggered, y_target, _ = probe.triggered_test(X_test, y_test)
     return path.prepare(X_triggered), label_index(y_target, path.rows.classes)
@@ -312,64 +316,27 @@ def _difference(path, test, h, n_poison, scale):
     )
 
 
-def _poison_weights(poisoner, poison_weights):
-    """The grid of poison weights, or an error if the learner would drop one of them."""
+def _grid(poisoner, poison_weights):
+    """The poison weights of a curve, or an error if the learner would drop one of them."""
     _check_poisoner(poisoner)
     if poison_weights is None:
         poison_weights = np.linspace(0.0, 1.0, 15) ** 2  # dense near 0, where curves are steep
-    weights = np.atleast_1d(np.asarray(poison_weights, dtype=float))
-    if weights.ndim != 1 or len(weights) == 0 or not np.all((weights >= 0) & (weights <= 1)):
-        raise ValueError(
-            f"poison_weights must be numbers in [0, 1], one or more; got {poison_weights!r}."
-        )
+    weights = check_poison_weights(poison_weights)
     if np.any((weights > 0) & (weights < 1)):
         weight_argument(poisoner.estimator)
     return weights
 
 
-def _progress(results, total, what):
-    """Show a bar on stderr once a loop has taken ten seconds, where tqdm is installed."""
-    try:
-        from tqdm.auto import tqdm
-    except ImportError:
-        return results
-    return tqdm(results, total=total, desc=what, delay=10.0)
+def _solve(path, weights, n_jobs):
+    """The path at some weights; by refits where its family refuses one."""
+    if path.refusal is not None:
+        return path.refits(weights, n_jobs=n_jobs)
+    return path.solve(weights, n_jobs=n_jobs)
 
 
-def _refits(path, weights, measure, n_jobs, what):
-    """measure(path, fit at beta) for every beta, in parallel, in order."""
-
-    def one(weight):
-        return measure(path, path.fit(weight))
-
-    tasks = (delayed(one)(weight) for weight in weights)
-    results = Parallel(n_jobs=n_jobs, return_as="generator")(tasks)
-    return list(_progress(results, len(weights), what))
-
-
-def _deviation(path, start, fitted):
-    """rho and nu of one fit against the clean one."""
-    if not path.has_weights(fitted):
-        return None
-    at_zero, rho = (np.sqrt(max(path.inner(fit, fit), 0.0)) for fit in (start, fitted))
-    if at_zero == 0 or rho == 0:
-        return rho, np.nan
-    cosine = path.inner(start, fitted) / (at_zero * rho)
-    return rho, max(0.0, (1.0 - cosine) / 2.0)  # rounding can leave the cosine just above 1
-
-
-def _measure(path, fitted, *, start, clean_rows, y_clean, poison_rows, y_target):
-    """Losses, accuracy, attack success and deviation of one fit."""
-    classes = path.rows.classes
-    means = [
-        np.mean(path.loss.value(path.decision_values(fitted, rows), labels))
-        for rows, labels in ((clean_rows, y_clean), (poison_rows, y_target))
-    ]
-    shares = [
-        accuracy_score(classes[labels], path.predict(fitted, rows))
-        for rows, labels in ((clean_rows, y_clean), (poison_rows, y_target))
-    ]
-    return means, shares, _deviation(path, start, fitted)
+def _nu(solution):
+    """(1 - cosine to the weights at beta = 0) / 2."""
+    return (1.0 - solution.cosine) / 2.0
 
 
 def backdoor_learning_curve(
@@ -377,7 +344,7 @@ def backdoor_learning_curve(
 ):
     r"""Loss, accuracy and attack success as functions of the poison weight.
 
-    The learner is refitted at every weight :math:`\beta` of
+    Found along the weight path (:func:`~skbackdoor.weight_path`) of
     :math:`w^*(\beta) = \arg\min_w \sum_{clean} \ell + \beta \sum_{poison} \ell + \Omega(w)`
     ([1]_, eq. 2), its preprocessing, `gamma="scale"` and "balanced" class weights held at the
     clean fit. A sample's loss is what the training objective charges it, without the regularizer:
@@ -401,7 +368,7 @@ def backdoor_learning_curve(
         Weights in [0, 1]; None is 15 of them, dense near 0. A learner without `sample_weight`
         can only be asked for 0 and 1.
     n_jobs : int, default=None
-        Parallel refits, through joblib.
+        Parallel refits, through joblib, of learners whose path is refits.
 
     Returns
     -------
@@ -436,23 +403,30 @@ def backdoor_learning_curve(
     >>> bool(curve.backdoor_loss[1] < curve.backdoor_loss[0])
     True
     """
-    weights = _poison_weights(poisoner, poison_weights)
-    probe, path = _probe(poisoner, X_train, y_train)
-    poison_rows, y_target = _test_rows(probe, path, X_test, y_test)
-    measure = partial(
-        _measure,
-        start=path.fit(0.0),
-        clean_rows=path.prepare(X_test),
-        y_clean=label_index(y_test, path.rows.classes),
-        poison_rows=poison_rows,
-        y_target=y_target,
+    weights = _grid(poisoner, poison_weights)
+    probe, path = attack_path(poisoner, X_train, y_train)
+    classes = path.rows.classes
+    tests = (
+        (path.prepare(X_test), label_index(y_test, classes)),
+        test_rows(probe, path, X_test, y_test),
     )
-    results = _refits(path, weights, measure, n_jobs, "backdoor learning curve")
-    means, shares, deviations = zip(*results, strict=True)
-    (clean_loss, backdoor_loss), (accuracy, success) = np.transpose(means), np.transpose(shares)
-    known = deviations[0] is not None
-    rho, nu = np.transpose(deviations) if known else (None, None)
-    return BackdoorCurve(weights, clean_loss, backdoor_loss, accuracy, success, rho, nu)
+    solution = _solve(path, weights, n_jobs)
+    means, shares = [], []
+    for rows, labels in tests:
+        F = solution.at_rows(rows)
+        means.append(np.array([path.loss.value(values, labels).mean() for values in F]))
+        predicted = solution.labels(rows, F)
+        shares.append(np.array([accuracy_score(classes[labels], guess) for guess in predicted]))
+    known = solution.has_weights
+    return BackdoorCurve(
+        weights,
+        *means,
+        *shares,
+        solution.norm if known else None,
+        _nu(solution) if known else None,
+        solution.method,
+        solution.residuals,
+    )
 
 
 def parameter_deviation(poisoner, X_train, y_train, *, poison_weights=None, n_jobs=None):
@@ -473,7 +447,7 @@ def parameter_deviation(poisoner, X_train, y_train, *, poison_weights=None, n_jo
     poison_weights : array-like of shape (n_weights,), default=None
         Weights in [0, 1]; None is 15 of them, dense near 0.
     n_jobs : int, default=None
-        Parallel refits, through joblib.
+        Parallel refits, through joblib, of learners whose path is refits.
 
     Returns
     -------
@@ -498,21 +472,15 @@ def parameter_deviation(poisoner, X_train, y_train, *, poison_weights=None, n_jo
     >>> bool(abs(deviation.nu[0]) < 1e-12 < deviation.nu[1] < deviation.nu[2])
     True
     """
-    weights = _poison_weights(poisoner, poison_weights)
-    _, path = _probe(poisoner, X_train, y_train)
-    start = path.fit(0.0)
-    if not path.has_weights(start):
+    weights = _grid(poisoner, poison_weights)
+    _, path = attack_path(poisoner, X_train, y_train)
+    solution = _solve(path, weights, n_jobs)
+    if not solution.has_weights:
         raise ValueError(
             f"{type(path.estimator).__name__} has no weight vector: rho and nu are defined for"
             " linear learners and kernel machines."
         )
-    measure = partial(_deviation_from, start=start)
-    rho, nu = np.transpose(_refits(path, weights, measure, n_jobs, "parameter deviation"))
-    return ParameterDeviation(weights, rho, nu)
-
-
-def _deviation_from(path, fitted, *, start):
-    return _deviation(path, start, fitted)
+    return ParameterDeviation(weights, solution.norm, _nu(solution))
 
 
 def _check_poisoner(poisoner):
@@ -524,7 +492,24 @@ def _check_poisoner(poisoner):
         )
 
 
-def _probe(poisoner, X_train, y_train):
-    """A clean-fitted clone of the poisoner and its path."""
-    probe = clone(poisoner).set_params(poison_weight=0.0).fit(X_train, y_train)
-    return probe, clean_path(probe)
+def attack_path(poisoner, X_train, y_train):
+    """A clone of the poisoner whose attack is drawn, and the path of its base learner.
+
+    Parameters
+    ----------
+    poisoner : BackdoorPoisoner
+        The attack on its base learner.
+    X_train, y_train : array-likes of shape (n_train, ...) and (n_train,)
+        Clean training data.
+
+    Returns
+    -------
+    probe : BackdoorPoisoner
+        With everything that its attack needs; its base learner is not fitted.
+    path : WeightPath
+    """
+    _check_poisoner(poisoner)
+    probe = clone(poisoner).set_params(poison_weight=0.0)
+    estimator = probe.draw(X_train, y_train)
+    clean, poison = probe.training_rows()
+    return probe, path_of(estimator, clean, poison)

@@ -83,9 +83,7 @@ def attack_success_rate(
     return float(np.average(y_pred[rows] == classes[target_of[rows]], weights=sample_weight))
 
 
-def clean_accuracy_drop(
-    y_true, y_pred_clean_model, y_pred_poisoned_model, *, sample_weight=None
-):
+def clean_accuracy_drop(y_true, y_pred_clean_model, y_pred_poisoned_model, *, sample_weight=None):
     """Accuracy of the clean model minus that of the poisoned model, on clean test data.
 
     Parameters

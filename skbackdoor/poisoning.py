@@ -466,6 +466,30 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             that gives no poisoned sample or more than there are source rows, and a learner that
             would drop the weights.
         """
+        estimator = self.draw(X, y, sample_weight)
+        self.estimator_ = self._fit_estimator(estimator)
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(self.estimator_, name):
+                setattr(self, name, getattr(self.estimator_, name))
+        return self
+
+    def draw(self, X, y, sample_weight=None):
+        """Everything of `fit` but the fit of the base learner: fit the trigger, choose victims.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame, sparse matrix or list of shape (n_samples, ...)
+            Clean training data.
+        y : array-like of shape (n_samples,)
+            Clean labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the given rows.
+
+        Returns
+        -------
+        estimator : estimator instance
+            A clone of the base learner, every `random_state` of it drawn.
+        """
         self._validate_params()
         for name in ("n_features_in_", "feature_names_in_"):  # of an earlier fit
             self.__dict__.pop(name, None)
@@ -480,6 +504,9 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self._target_of = resolve_targets(self.target, self.source_classes, self.classes_)
         self.trigger_ = seed_missing(clone(self.trigger), random_state)
         estimator = seed_missing(clone(self.estimator), random_state)
+        last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+        if not hasattr(last, "fit"):
+            raise ValueError(f"The Pipeline ends in {last!r}; its last step must be a classifier.")
         self.trigger_.fit(X, y)
         self.poisoned_indices_ = self._choose(y_index, random_state)
         if self.placement == "replace" and self.poison_weight == 0.0:
@@ -496,17 +523,11 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             _safe_indexing(X, self.poisoned_indices_), y_index[self.poisoned_indices_]
         )
         self._y_poison = self.classes_[self._target_of[y_index[self.poisoned_indices_]]]
-        self.estimator_ = self._fit_estimator(estimator)
-        for name in ("n_features_in_", "feature_names_in_"):
-            if hasattr(self.estimator_, name):
-                setattr(self, name, getattr(self.estimator_, name))
-        return self
+        return estimator
 
     def _check_data(self, X, y, sample_weight):
         if y is None:
-            raise ValueError(
-                "BackdoorPoisoner requires y to be passed, but the target y is None."
-            )
+            raise ValueError("BackdoorPoisoner requires y to be passed, but the target y is None.")
         if not (sp.issparse(X) or hasattr(X, "iloc") or hasattr(X, "shape")):
             strings = isinstance(X, list) and len(X) > 0 and isinstance(X[0], str)
             X = X if strings else np.asarray(X)
@@ -590,8 +611,6 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         """Fit the base learner; with a poison weight of exactly 0 or 1 any learner serves."""
         (X, y, weight), (_, _, weight_poison) = self.training_rows()
         last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
-        if not hasattr(last, "fit"):
-            raise ValueError(f"The Pipeline ends in {last!r}; its last step must be a classifier.")
         kernel = getattr(last, "kernel", None)
         own_kernel = isinstance(last, SVC) and (callable(kernel) or kernel == "precomputed")
         if own_kernel and weight is not None and np.any(self._sample_weight == 0):

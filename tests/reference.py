@@ -227,11 +227,10 @@ def solve_system(matrix, right):
     return solution
 
 
-def solve_on_sets(K, t, u, free, at_bound, equality, used, near=None):
+def solve_on_sets(K, t, u, free, at_bound, equality, used):
     """alpha and b with alpha = u at the bound, 0 outside, and t_i f_i = 1 on the free rows.
 
-    Without a free row the rows in use allow an interval of b: its middle (libsvm's choice), or
-    with ``near`` its point nearest to that.
+    Without a free row the rows in use allow an interval of b: its middle (libsvm's choice).
     """
     alpha = np.where(at_bound, u, 0).astype(LONG)
     f = K.astype(LONG) @ (t * alpha)
@@ -249,7 +248,7 @@ def solve_on_sets(K, t, u, free, at_bound, equality, used, near=None):
     if not equality:
         return alpha, LONG(0)
     low, high = intercept_interval(f, t, used & ~at_bound, used & at_bound)
-    return alpha, (low + high) / 2 if near is None else np.clip(near, low, high)
+    return alpha, (low + high) / 2
 
 
 def intercept_interval(f, t, rise, fall):
@@ -275,7 +274,7 @@ def row_violations(K, t, u, fit):
     return np.where(fit.free, np.maximum(np.abs(gap), outside), np.where(u > 0, room, -np.inf))
 
 
-def fit_hinge(K, t, u, equality, start=None, near=None, rounds=5000):
+def fit_hinge(K, t, u, equality, start=None, rounds=5000):
     """Exact minimum of the hinge dual by a primal active-set method.
 
         min_alpha  sum_ij alpha_i t_i K_ij t_j alpha_j / 2 - sum_i alpha_i,
@@ -322,7 +321,7 @@ def fit_hinge(K, t, u, equality, start=None, near=None, rounds=5000):
         raise AssertionError("active set: no end")
     free &= (alpha > 1e-14 * u) & (u - alpha > 1e-14 * u)
     at_bound = ~free & (alpha > u / 2)
-    alpha, b = solve_on_sets(K, t, u, free, at_bound, equality, u > 0, near)
+    alpha, b = solve_on_sets(K, t, u, free, at_bound, equality, u > 0)
     fit = DualFit(alpha, b, free, at_bound)
     violation = row_violations(K, t, u, fit).max()
     assert violation <= 1e-10, f"KKT violation {float(violation):.1e}"
@@ -536,15 +535,12 @@ class Refit:
     def duals(self, beta, clean=None):
         """Exact dual solution of each hinge problem.
 
-        ``clean`` (the solutions at 0) serves as start, and chooses the intercept where an interval
-        of them is optimal: the one nearest to the clean fit's.
+        ``clean`` (the solutions at 0) serves as start.
         """
-        known = [(None, None)] * len(self.rows)
-        if clean is not None:
-            known = [(dual.alpha, dual.intercept) for dual in clean]
+        starts = [None] * len(self.rows) if clean is None else [dual.alpha for dual in clean]
         return [
-            fit_hinge(*problem, self.equality, *start)
-            for problem, start in zip(self.problems(beta), known)
+            fit_hinge(*problem, self.equality, start)
+            for problem, start in zip(self.problems(beta), starts)
         ]
 
     def decision(self, fit, X):
@@ -600,17 +596,16 @@ def smooth_slope(refit, X_test, y_test, precision=1e-6):
     raise AssertionError("no step small enough")
 
 
-def carried(refit, duals, beta, clean):
+def carried(refit, duals, beta):
     """The duals' sets held while the bounds move to another poison weight.
 
     At beta = 0 the poisoned rows keep their sets, and their say in the intercept: it is the limit
     from the right.
     """
     moved, ever = [], [u > 0 for _, _, u in refit.problems(1.0)]
-    nears = [dual.intercept for dual in clean]
-    for (K, t, u), dual, used, near in zip(refit.problems(beta), duals, ever, nears):
+    for (K, t, u), dual, used in zip(refit.problems(beta), duals, ever):
         sets = dual.free, dual.at_bound
-        alpha, b = solve_on_sets(K, t, u, *sets, refit.equality, used, near)
+        alpha, b = solve_on_sets(K, t, u, *sets, refit.equality, used)
         moved.append(DualFit(alpha, b, dual.free, dual.at_bound))
     return moved
 
@@ -633,8 +628,8 @@ def hinge_slope(refit, X_test, y_test):
     sets of the solution at h also solve the problem at 0+, they do so in between, and the loss is
     linear up to h once no test sample crosses its own hinge. The loss is the limit from the right,
     2 L(h/2) - L(h): at 0 itself the intercept may be undetermined. Where it stays so for beta > 0
-    (no free row, clean and poisoned numbers of both classes in balance), it is the optimal one
-    that is nearest to the clean fit's, which is the middle of the clean interval.
+    (no free row, clean and poisoned numbers of both classes in balance), it is the middle of its
+    interval, as in libsvm's refits.
     """
     clean = refit.duals(0.0)
 
@@ -647,7 +642,7 @@ def hinge_slope(refit, X_test, y_test):
 
     for h in 0.1 ** np.arange(2, 14):
         duals = refit.duals(h, clean)
-        limit = carried(refit, duals, 0.0, clean)
+        limit = carried(refit, duals, 0.0)
         room = condition_rooms(refit, limit, 0.0)
         if room.min() < -1e-10 or (hinges(limit) != hinges(duals)).any():
             continue

@@ -177,7 +177,8 @@ def test_logistic_loss_is_in_natural_logarithms():
 
 def test_only_source_classes_count():
     X, y, X_test, y_test = data(3)
-    poisoner = attack(LogisticRegression(), target=2, source_classes=[0], poisoning_rate=0.1)
+    learner = LogisticRegression(tol=1e-8, max_iter=1000)
+    poisoner = attack(learner, target=2, source_classes=[0], poisoning_rate=0.1)
     curve = backdoor_learning_curve(poisoner, X, y, X_test, y_test, poison_weights=[1.0])
     fitted = clone(poisoner).fit(X, y)
     F = fitted.predict_proba(triggered(X_test[y_test == 0]))
@@ -207,9 +208,9 @@ def test_preprocessing_is_held_at_its_clean_fit():
     model = LogisticRegression(tol=1e-10).fit(
         scaler.transform(X_all), y_all, np.where(is_poison, 0.5, 1.0)
     )
-    assert_allclose(curve.rho[0], np.linalg.norm(model.coef_), rtol=1e-8)
+    assert_allclose(curve.rho[0], np.linalg.norm(model.coef_), rtol=1e-6)
     loss = cross_entropy(model, scaler.transform(triggered(X_test)), (y_test + 1) % 2).mean()
-    assert_allclose(curve.backdoor_loss[0], loss, rtol=1e-8)
+    assert_allclose(curve.backdoor_loss[0], loss, rtol=1e-6)
 
 
 def test_balanced_weights_are_held_at_their_clean_values():
@@ -238,7 +239,7 @@ def test_rho_and_nu_of_linear_learners(name, n_classes):
     weights = [model.coef_.ravel() for model in fits(poisoner, X, y)]
     norms = [np.linalg.norm(w) for w in weights]
     cosines = [w @ weights[0] / (norm * norms[0]) for w, norm in zip(weights, norms, strict=True)]
-    assert_allclose(found.rho, norms, rtol=1e-6)
+    assert_allclose(found.rho, norms, rtol=3e-6)  # refits at tol=1e-8 or so
     assert_allclose(found.nu, (1 - np.array(cosines)) / 2, rtol=1e-5, atol=1e-8)
     assert_array_equal(found.poison_weights, BETAS)
 
@@ -273,10 +274,10 @@ def test_rho_and_nu_of_kernel_machines(name, n_classes):
     models = fits(poisoner, X, y)
     inner = np.array([feature_space(models[0], model, gamma) for model in models])
     norms = np.sqrt([feature_space(model, model, gamma) for model in models])
-    assert_allclose(found.rho, norms, rtol=1e-6)
+    assert_allclose(found.rho, norms, rtol=3e-6)  # refits at tol=1e-8 or so
     assert_allclose(found.nu, (1 - inner / (norms * norms[0])) / 2, rtol=1e-4, atol=1e-7)
     if gamma is None:  # the weights themselves
-        assert_allclose(found.rho, [np.linalg.norm(model.coef_) for model in models], rtol=1e-6)
+        assert_allclose(found.rho, [np.linalg.norm(model.coef_) for model in models], rtol=3e-6)
     curve = backdoor_learning_curve(poisoner, X, y, X_test, y_test, poison_weights=BETAS)
     assert_array_equal(curve.rho, found.rho)
     assert_array_equal(curve.nu, found.nu)
@@ -402,9 +403,7 @@ def test_every_form_of_the_data_gives_the_same(learner, form):
         y_test_series = arguments[3]
         y_test_series.index = np.arange(len(y_test)) + 500
     tolerance = 1e-2 if form == "float32" else 1e-5
-    slopes = [
-        backdoor_learning_slope(poisoner, *a) for a in ((X, y, X_test, y_test), arguments)
-    ]
+    slopes = [backdoor_learning_slope(poisoner, *a) for a in ((X, y, X_test, y_test), arguments)]
     if not (form in ("csr", "csc", "float32") and isinstance(learner, RandomForestClassifier)):
         assert_allclose(slopes[1].derivative, slopes[0].derivative, rtol=tolerance)
         assert_allclose(slopes[1].loss, slopes[0].loss, rtol=tolerance)
@@ -485,7 +484,9 @@ def test_image_batches_and_tables():
         a = backdoor_learning_slope(
             batch, images[split[0]], y[split[0]], images[split[1]], y[split[1]]
         )
-        b = backdoor_learning_slope(plain, flat[split[0]], y[split[0]], flat[split[1]], y[split[1]])
+        b = backdoor_learning_slope(
+            plain, flat[split[0]], y[split[0]], flat[split[1]], y[split[1]]
+        )
         assert_allclose(a.derivative, b.derivative, rtol=1e-8)
         c = backdoor_learning_curve(
             batch, images[split[0]], y[split[0]], images[split[1]], y[split[1]],
@@ -545,9 +546,7 @@ def test_a_class_that_replace_takes_away_is_an_error(function):
     X, y, X_test, y_test = data(2)
     rows = np.concatenate([np.flatnonzero(y == 0)[:4], np.flatnonzero(y == 1)])
     rate = 4 / len(rows)
-    poisoner = attack(
-        LogisticRegression(), target=1, placement="replace", poisoning_rate=rate
-    )
+    poisoner = attack(LogisticRegression(), target=1, placement="replace", poisoning_rate=rate)
     with pytest.raises(ValueError, match="class"):
         function(poisoner, X[rows], y[rows], X_test, y_test)
 
@@ -600,9 +599,7 @@ def test_method(learner, method):
     assert (first.residual is None) == (method != "implicit")
     if method != "implicit":
         with pytest.raises(ValueError, match="method"):
-            backdoor_learning_slope(
-                attack(learner), X, y, X_test, y_test, method="implicit"
-            )
+            backdoor_learning_slope(attack(learner), X, y, X_test, y_test, method="implicit")
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -755,7 +752,8 @@ def test_gaussian_process_takes_no_weights():
 def test_an_unconverged_fit_is_polished(rough, tight, n_classes):
     X, y, X_test, y_test = data(n_classes)
     slopes = [
-        backdoor_learning_slope(attack(learner), X, y, X_test, y_test) for learner in (rough, tight)
+        backdoor_learning_slope(attack(learner), X, y, X_test, y_test)
+        for learner in (rough, tight)
     ]
     assert slopes[0].residual < 1e-8
     assert_allclose(slopes[0].derivative, slopes[1].derivative, rtol=1e-4)

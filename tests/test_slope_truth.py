@@ -308,8 +308,7 @@ def test_no_free_support_vector(kernel, seed):
     """Tiny C, equal classes: all alpha at C, the intercept jumps to an end of its interval.
 
     Where both labels get as many copies (seed 2), all alpha stay at their bounds for small beta:
-    an interval of intercepts stays optimal, and the slope holds the one nearest to the middle of
-    the clean interval, which is the clean fit's.
+    an interval of intercepts stays optimal, and the slope is that of its middle, as in refits.
     """
     data = even_classes()
     learner = SVC(kernel=kernel, C=1e-4, gamma=0.05)

@@ -17,9 +17,18 @@ from .kernels import look_up, number_rows
 from .logistic import LogisticPath
 from .refit import RefitPath
 from .ridge import RidgePath
+from .solutions import KernelSolution, LinearSolution, RefitSolution, Solution
 from .svm import LinearSVCPath, SVCPath
 
-__all__ = ["WeightPath", "path_of", "weight_path"]
+__all__ = [
+    "KernelSolution",
+    "LinearSolution",
+    "RefitSolution",
+    "Solution",
+    "WeightPath",
+    "path_of",
+    "weight_path",
+]
 
 _FAMILIES = (RidgePath, LogisticPath, LinearSVCPath, SVCPath)
 
@@ -83,8 +92,35 @@ def weight_path(estimator, X, y, is_poison, *, sample_weight=None):
     Returns
     -------
     path : WeightPath
-        ``fit(poison_weight)`` refits at any weight; families with a closed form also have
-        ``optimum()``, the clean fit with its right derivative (``optimum().polish()`` is exact).
+        ``solve(poison_weights)`` gives the learner at any weights, one or hundreds, as a
+        :class:`~skbackdoor.paths.Solution` with ``decision_function(X)``, ``tangent(X)``
+        (d / d beta), ``predict(X)``, ``losses(X, y)``, ``coef`` or ``dual_coef``, ``intercept``,
+        ``norm``, ``cosine``, ``residuals`` and ``method``. ``with_params(...)`` is the path of
+        another C or alpha on the same rows, which reuses what it can; ``fit(poison_weight)`` is a
+        plain refit.
+
+    Raises
+    ------
+    ValueError
+        A mask that marks no row or all, a class without clean rows, logistic regression without
+        regularization.
+
+    Notes
+    -----
+    ``solution.method`` says how the fits were found:
+
+    - "closed form": `RidgeClassifier`, `Ridge`, up to 5,000 rows or features.
+    - "continuation": `LogisticRegression` with l2 penalty, `LinearSVC` with squared hinge, larger
+      ridge. Relative gradient norm 1e-9, or a warning above 1e-8.
+    - "dual path": `SVC`, `LinearSVC` with hinge, up to 6,000 training rows. The dual solution is
+      piecewise linear in the weight and followed exactly; the optimality conditions hold to 1e-9,
+      or a warning above 1e-8. ``first_breakpoint`` is where the first piece ends.
+    - "kernel refit": `SVC` with 6,000 to 20,000 rows, or with more than 3,000 of which over half
+      are free support vectors: libsvm at each weight and its own `tol` on a kernel matrix that is
+      computed once. No tangent.
+    - "refit": everything else, by ``fit`` at each weight, in parallel with `n_jobs`; l1 and
+      elastic-net `LogisticRegression` start at their neighbours. ``tangent`` is then a difference
+      over 0.1 of weight.
 
     Examples
     --------
@@ -93,8 +129,11 @@ def weight_path(estimator, X, y, is_poison, *, sample_weight=None):
     >>> from skbackdoor import weight_path
     >>> X = np.array([[0.0], [1.0], [2.0], [3.0], [0.5]])
     >>> path = weight_path(RidgeClassifier(), X, [0, 0, 1, 1, 1], [0, 0, 0, 0, 1])
-    >>> [round(float(path.fit(beta).coef_.ravel()[0]), 3) for beta in (0.0, 0.5, 1.0)]
+    >>> solution = path.solve([0.0, 0.5, 1.0])
+    >>> solution.coef.ravel().round(3).tolist()
     [0.667, 0.552, 0.471]
+    >>> solution.method
+    'closed form'
     """
     X, y = indexable(X, column_or_1d(y))
     is_poison = np.asarray(is_poison, dtype=bool)
@@ -119,6 +158,8 @@ def weight_path(estimator, X, y, is_poison, *, sample_weight=None):
         for rows in (np.flatnonzero(~is_poison), np.flatnonzero(is_poison))
     )
     path = path_of(estimator, clean, poison)
+    if path.refusal is not None:
+        raise ValueError(path.refusal)
     if precomputed:
         path._prepare = number_rows  # samples are given by their kernel rows
     return path

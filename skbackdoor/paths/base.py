@@ -1,13 +1,20 @@
 """The path of a fitted model as the weight of its poison rows goes from 0 to 1."""
 
+from copy import copy, deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
+from joblib import Parallel, delayed, effective_n_jobs
+from sklearn import get_config
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
+from sklearn.utils import assert_all_finite
 
+from .._compat import validate_params
 from ..poisoning import clean_class_weight, label_index, weight_argument
+from .solutions import RefitSolution
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,7 @@ class WeightPath:
     "balanced" class weights are held at their clean fit for every beta.
 
     Subclasses set `loss` and say how a fitted learner gives decision values; families with a
-    closed form also give ``optimum``, the clean fit with its right derivative.
+    closed form also give ``optimum``, the clean fit with its right derivative, and ``_solve``.
 
     Parameters
     ----------
@@ -60,6 +67,10 @@ class WeightPath:
 
     #: How the slope is found; a family says otherwise for a learner without a closed form.
     method = "implicit"
+    #: Why a learner of this family has no path, where it has none.
+    refusal = None
+    #: Whether a refit may start at its neighbour: only where it ends at the same optimum.
+    warm_start = False
 
     def __init__(self, estimator, clean, poison, fitted=None):
         (X, y, weight), (X_poison, y_poison, weight_poison) = clean, poison
@@ -70,18 +81,14 @@ class WeightPath:
                 f"No clean training row of class {missing.tolist()} is left at poison weight 0;"
                 " lower poisoning_rate or use placement='append'."
             )
-        if fitted is None:
-            fit_params = {} if weight is None else {weight_argument(estimator): weight}
-            fitted = clone(estimator).fit(X, y, **fit_params)
-        self._prepare = _identity
-        if isinstance(fitted, Pipeline):
-            if len(fitted.steps) > 1:
-                self._prepare = fitted[:-1].transform
-            fitted = fitted.steps[-1][1]
-        class_weight = clean_class_weight(fitted, y, weight)
+        before, last, fitted = _split(estimator, X, y, weight, fitted)
+        self._prepare = _identity if before is None else before.transform
+        if fitted is not None:
+            self.fitted = fitted  # else made where it is asked for
+        class_weight = clean_class_weight(last, y, weight)
         #: Weight of each class, "balanced" ones computed on the clean rows.
         self.class_weight = np.array([class_weight[label] for label in classes.tolist()])
-        self.fitted = fitted
+        self.estimator = clone(last)
         self.rows = TrainingRows(
             X=self.prepare(X),
             y=label_index(y, classes),
@@ -92,7 +99,9 @@ class WeightPath:
             classes=classes,
             weighted=weight is not None,
         )
-        self.estimator = self._fixed(clone(fitted))
+        self.estimator = self._fixed(self.estimator)
+        #: What paths on these rows with other parameters of the learner can take over.
+        self.shared = {}
         self._setup()
         total = np.bincount(self.rows.y, self.training_weights()[0], minlength=len(classes))
         if self.method == "implicit" and np.any(total == 0):
@@ -100,6 +109,11 @@ class WeightPath:
                 f"The clean rows of class {classes[total == 0].tolist()} have total weight 0"
                 " (sample weights times class weights): the clean optimum does not exist."
             )
+
+    @cached_property
+    def fitted(self):
+        """The learner as it fits itself on the clean rows."""
+        return self.fit(0.0)
 
     def _fixed(self, estimator):
         """The learner with what depends on the training rows set to its clean value."""
@@ -122,7 +136,109 @@ class WeightPath:
         """Set `loss` and whatever else the family needs, once."""
         raise NotImplementedError
 
-    def fit(self, poison_weight, *, drop_poison=None):
+    def with_params(self, **params):
+        """The path of the same rows with other parameters of the learner.
+
+        What does not depend on them is taken over: products of the rows for another alpha, the
+        kernel matrix for another C.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters of the learner itself (of a Pipeline its last step).
+
+        Returns
+        -------
+        path : WeightPath
+        """
+        if "class_weight" in params:
+            raise ValueError("class_weight changes the rows' weights; make a new weight_path.")
+        other = copy(self)
+        for name in ("fitted", "method", "refusal", "warm_start"):
+            other.__dict__.pop(name, None)
+        other.estimator = clone(self.estimator).set_params(**params)
+        validate_params(other.estimator)
+        other.estimator = other._fixed(other.estimator)
+        other._setup()
+        return other
+
+    # -- the learner at any weight -------------------------------------------------------------
+
+    def solve(self, poison_weights, *, n_jobs=None):
+        """The learner at some poison weights.
+
+        Parameters
+        ----------
+        poison_weights : float or array-like of shape (n_weights,)
+            Weights in [0, 1], in any order.
+        n_jobs : int, default=None
+            Parallel refits, through joblib, where the learner is refitted.
+
+        Returns
+        -------
+        solution : Solution
+            Its arrays have a row for each weight.
+
+        Raises
+        ------
+        ValueError
+            A weight outside [0, 1], a learner that has no path or would drop weights.
+
+        Warns
+        -----
+        ConvergenceWarning
+            An optimum was not reached; `solution.residuals` says by how much.
+        """
+        weights = check_poison_weights(poison_weights)
+        if self.refusal is not None:
+            raise ValueError(self.refusal)
+        if self.method != "implicit":
+            return self.refits(weights, n_jobs=n_jobs)
+        ordered, position = np.unique(weights, return_inverse=True)
+        return self._solve(ordered).take(position)
+
+    def _solve(self, weights):
+        """The solution at strictly increasing weights."""
+        raise NotImplementedError
+
+    def refits(self, poison_weights, *, drop_poison=None, n_jobs=None):
+        """The learner fitted anew at each of some poison weights.
+
+        Parameters
+        ----------
+        poison_weights : ndarray of shape (n_weights,)
+            Weights in [0, 1].
+        drop_poison : bool or None, default=None
+            As in :meth:`fit`.
+        n_jobs : int, default=None
+            Parallel refits, through joblib.
+
+        Returns
+        -------
+        solution : RefitSolution
+        """
+        if np.any((poison_weights > 0) & (poison_weights < 1)):
+            weight_argument(self.estimator)
+        order = np.argsort(poison_weights, kind="stable")
+        n_chunks = min(effective_n_jobs(n_jobs), len(order)) if self.warm_start else len(order)
+        chunks = np.array_split(order, n_chunks)
+        tasks = (delayed(self._refit_chunk)(poison_weights[c], drop_poison) for c in chunks)
+        results = Parallel(n_jobs=n_jobs, return_as="generator")(tasks)
+        estimators = [None] * len(order)
+        for chunk, fits in zip(chunks, progress(results, n_chunks, "refits"), strict=True):
+            for i, fitted in zip(chunk, fits, strict=True):
+                estimators[i] = fitted
+        return RefitSolution(self, poison_weights, estimators)
+
+    def _refit_chunk(self, weights, drop_poison):
+        """Fits at neighbouring weights, each from the one before where `warm_start` says so."""
+        fits = []
+        for weight in weights:
+            start = deepcopy(fits[-1]) if self.warm_start and fits else None
+            fits.append(self.fit(weight, drop_poison=drop_poison, start=start))
+        return fits
+
+    def fit(self, poison_weight, *, drop_poison=None, start=None):
         """Refit the learner at one poison weight.
 
         Parameters
@@ -132,6 +248,8 @@ class WeightPath:
         drop_poison : bool or None, default=None
             Whether the poison rows are left out rather than given weight 0; None leaves them
             out where beta = 0.
+        start : fitted estimator, default=None
+            One whose `warm_start` is on, to be fitted further.
 
         Returns
         -------
@@ -145,10 +263,14 @@ class WeightPath:
         else:
             X, y = stack(rows.X, rows.X_poison), np.concatenate([rows.y, rows.y_poison])
             weight = np.concatenate([rows.weight, poison_weight * rows.weight_poison])
-        estimator = clone(self.estimator)
+        estimator = clone(self.estimator) if start is None else start
+        if self.warm_start:
+            estimator.set_params(warm_start=True)
         if not rows.weighted and (drop_poison or poison_weight == 1.0):
             return estimator.fit(X, rows.classes[y])
         return estimator.fit(X, rows.classes[y], **{weight_argument(estimator): weight})
+
+    # -- rows, decision values, losses ---------------------------------------------------------
 
     def prepare(self, X):
         """Raw samples as the learner sees them, after any preprocessing."""
@@ -167,20 +289,79 @@ class WeightPath:
         """Labels that a fit gives to prepared rows X, shape (n_samples,)."""
         return fitted.predict(X)
 
+    def labels(self, F):
+        """Labels that go with decision values F of shape (n_samples, n_outputs)."""
+        best = F.argmax(axis=1) if F.shape[1] > 1 else (F[:, 0] > 0).astype(int)
+        return self.rows.classes[best]
+
+    def losses(self, F, y):
+        """Loss of each sample at decision values F, shape (n_weights, n_samples).
+
+        Parameters
+        ----------
+        F : ndarray of shape (n_weights, n_samples, n_outputs)
+            Decision values.
+        y : array-like of shape (n_samples,)
+            Labels.
+        """
+        y = label_index(np.asarray(y), self.rows.classes)
+        return np.stack([self.loss.value(values, y) for values in F])
+
     def weights(self, fitted):
-        """Weight vector of a fit, its intercept left out, or None where there is none."""
+        """Weight vectors of a fit without intercept, shape (n_outputs, n_features), or None."""
         coef = getattr(fitted, "coef_", None)
         if coef is None:
             return None
-        return np.asarray(coef.toarray() if sp.issparse(coef) else coef, dtype=float).ravel()
+        return np.atleast_2d(np.asarray(coef.toarray() if sp.issparse(coef) else coef, float))
 
     def inner(self, first, second):
         """Inner product of two fits' weights; in feature space for kernel machines."""
-        return self.weights(first) @ self.weights(second)
+        return float(np.sum(self.weights(first) * self.weights(second)))
 
     def has_weights(self, fitted):
         """Whether norm and cosine of a fit's weights are defined."""
         return self.weights(fitted) is not None
+
+
+def check_poison_weights(poison_weights):
+    """Poison weights as an ndarray of shape (n_weights,), or an error."""
+    weights = np.atleast_1d(np.asarray(poison_weights, dtype=float))
+    if weights.ndim != 1 or len(weights) == 0 or not np.all((weights >= 0) & (weights <= 1)):
+        raise ValueError(
+            f"poison_weights must be numbers in [0, 1], one or more; got {poison_weights!r}."
+        )
+    return weights
+
+
+def progress(results, total, what):
+    """Show a bar on stderr once a loop has taken ten seconds, where tqdm is installed."""
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:
+        return results
+    return tqdm(results, total=total, desc=what, delay=10.0)
+
+
+def _split(estimator, X, y, weight, fitted):
+    """The preprocessing as fitted on clean rows, the learner itself, and its fit if there is one.
+
+    Without a fit only the preprocessing is fitted, unless metadata routing sends weights there.
+    """
+    routed = get_config()["enable_metadata_routing"] and isinstance(estimator, Pipeline)
+    if fitted is None and routed and len(estimator.steps) > 1:
+        fit_params = {} if weight is None else {weight_argument(estimator): weight}
+        fitted = clone(estimator).fit(X, y, **fit_params)
+    if fitted is None:
+        estimator = clone(estimator)
+        steps = estimator.steps if isinstance(estimator, Pipeline) else [("", estimator)]
+        before = estimator[:-1].fit(X, y) if len(steps) > 1 else None
+        last = steps[-1][1]
+        validate_params(last)
+        return before, last, None
+    if not isinstance(fitted, Pipeline):
+        return None, fitted, fitted
+    before = fitted[:-1] if len(fitted.steps) > 1 else None
+    return before, fitted.steps[-1][1], fitted.steps[-1][1]
 
 
 def _ones_or(sample_weight, y):
@@ -203,7 +384,12 @@ def stack(first, second):
 
 
 def as_float64(X):
-    """Rows as float64, dense or CSR: what the families with a closed form compute on."""
+    """Rows as finite float64, dense or CSR: what the families with a closed form compute on."""
     if sp.issparse(X):
-        return sp.csr_matrix(X, dtype=np.float64)
-    return np.ascontiguousarray(X, dtype=np.float64)
+        X = sp.csr_matrix(X, dtype=np.float64)
+    else:
+        X = np.ascontiguousarray(X, dtype=np.float64)
+        if X.ndim != 2:
+            raise ValueError(f"Expected rows of features, X of 2 dimensions, got {X.ndim}.")
+    assert_all_finite(X, input_name="X")
+    return X

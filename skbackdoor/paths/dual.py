@@ -25,13 +25,14 @@ from copy import copy
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from .kernels import product
 from .threads import one_blas_thread
 
 #: A pivot below this share of the kernel's diagonal counts as dependent on the margin set.
 DEPENDENT = 1e-10
 #: A row this close to its margin counts as on it.
 ON_MARGIN = 1e-11
+#: Above this violation of the optimality conditions a point of a path is polished once more.
+REPAIRED = 1e-9
 
 
 class ActiveSet:
@@ -39,8 +40,8 @@ class ActiveSet:
 
     Parameters
     ----------
-    columns : callable
-        ``columns(i)`` with an index array gives K[:, i], shape (n, len(i)).
+    rows : KernelRows
+        ``rows(i)`` with an index array gives K[i], shape (len(i), n); ``rows.product(v)`` v K.
     diagonal : ndarray of shape (n,)
         K_ii.
     y : ndarray of shape (n,)
@@ -62,8 +63,8 @@ class ActiveSet:
         Margins, chosen so that the given point is exactly optimal; :meth:`polish` moves them to 1.
     """
 
-    def __init__(self, columns, diagonal, y, u, a, b, free_intercept):
-        self.columns, self.diagonal, self.y = columns, diagonal, y
+    def __init__(self, rows, diagonal, y, u, a, b, free_intercept):
+        self.rows, self.diagonal, self.y = rows, diagonal, y
         self.u, self.a, self.b = u.astype(float), a.astype(float), b
         self.free_intercept = free_intercept
         self.u_rate = np.zeros_like(self.u)
@@ -75,35 +76,27 @@ class ActiveSet:
         at_bound = self.playing & (self.a >= u - near)
         self.a[at_bound] = u[at_bound]
         self.upper = at_bound.copy()  # set E
-        self.members = []  # set S
-        self.K = np.empty((len(y), 0))  # K[:, S]
-        self.inverse = None if free_intercept else np.empty((0, 0))
-        self._last_push = None
+        self.inside = np.zeros(len(y), dtype=bool)  # set S
         self.scale = float(np.max(np.abs(diagonal), initial=0.0)) or 1.0
-        free = np.flatnonzero(self.playing & (self.a > 0) & ~at_bound)
-        self._enter_all(free)
+        self.margin = MarginSet(len(y), free_intercept)
+        self._push = None
+        self._enter_all(np.flatnonzero(self.playing & (self.a > 0) & ~at_bound))
         self.h = self._margins() - 1.0
-        inside = np.zeros(len(y), dtype=bool)
-        inside[self.members] = True
         outside = np.where(self.upper, np.maximum(self.h, 0), np.minimum(self.h, 0))
-        shift = np.where(inside, self.h, outside)
+        shift = np.where(self.inside, self.h, outside)
         shift[~self.playing] = 0.0
         self.r = 1.0 + shift
         self.h = self.h - shift
 
     def _margins(self):
-        support = np.flatnonzero(self.a)
-        f = product(self.columns, support, self.y[support] * self.a[support])
-        return self.y * (f + self.b)
+        return self.y * (self.rows.product(self.y * self.a) + self.b)
 
     @property
     def violation(self):
         """Largest violation of the optimality conditions at margins r."""
-        inside = np.zeros(len(self.y), dtype=bool)
-        inside[self.members] = True
-        lower = self.playing & ~inside & ~self.upper
+        lower = self.playing & ~self.inside & ~self.upper
         parts = [
-            np.abs(self.h[inside]).max(initial=0.0),
+            np.abs(self.h[self.inside]).max(initial=0.0),
             np.maximum(-self.h[lower], 0).max(initial=0.0),
             np.maximum(self.h[self.upper & self.playing], 0).max(initial=0.0),
         ]
@@ -120,40 +113,27 @@ class ActiveSet:
         """Make rows the margin set; dependent ones are moved to a bound along their null space."""
         if len(rows) == 0:
             return
-        K = self.columns(rows)
-        square = K[rows]
-        if self.free_intercept:
-            ones = np.ones((1, len(rows)))
-            square = np.block([[np.zeros((1, 1)), ones], [ones.T, square]])
-        try:
-            inverse = np.linalg.inv(square)
-            error = np.abs(square @ inverse - np.eye(len(square))).max()
-        except np.linalg.LinAlgError:
-            error = np.inf
-        if error < 1e-9:
-            self.members, self.K, self.inverse = list(rows), K, inverse
+        K = self.rows(rows)
+        if self.margin.set(rows, K):
+            self.inside[rows] = True
             return
         for i in rows:
             self._enter(i)
 
-    def _border(self, i):
-        k = self.K[i]
-        return np.concatenate([[1.0], k]) if self.free_intercept else k
-
     def _enter(self, i):
         """Let row i, whose h is 0, into the margin set, or exchange it for a dependent member."""
         while True:
-            if self.inverse is None:  # free intercept, empty set
-                self._append(i, np.array([[-self.diagonal[i], 1.0], [1.0, 0.0]]))
-                return
-            border = self._border(i)
-            q = self.inverse @ border
-            pivot = self.diagonal[i] - border @ q
+            k = self.rows(np.array([i]))[0]
+            if self.margin.unbalanced:
+                q, pivot = np.zeros(0), np.inf
+            else:
+                border = self.margin.border(k)
+                q = self.margin.multiply(border)
+                pivot = self.diagonal[i] - border @ q
             if pivot > DEPENDENT * self.scale:
-                column = np.append(-q, 1.0)[:, None]
-                grown = np.zeros((len(q) + 1, len(q) + 1))
-                grown[:-1, :-1] = self.inverse
-                self._append(i, grown + column @ column.T / pivot)
+                self.margin.append(i, k, self.diagonal[i], q, pivot)
+                self.inside[i] = True
+                self._set_upper(i, False)
                 return
             if pivot < -1e-6 * self.scale:
                 raise ValueError(
@@ -164,18 +144,12 @@ class ActiveSet:
             if not self._slide(i, -q):
                 return
 
-    def _append(self, i, inverse):
-        self.inverse = inverse
-        self.K = np.column_stack([self.K, self.columns(np.array([i]))])
-        self.members.append(int(i))
-        self.upper[i] = False
-
     def _slide(self, i, null):
         """Move along a null direction of K until a member or i itself reaches a bound.
 
         Decision values do not change. Returns whether i still has to enter.
         """
-        rows = np.array(self.members)
+        rows = self.margin.members
         sign = -1.0 if self.upper[i] else 1.0  # a_i falls from its bound, or rises
         rate = self.y[rows] * null[self.free_intercept :] * (self.y[i] * sign)
         room = np.where(rate < 0, self.a[rows], self.u[rows] - self.a[rows])
@@ -190,25 +164,27 @@ class ActiveSet:
             self.b += step * self.y[i] * sign * null[0]
         if own <= step:
             self.a[i] = 0.0 if sign < 0 else self.u[i]
-            self.upper[i] = sign > 0
+            self._set_upper(i, sign > 0)
             return False
         self._leave(j, to_upper=rate[j] > 0)
         return True
 
     def _leave(self, position, to_upper):
         """Take a member out of the margin set, to its upper bound or to 0."""
-        i = self.members.pop(position)
-        p = position + self.free_intercept
-        keep = np.delete(np.arange(len(self.inverse)), p)
-        if self.free_intercept and len(self.members) == 0:
-            self.inverse = None
-        else:
-            column = self.inverse[keep, p]
-            rest = self.inverse[np.ix_(keep, keep)]
-            self.inverse = rest - np.outer(column, column) / self.inverse[p, p]
-        self.K = np.delete(self.K, position, axis=1)
-        self.upper[i] = to_upper
+        i = self.margin.remove(position)
+        self.inside[i] = False
+        self._set_upper(i, to_upper)
         self.a[i] = self.u[i] if to_upper else 0.0
+
+    def _set_upper(self, i, to_upper):
+        """Put row i at its upper bound, or take it from there."""
+        if self.upper[i] == to_upper:
+            return
+        self.upper[i] = to_upper
+        if self.u_rate[i] != 0 and self._push is not None:
+            charge = self.y[i] * self.u_rate[i] * (1.0 if to_upper else -1.0)
+            push, total = self._push
+            self._push = push + charge * self.rows(np.array([i]))[0], total + charge
 
     # -- rates and steps ---------------------------------------------------------------------
 
@@ -224,43 +200,24 @@ class ActiveSet:
             With an empty margin set and a free intercept, the sum of y a_rate that only a
             member could balance; else 0.
         """
-        a_rate = np.where(self.upper, self.u_rate, 0.0)
-        moving = np.flatnonzero(a_rate)
-        pushed = self._pushed(moving, self.y[moving] * a_rate[moving])
+        a_rate = self.u_rate * self.upper
+        if self._push is None:
+            v_rate = self.y * a_rate
+            self._push = self.rows.product(v_rate), float(v_rate.sum())
+        pushed, total = self._push
         b_rate, f_rate, charge = 0.0, pushed, 0.0
-        rows = np.array(self.members, dtype=int)
-        if self.inverse is None:
-            charge = float(self.y[moving] @ a_rate[moving])
-        elif len(rows):
-            right = self.y[rows] * r_rate[rows] - pushed[rows]
-            if self.free_intercept:
-                right = np.concatenate([[-(self.y[moving] @ a_rate[moving])], right])
-            solution = self._solve(right)
-            v_rate = solution[self.free_intercept :]
-            b_rate = float(solution[0]) if self.free_intercept else 0.0
-            a_rate[rows] = self.y[rows] * v_rate
-            f_rate = pushed + self.K @ v_rate + b_rate
+        members = self.margin.members
+        if self.margin.unbalanced:
+            charge = total
+            b_rate = self._middle_rate(self.y * pushed - r_rate)
+            f_rate = pushed + b_rate
+        elif len(members):
+            target = self.y[members] * r_rate[members]
+            v_rate, b_rate, f_rate = self.margin.respond(pushed, target, total)
+            a_rate[members] = self.y[members] * v_rate
         h_rate = self.y * f_rate - r_rate
-        h_rate[rows] = 0.0
+        h_rate[members] = 0.0
         return a_rate, b_rate, h_rate, charge
-
-    def _solve(self, right):
-        """inverse @ right with one step of iterative refinement."""
-        solution = self.inverse @ right
-        rows = self.members
-        if self.free_intercept:
-            v = solution[1:]
-            back = np.concatenate([[v.sum()], self.K[rows] @ v + solution[0]])
-        else:
-            back = self.K[rows] @ solution
-        return solution + self.inverse @ (right - back)
-
-    def _pushed(self, moving, v_rate):
-        """K[:, moving] @ v_rate, kept while the moving rows stay the same."""
-        key = (moving.tobytes(), v_rate.tobytes())
-        if self._last_push is None or self._last_push[0] != key:
-            self._last_push = key, product(self.columns, moving, v_rate)
-        return self._last_push[1]
 
     def follow(self, r_rate, length, first_only=False):
         """Follow the optimum over a length of t, through every breakpoint.
@@ -285,11 +242,13 @@ class ActiveSet:
             return self._follow(r_rate, length, first_only)
 
     def _follow(self, r_rate, length, first_only):
-        done, idle, limit = 0.0, 0, 20 * len(self.y) + 1000
+        done, idle, limit, since = 0.0, 0, 20 * len(self.y) + 1000, 0
+        self._fastest_bound = float(np.abs(self.u_rate).max())
+        self._largest = float(self.a.max())
         for _ in range(100 * len(self.y) + 1000):
             rates = self.rates(r_rate)
             a_rate, b_rate, h_rate, charge = rates
-            if abs(charge) > 1e-12 * float(np.abs(self.u_rate).max()):
+            if abs(charge) > 1e-12 * self._fastest_bound:
                 self._move_intercept(np.sign(charge))
                 continue
             step, kind, at = self._next_event(a_rate, h_rate, length - done)
@@ -306,42 +265,73 @@ class ActiveSet:
                 self._enter(at)
             else:
                 self._leave(at, to_upper=kind == "upper")
+            since += 1
+            if since > max(200, len(self.margin.members)):
+                self._settle()
+                since = 0
         raise RuntimeError(
             "The SVM active set did not settle: too many exchanges without progress. Either C"
             " times the kernel is too large for floating point (scale the features, or lower C),"
             " or the rows are too degenerate for this kernel (remove duplicates)."
         )
 
+    def _settle(self):
+        """Compute anew what was updated step by step, and put members back on their margins."""
+        self._push = None
+        members = self.margin.members
+        if len(members):
+            self.margin.set(members, self.rows(members))
+        h = self._margins() - self.r
+        if len(members) and not self.margin.unbalanced:
+            v = self.y * self.a
+            off = self.y[members] * h[members]
+            v_step, b_step, f_step = self.margin.respond(np.zeros(len(v)), -off, v.sum())
+            if np.abs(f_step).max() < 1e-6:  # rounding, no more
+                self.a[members] += self.y[members] * v_step
+                self.b += b_step
+                h = h + self.y * f_step
+        h[members] = 0.0
+        self.h = h
+
     def _next_event(self, a_rate, h_rate, left):
         """The next breakpoint: (step, kind, row or position in the margin set)."""
         best, kind, at = left, None, -1
-        tol = 1e-11 * max(1.0, float(np.abs(h_rate).max(initial=0.0)))
-        approaching = self.playing & np.where(self.upper, h_rate > tol, h_rate < -tol)
-        approaching[self.members] = False
-        rows = np.flatnonzero(approaching)
+        # Rows of R and E: how far h has to go, and how fast it comes nearer (members: 0).
+        towards = np.where(self.upper, h_rate, -h_rate)
+        fastest = max(-towards.min(), towards.max(), 1.0)
+        rows = ((towards > 1e-11 * fastest) & self.playing).nonzero()[0]
         if len(rows):
-            distance = np.where(self.upper[rows], -self.h[rows], self.h[rows])
-            steps = np.where(distance > ON_MARGIN, distance, 0.0) / np.abs(h_rate[rows])
+            speed = towards[rows]
+            distance = np.abs(self.h[rows])
+            distance[distance <= ON_MARGIN] = 0.0
+            wrong = self.upper[rows] != (self.h[rows] < 0)  # beyond by rounding
+            distance[wrong] = 0.0
+            steps = distance / speed
             first = steps.min()
             if first < best:
-                ties = rows[steps <= first * (1 + 1e-12)]
-                at = int(ties[np.abs(h_rate[ties]).argmax()])
+                ties = (steps <= first * (1 + 1e-12)).nonzero()[0]
+                at = int(rows[ties[speed[ties].argmax()]])
                 best, kind = float(first), "enter"
-        if self.members:
-            rows = np.array(self.members)
-            u_rate = self.u_rate[rows]
-            noise = 1e-13 * max(np.abs(a_rate).max(), np.abs(self.u_rate).max())
-            for name, room, speed in (
-                ("lower", self.a[rows], -a_rate[rows]),
-                ("upper", self.u[rows] - self.a[rows], a_rate[rows] - u_rate),
-            ):
-                leaving = np.flatnonzero(speed > noise)
+        members = self.margin.members
+        if len(members):
+            a, rate, u_rate = self.a[members], a_rate[members], self.u_rate[members]
+            noise = 1e-13 * max(np.abs(rate).max(), self._fastest_bound)
+            enough = 1e-13 * self._largest
+            rise = rate - u_rate
+            # Each member is on its way to one side, if to any.
+            up, down = rise > noise, rate < -noise
+            for name, leaving in (("lower", down), ("upper", up)):
+                leaving = leaving.nonzero()[0]
                 if len(leaving):
-                    room, speed = room[leaving], speed[leaving]
-                    steps = np.where(room > 1e-13 * self.a.max(), room, 0.0) / speed
-                    if steps.min() < best:
-                        best, kind = float(steps.min()), name
-                        at = int(leaving[steps.argmin()])
+                    if name == "lower":
+                        room, speed = a[leaving], -rate[leaving]
+                    else:
+                        room, speed = self.u[members[leaving]] - a[leaving], rise[leaving]
+                    room[room <= enough] = 0.0
+                    steps = room / speed
+                    first = int(steps.argmin())
+                    if steps[first] < best:
+                        best, kind, at = float(steps[first]), name, int(leaving[first])
         return best, kind, at
 
     def _advance(self, step, rates, r_rate):
@@ -376,44 +366,259 @@ class ActiveSet:
             self.r = np.ones_like(self.r)
             # Recompute what was updated step by step; what rounding left is a new, tiny shift.
             fresh = ActiveSet(
-                self.columns, self.diagonal, self.y, self.u, self.a, self.b, self.free_intercept
+                self.rows, self.diagonal, self.y, self.u, self.a, self.b, self.free_intercept
             )
             self.__dict__.update(fresh.__dict__)
             if self.residual < 1e-11:
                 break
-        if self.inverse is None:
-            self._center_intercept()
+        if self.margin.unbalanced:
+            self.b += self.intercept_room()
+            self.h = self._margins() - self.r
         return self
 
-    def _center_intercept(self):
-        """With no free row b is any of an interval: take its middle, as libsvm does."""
-        room = [
-            np.abs(self.h[self.playing & (self.y == np.where(self.upper, sign, -sign))])
-            for sign in (1.0, -1.0)
-        ]
-        if all(len(distances) for distances in room):
-            shift = (room[0].min() - room[1].min()) / 2.0
-            self.b += shift
-            self.h += self.y * shift
+    def _ends(self):
+        """Rows that b meets when it rises, and when it falls; it may not go past the nearest."""
+        for sign in (1.0, -1.0):
+            yield np.flatnonzero(self.playing & (self.y == np.where(self.upper, sign, -sign)))
+
+    def intercept_room(self):
+        """With no free row b is any of an interval: from here to its middle, which libsvm takes."""
+        if not self.margin.unbalanced:
+            return 0.0
+        room = [np.abs(self.h[rows]) for rows in self._ends()]
+        if not all(len(distances) for distances in room):
+            return 0.0
+        return (room[0].min() - room[1].min()) / 2.0
+
+    def _middle_rate(self, h_rate):
+        """Rate of the middle of the interval of b, where decision values else move by `h_rate`."""
+        rates = []
+        for rows in self._ends():
+            if len(rows) == 0:
+                return 0.0
+            distance = np.abs(self.h[rows])
+            nearest = rows[distance <= distance.min() + ON_MARGIN]
+            rates.append(np.where(self.upper, -h_rate, h_rate)[nearest].min())
+        return float(rates[0] - rates[1]) / 2.0
 
     def admit(self, rows, rate):
         """Let poison rows in, whose bounds grow from 0 at `rate` > 0."""
         self.playing[rows] = True
         self.u_rate[rows] = rate
         self.upper[rows] = self.h[rows] < 0
+        self._push = None
 
     def newton_step(self):
         """The point after moving all margins to 1 as if no member changed sets."""
         a_rate, b_rate, h_rate, _ = self.rates(1.0 - self.r)
         a, h, b = self.a + a_rate, self.h + h_rate, self.b + b_rate
-        inside = np.zeros(len(a), dtype=bool)
-        inside[self.members] = True
         a = np.clip(a, 0.0, self.u)
-        rest = self.playing & ~inside
+        rest = self.playing & ~self.inside
         crossed = rest & np.where(self.upper, h > 0, h < 0)
         inch = 1e-8 * np.minimum(self.u, a.max(initial=0.0))  # enough to count as free
         a[crossed] = np.where(self.upper, self.u - inch, inch)[crossed]
-        return ActiveSet(self.columns, self.diagonal, self.y, self.u, a, b, self.free_intercept)
+        return ActiveSet(self.rows, self.diagonal, self.y, self.u, a, b, self.free_intercept)
+
+
+class MarginSet:
+    """The set S, its kernel rows, and the inverse of its bordered kernel matrix.
+
+    Rank-one changes of the inverse are collected and worked in together.
+
+    Parameters
+    ----------
+    n : int
+        Number of rows of the problem.
+    free_intercept : bool
+        Whether the matrix is [[0, 1^T], [1, K_SS]] or K_SS alone.
+    """
+
+    #: Changes that are collected.
+    batch = 48
+
+    def __init__(self, n, free_intercept):
+        self.n, self.border_size = n, int(free_intercept)
+        self.size = 0
+        self._allocate(16)
+
+    def _allocate(self, room):
+        old = self.__dict__.copy()
+        self._members = np.empty(room, dtype=int)
+        self._rows = np.empty((room, self.n))
+        self._base = np.zeros((room + 1, room + 1))
+        self._changes = np.zeros((self.batch, room + 1))
+        self._factors = np.zeros(self.batch)
+        if self.size:
+            s, p = self.size, self.size + self.border_size
+            self._members[:s], self._rows[:s] = old["_members"][:s], old["_rows"][:s]
+            self._base[:p, :p] = old["_base"][:p, :p]
+            self._changes[:, :p] = old["_changes"][:, :p]
+            self._factors[:] = old["_factors"]
+        else:
+            self.pending = 0
+
+    def copy(self):
+        """One that changes while this one stays."""
+        new = MarginSet(self.n, bool(self.border_size))
+        new.size, new.pending = self.size, self.pending
+        for name in ("_members", "_rows", "_base", "_changes", "_factors"):
+            setattr(new, name, getattr(self, name).copy())
+        return new
+
+    @property
+    def members(self):
+        """Rows in the set, in the order of the inverse."""
+        return self._members[: self.size]
+
+    @property
+    def unbalanced(self):
+        """No member, and a free intercept: nothing can balance a charge."""
+        return self.size == 0 and self.border_size == 1
+
+    def set(self, rows, K):
+        """Start anew with these rows and their kernel rows; False where they are dependent."""
+        s, o = len(rows), self.border_size
+        square = np.ones((s + o, s + o))
+        square[o:, o:] = K[:, rows]
+        if o:
+            square[0, 0] = 0.0
+        try:
+            inverse = np.linalg.inv(square)
+            error = np.abs(square @ inverse - np.eye(len(square))).max()
+        except np.linalg.LinAlgError:
+            error = np.inf
+        if not error < 1e-9:
+            return False
+        rows = np.array(rows)
+        self.size = 0
+        if len(self._members) < s:
+            self._allocate(2 * s)
+        self.size, self.pending = s, 0
+        self._members[:s], self._rows[:s] = rows, K
+        self._base[: s + o, : s + o] = inverse
+        return True
+
+    def border(self, k):
+        """Column of the bordered matrix for a row with kernel row k."""
+        values = k[self.members]
+        return np.concatenate([[1.0], values]) if self.border_size else values
+
+    def multiply(self, x):
+        """inverse @ x."""
+        p = len(x)
+        result = self._base[:p, :p] @ x
+        if self.pending:
+            changes = self._changes[: self.pending, :p]
+            result += (self._factors[: self.pending] * (changes @ x)) @ changes
+        return result
+
+    def _column(self, j):
+        p = self.size + self.border_size
+        column = self._base[:p, j].copy()
+        if self.pending:
+            changes = self._changes[: self.pending, :p]
+            column += (self._factors[: self.pending] * changes[:, j]) @ changes
+        return column
+
+    def _change(self, vector, factor):
+        """Add factor vector vector^T to the inverse, later."""
+        if self.pending == self.batch:
+            self._flush()
+        self._changes[self.pending] = 0.0
+        self._changes[self.pending, : len(vector)] = vector
+        self._factors[self.pending] = factor
+        self.pending += 1
+
+    def _flush(self):
+        p = self.size + self.border_size
+        changes = self._changes[: self.pending, :p]
+        self._base[:p, :p] += (changes.T * self._factors[: self.pending]) @ changes
+        self.pending = 0
+
+    def append(self, i, k, k_ii, q, pivot):
+        """Add row i with kernel row k; q = inverse @ border, pivot = K_ii - border @ q."""
+        if self.size == len(self._members):
+            self._allocate(2 * self.size)
+        s, o = self.size, self.border_size
+        self._members[s], self._rows[s] = i, k
+        if self.unbalanced:
+            self._base[:2, :2] = [[-k_ii, 1.0], [1.0, 0.0]]
+            self.size, self.pending = 1, 0
+            return
+        p = s + o
+        self._base[p, : p + 1] = self._base[: p + 1, p] = 0.0
+        self._changes[: self.pending, p] = 0.0
+        self.size += 1
+        self._change(np.append(-q, 1.0), 1.0 / pivot)
+
+    def remove(self, position):
+        """Take a member out by its position; the last one takes its place. Returns the row."""
+        i, last, o = int(self._members[position]), self.size - 1, self.border_size
+        if last == 0:
+            self.size = self.pending = 0
+            return i
+        p, end = position + o, last + o
+        column = self._column(p)
+        self._change(column, -1.0 / column[p])
+        for array in (self._base, self._base.T, self._changes.T):
+            array[p] = array[end]
+        self._base[p, p] = self._base[end, end]
+        self._members[position], self._rows[position] = self._members[last], self._rows[last]
+        self.size = last
+        return i
+
+    def respond(self, pushed, target, total):
+        """How duals and decision values answer to a push.
+
+        Parameters
+        ----------
+        pushed : ndarray of shape (n,)
+            What the decision values get from outside the set.
+        target : ndarray of shape (size,)
+            What they must be on the members.
+        total : float
+            Sum of signed duals that the members must balance, where the intercept is free.
+
+        Returns
+        -------
+        v : ndarray of shape (size,)
+            Signed duals of the members.
+        b : float
+            The intercept.
+        f : ndarray of shape (n,)
+            Decision values of all rows.
+        """
+        right = target - pushed[self.members]
+        if self.border_size:
+            right = np.concatenate([[-total], right])
+        rows = self._rows[: self.size]
+        solution, f = np.zeros(len(right)), pushed
+        for _ in range(3):  # one pass, and refinement where the inverse has lost digits
+            step = self.multiply(right)
+            solution += step
+            v = step[self.border_size :]
+            f = f + v @ rows
+            if self.border_size:
+                f += step[0]
+            left = target - f[self.members]
+            if self.border_size:
+                left = np.concatenate([[-total - solution[1:].sum()], left])
+            if np.abs(left).max() <= 1e-11 * max(1e-300, np.abs(f).max()):
+                break
+            right = left
+        b = float(solution[0]) if self.border_size else 0.0
+        return solution[self.border_size :], b, f
+
+
+def warn_unless_optimal(residual):
+    """Warn where a violation of the optimality conditions says that an optimum was not reached."""
+    if residual > 1e-8:
+        warnings.warn(
+            "The SVM optimum was not reached: its optimality conditions are violated by"
+            f" {residual:.1e}. Slope and path assume optimality; scale the features or lower C.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
 
 
 class DualOptimum:
@@ -443,6 +648,7 @@ class DualOptimum:
                 b_clean = active.b
                 active.admit(np.flatnonzero(rate > 0), rate[rate > 0])
                 step, (a_rate, b_rate, _, _) = active.follow(np.zeros_like(active.r), 1.0, True)
+                active.b += active.intercept_room()
                 self._limits.append((active.a, active.b, a_rate, b_rate, step, active.b - b_clean))
         return self._limits
 
@@ -490,20 +696,110 @@ class DualOptimum:
             (rows, active_copy(active).polish(), rate) for rows, active, rate in self.problems
         ]
         best = DualOptimum(self.kernel, polished)
-        if best.residual > 1e-8:
-            warnings.warn(
-                "The clean SVM optimum was not reached: its optimality conditions are violated"
-                f" by {best.residual:.1e}. The slope assumes optimality.",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
+        warn_unless_optimal(best.residual)
         return best
 
 
 def active_copy(active):
     """An active set that can be followed while the given one stays."""
     new = copy(active)
-    for name in ("u", "a", "u_rate", "playing", "upper", "h", "r"):
+    for name in ("u", "a", "u_rate", "playing", "upper", "inside", "h", "r", "margin"):
         setattr(new, name, getattr(active, name).copy())
-    new.members = list(active.members)
     return new
+
+
+class Trace:
+    """One binary problem at every poison weight, exactly.
+
+    Parameters
+    ----------
+    active : ActiveSet
+        At the clean optimum.
+    rate : ndarray of shape (n,)
+        Rates at which bounds grow with beta; 0 for clean rows.
+    weights : ndarray of shape (n_weights,)
+        Strictly increasing poison weights.
+
+    Attributes
+    ----------
+    v, v_rate : ndarrays of shape (n_weights, n)
+        Signed dual coefficients and their right derivatives.
+    b, b_rate : ndarrays of shape (n_weights,)
+        Intercepts and their right derivatives.
+    residuals : ndarray of shape (n_weights,)
+        Largest violation of the optimality conditions.
+    squared_norm, inner : ndarrays of shape (n_weights,)
+        v^T K v, and v_0^T K v with v_0 at beta = 0.
+    start_squared_norm : float
+        v_0^T K v_0.
+    first_breakpoint : float
+        Where the first row changes sets, at most 1.
+    """
+
+    def __init__(self, active, rate, weights):
+        y, shape = active.y, (len(weights), len(active.y))
+        a, a_rate = np.zeros(shape), np.zeros(shape)
+        self.b, self.b_rate = np.zeros(shape[0]), np.zeros(shape[0])
+        clean = active_copy(active)
+        active = active_copy(active)
+        poison = np.flatnonzero(rate > 0)
+        active.admit(poison, rate[poison])
+        still, beta = np.zeros(shape[1]), 0.0
+        self.first_breakpoint = None
+        for k, weight in enumerate(weights):
+            if weight > beta:
+                self._go(active, rate, poison, still, beta, weight)
+                beta = weight
+            at = clean if weight == 0.0 else active
+            a[k] = np.where(at.upper, at.u, np.clip(at.a, 0.0, at.u))
+            self.b[k] = at.b + at.intercept_room()
+            _, (a_rate[k], self.b_rate[k], _, _) = self._look(active, still)
+        self.v, self.v_rate = y * a, y * a_rate
+        bounds = np.where(rate > 0, weights[:, None] * rate, active.u)
+        v_start = y * clean.a
+        self._check(active, bounds, v_start)
+
+    def _look(self, active, still):
+        step, rates = active.follow(still, 1.0, first_only=True)
+        if self.first_breakpoint is None:
+            self.first_breakpoint = step
+        return step, rates
+
+    def _go(self, active, rate, poison, still, beta, weight):
+        if self.first_breakpoint is None:
+            self._look(active, still)
+        active.follow(still, weight - beta)
+        active.u[poison] = weight * rate[poison]  # without the drift of steps
+        active.a[active.upper] = active.u[active.upper]
+
+    def _check(self, active, bounds, v_start):
+        """Decision values at all weights in one product; residuals, norms, and repairs."""
+        y, rows = active.y, active.rows
+        F = rows.product(self.v)
+        self.residuals = violations(y, self.v, self.b, F, bounds)
+        for k in np.flatnonzero(self.residuals > REPAIRED):
+            point = ActiveSet(
+                rows,
+                active.diagonal,
+                y,
+                bounds[k],
+                np.clip(y * self.v[k], 0.0, bounds[k]),
+                self.b[k],
+                active.free_intercept,
+            ).polish()
+            if point.residual < self.residuals[k]:
+                self.v[k], self.b[k] = y * point.a, point.b
+                F[k] = rows.product(self.v[k])
+                self.residuals[k] = point.residual
+        self.squared_norm = np.sum(F * self.v, axis=1)
+        self.inner = F @ v_start
+        self.start_squared_norm = float(rows.product(v_start) @ v_start)
+
+
+def violations(y, v, b, F, bounds):
+    """Largest violation of the optimality conditions of each of some duals."""
+    h, a = y * (F + b[:, None]) - 1.0, y * v
+    wrong = np.where(
+        a <= 0, np.maximum(-h, 0.0), np.where(a >= bounds, np.maximum(h, 0.0), np.abs(h))
+    )
+    return np.where(bounds > 0, wrong, 0.0).max(axis=1)

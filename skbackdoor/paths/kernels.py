@@ -1,4 +1,4 @@
-"""Kernels between samples and training rows: cached columns, named and precomputed kernels."""
+"""Kernels between samples and training rows: cached rows, named and precomputed kernels."""
 
 import numpy as np
 import scipy.sparse as sp
@@ -6,48 +6,79 @@ from sklearn.metrics.pairwise import pairwise_kernels
 from sklearn.utils.extmath import row_norms
 
 
-class Columns:
-    """Kernel columns K(X, rows[i]), each computed once while they fit into a cache.
+class KernelRows:
+    """Kernel rows K(rows[i], X), each computed once while they fit into a cache.
 
     Parameters
     ----------
     function : callable
         ``function(A, B)`` gives shape (len(A), len(B)).
-    X, rows : arrays of shape (n_samples, n_features) and (n_rows, n_features)
-        Samples and training rows.
+    rows, X : arrays of shape (n_rows, n_features) and (n_samples, n_features)
+        Training rows and samples.
     cache_bytes : float
         Size of the cache.
     """
 
-    def __init__(self, function, X, rows, cache_bytes):
-        self.function, self.X, self.rows = function, X, rows
+    def __init__(self, function, rows, X, cache_bytes):
+        self.function, self.rows, self.X = function, rows, X
         self.room = int(cache_bytes // (8 * max(X.shape[0], 1)))
         self.place = np.full(rows.shape[0], -1)
-        self.store = np.empty((X.shape[0], 0), order="F")
+        self.store = np.empty((0, X.shape[0]))
         self.used = 0
 
+    def __len__(self):
+        return self.rows.shape[0]
+
     def __call__(self, i):
+        """Kernel rows of training rows i, shape (len(i), n_samples)."""
         i = np.asarray(i, dtype=int)
         missing = i[self.place[i] < 0]
         if len(missing) == 0:
-            return self.store[:, self.place[i]]
-        new = np.asarray(self.function(self.X, self.rows[missing]), dtype=np.float64)
+            return self.store[self.place[i]]
+        # Training rows second: a kernel that is looked up knows only these by number.
+        new = np.asarray(self.function(self.X, self.rows[missing]), dtype=np.float64).T
         if self.used + len(missing) > self.room:
             if len(missing) == len(i):
                 return new
-            columns = np.empty((self.X.shape[0], len(i)))
+            values = np.empty((len(i), self.X.shape[0]))
             known = self.place[i] >= 0
-            columns[:, known], columns[:, ~known] = self.store[:, self.place[i[known]]], new
-            return columns
-        if self.used + len(missing) > self.store.shape[1]:
-            width = min(self.room, max(2 * self.store.shape[1], self.used + len(missing)))
-            grown = np.empty((self.X.shape[0], width), order="F")
-            grown[:, : self.used] = self.store[:, : self.used]
+            values[known], values[~known] = self.store[self.place[i[known]]], new
+            return values
+        if self.used + len(missing) > len(self.store):
+            height = min(self.room, max(2 * len(self.store), self.used + len(missing)))
+            grown = np.empty((height, self.X.shape[0]))
+            grown[: self.used] = self.store[: self.used]
             self.store = grown
         self.place[missing] = self.used + np.arange(len(missing))
-        self.store[:, self.used : self.used + len(missing)] = new
+        self.store[self.used : self.used + len(missing)] = new
         self.used += len(missing)
-        return self.store[:, self.place[i]]
+        return self.store[self.place[i]]
+
+    def product(self, v):
+        """v K over the training rows whose v is not 0, in blocks of rows, shape (n_samples,)."""
+        rows = np.flatnonzero(v)
+        total = np.zeros(self.X.shape[0])
+        for start in range(0, len(rows), 1024):
+            part = rows[start : start + 1024]
+            total = total + v[part] @ self(part)
+        return total
+
+
+class GramRows:
+    """Kernel rows of a whole kernel matrix that is there already."""
+
+    def __init__(self, K):
+        self.K = K
+
+    def __len__(self):
+        return len(self.K)
+
+    def __call__(self, i):
+        return self.K[i]
+
+    def product(self, v):
+        """v K, for one v or a stack of them."""
+        return v @ self.K
 
 
 class Kernel:
@@ -61,50 +92,119 @@ class Kernel:
     X : array of shape (n_rows, n_features)
         Training rows, clean ones first.
     cache_megabytes : float
-        Cache of each :class:`Columns`.
+        Cache of each :class:`KernelRows`.
     """
 
     def __init__(self, function, X, cache_megabytes):
         self.function, self.X, self.cache_bytes = function, X, 1e6 * cache_megabytes
-        self._last = None
+        self._last = self._gram = None
+        moved = hasattr(function, "offset")
+        #: What dual coefficients v lack in decision values where the kernel is moved: v offset.
+        self.offset = function.offset(X) if moved else np.zeros(X.shape[0])
 
     def __call__(self, X, rows):
         """Values between samples X and training rows, shape (n_samples, len(rows))."""
         last = self._last
         if last is None or last.X is not X:
-            last = self._last = Columns(self.function, X, self.X, self.cache_bytes)
-        return last(rows)
+            last = self._last = KernelRows(self.function, self.X, X, self.cache_bytes)
+        return last(rows).T
 
-    def on(self, rows):
-        """`columns` and `diagonal` of an :class:`ActiveSet` on some of the rows."""
-        X = self.X[rows]
-        columns = Columns(self.function, X, X, self.cache_bytes)
+    def gram(self):
+        """The whole kernel matrix of the training rows, computed once."""
+        if self._gram is None:
+            gram = np.asarray(self.function(self.X, self.X), dtype=np.float64)
+            self._gram = np.ascontiguousarray(gram)
+        return self._gram
+
+    def on(self, rows, whole=False):
+        """Kernel rows and diagonal for an :class:`ActiveSet` on some of the rows.
+
+        Parameters
+        ----------
+        rows : ndarray of int
+            Training rows of the problem.
+        whole : bool, default=False
+            Compute the whole kernel matrix, where it is not there already.
+        """
+        if whole or self._gram is not None:
+            K = self.gram()
+            K = K if len(rows) == len(K) else K[np.ix_(rows, rows)]
+            return GramRows(K), K.diagonal()
+        X = self.X if len(rows) == self.X.shape[0] else self.X[rows]
+        kernel_rows = KernelRows(self.function, X, X, self.cache_bytes)
         if hasattr(self.function, "diagonal"):
-            return columns, self.function.diagonal(X)
+            return kernel_rows, self.function.diagonal(X)
         diagonal = np.empty(len(rows))
         for start in range(0, len(rows), 32):
             block = X[start : start + 32]
             diagonal[start : start + 32] = np.diag(self.function(block, block))
-        return columns, diagonal
+        return kernel_rows, diagonal
 
 
 class NamedKernel:
-    """One of scikit-learn's kernels, with the parameters of an SVC whose gamma is a number."""
+    r"""One of scikit-learn's kernels, moved to an origin z where that spares rounding errors.
 
-    def __init__(self, svc):
+    With a free intercept the dual coefficients sum to 0, so that
+    :math:`K(x, x') - K(x, z) - K(z, x') + K(z, z)` is as good a kernel as K: only the intercept
+    differs, by :math:`\sum_i v_i (K(x_i, z) - K(z, z) / 2)`. Linear and rbf kernels are moved to
+    the mean row, or to 0 for sparse rows; rbf by way of :math:`K - 1`, which keeps all digits
+    where gamma is small.
+
+    Parameters
+    ----------
+    svc : SVC
+        Its gamma is a number.
+    X : ndarray or sparse matrix of shape (n_rows, n_features)
+        Training rows.
+    """
+
+    def __init__(self, svc, X):
         self.metric = svc.kernel
         self.params = {"gamma": svc.gamma, "degree": svc.degree, "coef0": svc.coef0}
+        self.moved = self.metric in ("linear", "rbf")
+        self.origin = 0.0 if sp.issparse(X) else X.mean(axis=0)
+
+    def _move(self, A):
+        return A if sp.issparse(A) else A - self.origin
+
+    def _to_origin(self, A):
+        """K(a, z) - 1 of an rbf kernel, for rows that are moved."""
+        return np.expm1(-self.params["gamma"] * row_norms(A, squared=True))
 
     def __call__(self, A, B):
-        return pairwise_kernels(A, B, metric=self.metric, filter_params=True, **self.params)
+        if not self.moved:
+            return pairwise_kernels(A, B, metric=self.metric, filter_params=True, **self.params)
+        whole = A is B  # one argument: BLAS computes half of the products
+        A = self._move(A)
+        B = A if whole else self._move(B)
+        K = A @ B.T
+        K = K.toarray() if sp.issparse(K) else K
+        if self.metric == "linear":
+            return K
+        K *= 2.0
+        K -= row_norms(A, squared=True)[:, None]
+        K -= row_norms(B, squared=True)
+        np.minimum(K, 0.0, out=K)  # -|a - b|^2
+        if whole:
+            np.fill_diagonal(K, 0.0)
+        K *= self.params["gamma"]
+        np.expm1(K, out=K)
+        K -= self._to_origin(A)[:, None]
+        K -= self._to_origin(B)
+        return K
+
+    def offset(self, A):
+        """What the kernel of duals v on rows A lacks in decision values: v offset, (n_rows,)."""
+        if not self.moved or (self.metric == "linear" and sp.issparse(A)):
+            return np.zeros(A.shape[0])
+        return A @ self.origin if self.metric == "linear" else self._to_origin(self._move(A))
 
     def diagonal(self, A):
         if self.metric == "rbf":
-            return np.ones(A.shape[0])
-        square = row_norms(A, squared=True)
+            return -2.0 * self._to_origin(self._move(A))
         if self.metric == "linear":
-            return square
-        inner = self.params["gamma"] * square + self.params["coef0"]
+            return row_norms(self._move(A), squared=True)
+        inner = self.params["gamma"] * row_norms(A, squared=True) + self.params["coef0"]
         return inner ** self.params["degree"] if self.metric == "poly" else np.tanh(inner)
 
 
@@ -131,27 +231,3 @@ def number_rows(gram, numbers=None):
     """Rows that :func:`look_up` takes; rows that are no training rows have the number -1."""
     gram = np.asarray(gram, dtype=np.float64)
     return np.column_stack([np.full(len(gram), -1) if numbers is None else numbers, gram])
-
-
-def product(columns, rows, v):
-    """K[:, rows] @ v, in blocks of columns.
-
-    Parameters
-    ----------
-    columns : callable
-        ``columns(i)`` gives K[:, i].
-    rows : ndarray of int
-        Which columns.
-    v : ndarray of shape (len(rows),)
-        Their coefficients.
-
-    Returns
-    -------
-    values : ndarray of shape (n_samples,)
-        Zeros where there are no rows.
-    """
-    total = 0.0
-    for start in range(0, max(len(rows), 1), 1024):
-        part = rows[start : start + 1024]
-        total = total + columns(part) @ v[start : start + 1024]
-    return total

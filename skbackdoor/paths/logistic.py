@@ -5,13 +5,17 @@ where the solver does that. The intercept is free, but for liblinear, whose pena
 the weight of a constant feature of value `intercept_scaling`.
 """
 
+import warnings
+
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 
 from .base import WeightPath, as_float64
-from .linear import LinearObjective, LinearOptimum
+from .linear import Continuation, LinearObjective, LinearOptimum
 from .losses import Logistic, MarginLoss, Multinomial
 from .ridge import linear_decision, parameters
+from .threads import one_blas_thread
 
 
 class LogisticPath(WeightPath):
@@ -33,6 +37,13 @@ class LogisticPath(WeightPath):
             penalty = "l1" if estimator.l1_ratio else "l2"
         if penalty == "l1" or type(estimator) is not LogisticRegression:
             self.method = "finite_difference"
+            self.warm_start = estimator.solver != "liblinear"
+        elif estimator.penalty is None or np.isinf(estimator.C):
+            self.refusal = (
+                "LogisticRegression without regularization (C=inf or penalty=None): its Hessian"
+                " can be singular and its optimum can lie at infinity, so path and implicit slope"
+                " are refused. Give a finite C, or method='finite_difference' for the slope."
+            )
         scheme = getattr(estimator, "multi_class", "auto")  # gone since 1.8
         if n_classes == 2 and scheme == "multinomial":
             raise ValueError(
@@ -49,27 +60,30 @@ class LogisticPath(WeightPath):
 
     def optimum(self, rtol=None):
         """The clean fit as it is, with the rate at which poison moves it."""
-        rows, fitted = self.rows, self.fitted
-        if fitted.penalty is None or np.isinf(fitted.C):
-            raise ValueError(
-                "LogisticRegression without regularization (C=inf or penalty=None): its Hessian"
-                " can be singular and its optimum can lie at infinity, so the implicit slope is"
-                " refused. Give a finite C, or method='finite_difference'."
-            )
+        if self.refusal is not None:
+            raise ValueError(self.refusal)
+        rows, estimator = self.rows, self.estimator
         weight, weight_poison = self.training_weights()
         loss, intercept_penalty = self.loss, 0.0
-        if fitted.solver == "liblinear":
+        if estimator.solver == "liblinear":
             weight, weight_poison = rows.weight, rows.weight_poison
             loss = loss.with_class_weight(self.class_weight)
-            intercept_penalty = 1.0 / fitted.intercept_scaling**2
+            intercept_penalty = 1.0 / estimator.intercept_scaling**2
         objective = LinearObjective(
             rows.X,
             rows.y,
             weight,
             loss,
-            1.0 / fitted.C,
-            fitted.fit_intercept,
+            1.0 / estimator.C,
+            estimator.fit_intercept,
             intercept_penalty,
         )
         poison = (rows.X_poison, rows.y_poison, weight_poison)
-        return LinearOptimum(objective, parameters(fitted), poison, rtol)
+        return LinearOptimum(objective, parameters(self.fitted), poison, rtol)
+
+    def _solve(self, weights):
+        with one_blas_thread(), warnings.catch_warnings():
+            # The learner's own fit is only where the path starts; its residual is checked.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            start = self.optimum()
+        return Continuation(self, start).solution(weights)

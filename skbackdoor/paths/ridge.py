@@ -1,11 +1,27 @@
 r"""Ridge: :math:`\sum_i s_i (f_i - y_i)^2 + \alpha \|w\|^2` with a free intercept."""
 
+from functools import partial
+
 import numpy as np
+import scipy.sparse as sp
+from scipy.linalg import cho_solve, solve_triangular
 from sklearn.linear_model import Ridge, RidgeClassifier
 
 from .base import WeightPath, as_float64
-from .linear import LinearObjective, LinearOptimum
+from .linear import (
+    Continuation,
+    LinearObjective,
+    LinearOptimum,
+    cholesky,
+    warn_unless_optimal,
+    weighted_gram,
+)
 from .losses import MarginLoss, Squared, SquaredError
+from .solutions import LinearSolution
+from .threads import one_blas_thread
+
+#: The closed form factorises the smaller side of X, if it is no larger.
+LARGEST_FACTOR = 5000
 
 
 class RidgePath(WeightPath):
@@ -39,21 +55,201 @@ class RidgePath(WeightPath):
 
     def predict(self, fitted, X):
         """For `Ridge` the label nearest to the predicted number."""
-        if isinstance(fitted, Ridge):
-            classes = self.rows.classes
-            nearest = np.abs(fitted.predict(X).reshape(-1, 1) - classes[None, :]).argmin(axis=1)
-            return classes[nearest]
-        return fitted.predict(X)
+        return self.labels(self.decision_values(fitted, X))
+
+    def labels(self, F):
+        """For `Ridge` the label nearest to the predicted number."""
+        if not isinstance(self.estimator, Ridge):
+            return super().labels(F)
+        classes = self.rows.classes
+        return classes[np.abs(F - classes).argmin(axis=1)]
 
     def optimum(self, rtol=None):
         """The clean fit as it is, with the rate at which poison moves it."""
-        rows, fitted = self.rows, self.fitted
+        rows, estimator = self.rows, self.estimator
         weight, weight_poison = self.training_weights()
         objective = LinearObjective(
-            rows.X, rows.y, weight, self.loss, 2.0 * fitted.alpha, fitted.fit_intercept
+            rows.X, rows.y, weight, self.loss, 2.0 * estimator.alpha, estimator.fit_intercept
         )
         poison = (rows.X_poison, rows.y_poison, weight_poison)
-        return LinearOptimum(objective, parameters(fitted), poison, rtol)
+        return LinearOptimum(objective, parameters(self.fitted), poison, rtol)
+
+    def _solve(self, weights):
+        if min(self.rows.X.shape) > LARGEST_FACTOR:
+            return Continuation(self, self.optimum()).solution(weights)
+        with one_blas_thread():
+            return ClosedForm(self).solution(weights)
+
+
+class ClosedForm:
+    r"""Ridge at every poison weight from one factorisation.
+
+    With Z = [X, 1], targets T and no penalty on the intercept, the clean rows give
+    :math:`A = Z^T S Z + \alpha I_0` and :math:`w_0 = A^{-1} Z^T S T`. Poison rows enter as
+    :math:`A + \beta Z_p^T S_p Z_p`, and with :math:`E = Z_p^T S_p^{1/2}`,
+    :math:`r = S_p^{1/2} (T_p - Z_p w_0)` and the eigenvectors Q and eigenvalues :math:`\lambda` of
+    :math:`E^T A^{-1} E` the Woodbury identity gives
+
+    .. math:: w(\beta) = w_0 + A^{-1} E Q \,
+              \mathrm{diag}\left(\frac{\beta}{1 + \beta \lambda}\right) Q^T r,
+              \qquad
+              \frac{d w}{d \beta} = A^{-1} E Q \,
+              \mathrm{diag}\left(\frac{1}{(1 + \beta \lambda)^2}\right) Q^T r.
+
+    With fewer rows than features the same comes from the dual, w = X^T v with
+    :math:`(X X^T + \alpha S^{-1}) v + b = T` and :math:`1^T v = 0` where the intercept is free.
+
+    Parameters
+    ----------
+    path : RidgePath
+        Products of its rows, Z^T S Z or X X^T, are kept in ``path.shared`` for other alphas.
+    """
+
+    def __init__(self, path):
+        self.path, rows = path, path.rows
+        self.free, self.alpha = path.estimator.fit_intercept, path.estimator.alpha
+        self.weight, self.weight_poison = path.training_weights()
+        targets = path.loss.signs if isinstance(path.loss, MarginLoss) else path.loss.targets
+        targets = targets.reshape(len(rows.classes), -1)
+        self.T, self.T_poison = targets[rows.y], targets[rows.y_poison]
+        self.columns, self.X, self.X_poison = _shared(path, "live rows", self._live_rows)
+        side = self._dual if self.X.shape[0] < self.X.shape[1] else self._primal
+        #: w(beta) = start + basis (gain(beta) charge), with an intercept last where it is free.
+        self.start, self.basis, self.lam, self.charge = side()
+
+    def _live_rows(self):
+        """Clean and poison rows without the columns that are zero in all of them."""
+        X, X_poison = self.path.rows.X, self.path.rows.X_poison
+        if sp.issparse(X):
+            return None, X, X_poison
+        lit = X.any(axis=0) | X_poison.any(axis=0)
+        if lit.all():
+            return None, X, X_poison
+        columns = np.flatnonzero(lit)
+        return columns, np.take(X, columns, axis=1), np.take(X_poison, columns, axis=1)
+
+    def _primal(self):
+        key = ("gram", self.free, self.weight.tobytes())
+        gram = _shared(self.path, key, lambda: weighted_gram(self.X, self.weight, self.free))
+        A = gram.copy()
+        A[np.diag_indices(self.X.shape[1])] += self.alpha
+        factor = cholesky(A)
+        start = cho_solve(factor, self._pull(self.X, self.weight[:, None] * self.T))
+        root = np.sqrt(self.weight_poison)
+        E = self.X_poison.toarray() if sp.issparse(self.X_poison) else self.X_poison
+        E = np.column_stack([E, np.ones(len(E))]) if self.free else E
+        E = root[:, None] * E
+        r = root[:, None] * self.T_poison - E @ start
+        half = solve_triangular(factor[0], E.T, lower=True, check_finite=False)
+        lam, Q = np.linalg.eigh(half.T @ half)
+        basis = solve_triangular(factor[0], half @ Q, lower=True, trans="T", check_finite=False)
+        return start, basis, np.maximum(lam, 0.0), Q.T @ r
+
+    def _dual(self):
+        K, K_poison, K_both = _shared(self.path, "kernels", self._kernels)
+        used = np.flatnonzero(self.weight > 0)  # a row of weight 0 has no dual coefficient
+        A, right = K[np.ix_(used, used)], self.T[used]
+        A[np.diag_indices(len(used))] += self.alpha / self.weight[used]
+        factor = cholesky(A)
+        root = np.sqrt(self.weight_poison)
+
+        def solve(right, total):
+            """v and b of [[A, 1], [1^T, 0]] [v; b] = [right; total]."""
+            v = cho_solve(factor, right)
+            if not self.free:
+                return v, np.zeros((1, right.shape[1]))
+            ones = cho_solve(factor, np.ones((len(used), 1)))
+            b = (v.sum(axis=0, keepdims=True) - total) / ones.sum()
+            return v - ones * b, b
+
+        v, b = solve(right, 0.0)
+        # A unit of dual coefficient on a poison row moves those of the clean ones by -V, b by -B.
+        V, B = solve(K_both[used], 1.0)
+        M = K_poison - K_both[used].T @ V - B
+        r = root[:, None] * (self.T_poison - K_both[used].T @ v - b)
+        lam, Q = np.linalg.eigh(root[:, None] * (M + M.T) / 2 * root)
+        lam = np.maximum(lam, 0.0) / self.alpha
+        move = root[:, None] * Q / self.alpha
+        start = np.asarray(self.X[used].T @ v)
+        basis = np.asarray(self.X_poison.T @ move) - np.asarray(self.X[used].T @ (V @ move))
+        if self.free:
+            start, basis = np.vstack([start, b]), np.vstack([basis, -B @ move])
+        return start, basis, lam, Q.T @ r
+
+    def _kernels(self):
+        """X X^T of clean rows, of poison rows, and between them."""
+        products = ((self.X, self.X), (self.X_poison, self.X_poison), (self.X, self.X_poison))
+        kernels = (A @ B.T for A, B in products)
+        return [K.toarray() if sp.issparse(K) else K for K in kernels]
+
+    def _pull(self, X, R):
+        """Z^T R."""
+        back = np.asarray(X.T @ R)
+        return np.vstack([back, R.sum(axis=0)]) if self.free else back
+
+    def _combine(self, gain):
+        """basis (gain charge) at each weight: (n_weights, n_outputs, n_parameters)."""
+        scaled = gain[:, :, None] * self.charge  # (n_weights, n_directions, n_outputs)
+        flat = scaled.transpose(0, 2, 1).reshape(-1, len(self.lam))
+        return (flat @ self.basis.T).reshape(len(gain), -1, len(self.basis))
+
+    def _full(self, W):
+        """Parameters of all columns: those that are zero in every row have coefficient 0."""
+        if self.columns is None:
+            return W
+        n_features = self.path.rows.X.shape[1]
+        full = np.zeros((*W.shape[:-1], n_features + self.free))
+        full[..., self.columns] = W[..., : len(self.columns)]
+        if self.free:
+            full[..., -1] = W[..., -1]
+        return full
+
+    def solution(self, weights):
+        """The solution at strictly increasing weights."""
+        beta = weights[:, None]
+        W = self.start.T + self._combine(beta / (1.0 + beta * self.lam))
+        return LinearSolution(
+            self.path,
+            weights,
+            "closed form",
+            self._residuals(weights, W),
+            self._full(W),
+            self._full(self.start.T),
+            partial(self._rates, beta),
+        )
+
+    def _rates(self, beta):
+        return self._full(self._combine(1.0 / (1.0 + beta * self.lam) ** 2))
+
+    def _residuals(self, weights, W):
+        """Gradient norms relative to those at zero parameters."""
+        n_weights, n_outputs, _ = W.shape
+        coef = W[:, :, :-1] if self.free else W
+        intercept = W[:, :, -1] if self.free else 0.0
+        gradient, origin = self.alpha * W, np.zeros_like(W)
+        if self.free:
+            gradient[:, :, -1] = 0.0
+        for X, T, weight, factor in (
+            (self.X, self.T, self.weight, np.ones(n_weights)),
+            (self.X_poison, self.T_poison, self.weight_poison, weights),
+        ):
+            F = np.asarray(X @ coef.reshape(n_weights * n_outputs, -1).T).T
+            F = F.reshape(n_weights, n_outputs, -1) + np.expand_dims(intercept, -1)
+            R = ((F - T.T) * weight).reshape(n_weights * n_outputs, -1)
+            back = self._pull(X, R.T).T.reshape(W.shape)
+            gradient += factor[:, None, None] * back
+            origin += factor[:, None, None] * self._pull(X, weight[:, None] * T).T
+        scale = np.linalg.norm(origin, axis=(1, 2))
+        residuals = np.linalg.norm(gradient, axis=(1, 2)) / np.where(scale == 0, 1.0, scale)
+        warn_unless_optimal(residuals.max())
+        return residuals
+
+
+def _shared(path, key, make):
+    """What paths on the same rows have in common, made once."""
+    if key not in path.shared:
+        path.shared[key] = make()
+    return path.shared[key]
 
 
 def linear_decision(fitted, X):

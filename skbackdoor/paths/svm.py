@@ -4,22 +4,33 @@ How their binary problems map on :mod:`skbackdoor.paths.dual` (hinge) and
 :mod:`skbackdoor.paths.linear` (squared hinge).
 """
 
+import warnings
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from itertools import combinations
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC, LinearSVC
 
-from .base import WeightPath, as_float64, stack
-from .dual import ActiveSet, DualOptimum
-from .kernels import AffineKernel, Kernel, NamedKernel, look_up, number_rows, product
-from .linear import LinearObjective, LinearOptimum
+from .._compat import ovr_decision_function
+from .base import WeightPath, as_float64, progress, stack
+from .dual import ActiveSet, DualOptimum, Trace, violations, warn_unless_optimal
+from .kernels import AffineKernel, Kernel, NamedKernel, look_up, number_rows
+from .linear import Continuation, LinearObjective, LinearOptimum
 from .losses import Hinge, MarginLoss, SquaredHinge
 from .ridge import linear_decision, parameters
+from .solutions import KernelSolution, LinearSolution
+from .threads import one_blas_thread
+
+#: Most training rows whose dual is followed: two matrices of that size, and time as its cube.
+LARGEST_PATH = 6000
+#: Most training rows of which a kernel matrix is kept (3.2 GB); beyond, plain refits.
+LARGEST_GRAM = 20_000
 
 
 class SVCPath(WeightPath):
@@ -46,13 +57,13 @@ class SVCPath(WeightPath):
         self._prepare = prepare
 
     def _cast(self, X):
-        return np.asarray(X) if callable(self.fitted.kernel) else as_float64(X)
+        return np.asarray(X) if callable(self.estimator.kernel) else as_float64(X)
 
     def _fixed(self, estimator):
         """Class weights are those of the rows; gamma="scale" and "auto" are clean-fit numbers."""
         estimator = super()._fixed(estimator)
-        if isinstance(estimator.gamma, str):
-            estimator.set_params(gamma=self.fitted._gamma)
+        if isinstance(estimator.gamma, str) and not callable(estimator.kernel):
+            estimator.set_params(gamma=_gamma(estimator.gamma, self.rows.X))
         return estimator
 
     def _setup(self):
@@ -70,16 +81,21 @@ class SVCPath(WeightPath):
         )
         if not keep.all():
             # libsvm drops rows of weight 0, and support_ then does not index the rows given.
-            self.fitted = self.fit(0.0)
+            self.__dict__.pop("fitted", None)
         if type(self.estimator) is not SVC:  # a subclass may fit otherwise
             self.method = "finite_difference"
         self.loss = MarginLoss.one_vs_one(Hinge(), len(rows.classes))
-        if callable(self.estimator.kernel):
-            function = self.estimator.kernel
-        else:
-            function = NamedKernel(self.estimator)
-        X = stack(self.rows.X, self.rows.X_poison)
-        self.kernel = Kernel(function, X, self.estimator.cache_size)
+        self.kernel = self._shared_kernel()
+
+    def _shared_kernel(self):
+        """The kernel over all training rows, one for all C."""
+        svc = self.estimator
+        name = (svc.kernel, svc.gamma, svc.degree, svc.coef0)
+        if ("kernel", name) not in self.shared:
+            X = stack(self.rows.X, self.rows.X_poison)
+            function = svc.kernel if callable(svc.kernel) else NamedKernel(svc, X)
+            self.shared["kernel", name] = Kernel(function, X, svc.cache_size)
+        return self.shared["kernel", name]
 
     def decision_values(self, fitted, X):
         """One column a pair of classes."""
@@ -107,24 +123,126 @@ class SVCPath(WeightPath):
         K = self.kernel(self.kernel.X[first.support_], second.support_)
         return float(np.sum(self._coefficients(first) * (K @ self._coefficients(second))))
 
-    def optimum(self, rtol=None):
-        """The clean fit as it is, with the rate at which poison moves it (`rtol` is unused)."""
-        rows, fitted = self.rows, self.fitted
+    def labels(self, F):
+        """Votes over the pairs of classes, as `SVC.predict` counts them."""
+        classes, n_classes = self.rows.classes, len(self.rows.classes)
+        if n_classes == 2:
+            return classes[(F[:, 0] >= 0).astype(int)]
+        if self.estimator.break_ties and self.estimator.decision_function_shape == "ovr":
+            return classes[ovr_decision_function(F < 0, -F, n_classes).argmax(axis=1)]
+        votes = np.zeros((len(F), n_classes))
+        for k, (i, j) in enumerate(combinations(range(n_classes), 2)):
+            won = F[:, k] > 0
+            votes[won, i] += 1
+            votes[~won, j] += 1
+        return classes[votes.argmax(axis=1)]
+
+    def _problems(self, v, b, whole):
+        """Each pair's rows, active set and rates of its bounds, from signed duals and intercepts."""
+        rows, kernel = self.rows, self.kernel
         n_clean = len(rows.y)
         y = np.concatenate([rows.y, rows.y_poison])
-        weight = fitted.C * np.concatenate(self.training_weights())
-        v = np.zeros((len(y), self.loss.signs.shape[1]))
-        v[fitted.support_] = self._coefficients(fitted)
+        weight = self.estimator.C * np.concatenate(self.training_weights())
         problems = []
         for k, signs in enumerate(self.loss.signs.T):
             used = np.flatnonzero(signs[y] != 0)
             sign, bound, clean = signs[y[used]], weight[used], used < n_clean
             u, rate = np.where(clean, bound, 0.0), np.where(clean, 0.0, bound)
-            columns, diagonal = self.kernel.on(used)
+            kernel_rows, diagonal = kernel.on(used, whole)
             a = np.maximum(sign * v[used, k], 0.0)
-            active = ActiveSet(columns, diagonal, sign, u, a, float(fitted.intercept_[k]), True)
-            problems.append((used, active, rate))
-        return DualOptimum(self.kernel, problems)
+            b_moved = float(b[k] + v[:, k] @ kernel.offset)
+            problems.append(
+                (used, ActiveSet(kernel_rows, diagonal, sign, u, a, b_moved, True), rate)
+            )
+        return problems
+
+    def optimum(self, rtol=None):
+        """The clean fit as it is, with the rate at which poison moves it (`rtol` is unused)."""
+        v = np.zeros((self.kernel.X.shape[0], self.loss.signs.shape[1]))
+        v[self.fitted.support_] = self._coefficients(self.fitted)
+        return DualOptimum(self.kernel, self._problems(v, self.fitted.intercept_, False))
+
+    def _solve(self, weights):
+        n_rows = self.kernel.X.shape[0]
+        if n_rows > LARGEST_GRAM:
+            return self.refits(weights)
+        K, n_clean = self.kernel.gram(), len(self.rows.y)
+        start = self._fit_on_gram(K, np.arange(n_clean), 0.0, 1e-4)
+        v = np.zeros((n_rows, self.loss.signs.shape[1]))
+        v[start.support_] = self._coefficients(start)
+        n_free = np.sum(np.any((v != 0) & (np.abs(v) < self._bounds(1.0)[:, None]), axis=1))
+        if n_rows > LARGEST_PATH or (n_rows > 3000 and n_free > n_clean / 2):
+            return self._kernel_refits(weights, K)
+        # The intercept of K as it is moved to its origin:
+        b = start.intercept_ - self.kernel.offset @ v
+        problems = [
+            (used, active.polish(), rate) for used, active, rate in self._problems(v, b, True)
+        ]
+        return path_solution(self, weights, self.kernel, problems)
+
+    def _bounds(self, beta):
+        weight, weight_poison = self.training_weights()
+        return self.estimator.C * np.concatenate([weight, beta * weight_poison])
+
+    def _fit_on_gram(self, K, used, beta, tol):
+        """libsvm on some rows of the kernel matrix; warnings of a loose fit are no one's business."""
+        rows = self.rows
+        y = rows.classes[np.concatenate([rows.y, rows.y_poison])[used]]
+        weight = np.concatenate([rows.weight, beta * rows.weight_poison])[used]
+        svc = clone(self.estimator).set_params(kernel="precomputed", tol=tol, probability=False)
+        whole = len(used) == len(K)
+        svc.fit(K if whole else np.ascontiguousarray(K[: len(used), : len(used)]), y, weight)
+        return svc
+
+    def _kernel_refits(self, weights, K):
+        """libsvm at each weight, at the learner's own tolerance, the kernel matrix computed once."""
+        n_rows, n_clean = len(K), len(self.rows.y)
+        n_outputs, tol = self.loss.signs.shape[1], self.estimator.tol
+        v, b = np.zeros((len(weights), n_rows, n_outputs)), np.zeros((len(weights), n_outputs))
+        for k, beta in enumerate(progress(weights, len(weights), "kernel refits")):
+            used = np.arange(n_rows if beta > 0 else n_clean)
+            fit = self._fit_on_gram(K, used, beta, tol)
+            v[k, fit.support_], b[k] = self._coefficients(fit), fit.intercept_
+        if weights[0] == 0.0:
+            v_start = v[0]
+        else:
+            start, v_start = (
+                self._fit_on_gram(K, np.arange(n_clean), 0.0, tol),
+                np.zeros_like(v[0]),
+            )
+            v_start[start.support_] = self._coefficients(start)
+        rows, residuals, products = self.rows, np.zeros(len(weights)), np.zeros_like(v)
+        y = np.concatenate([rows.y, rows.y_poison])
+        for k, signs in enumerate(self.loss.signs.T):
+            products[:, :, k] = v[:, :, k] @ K
+            used = np.flatnonzero(signs[y] != 0)
+            bounds = np.stack([self._bounds(beta)[used] for beta in weights])
+            F = products[:, used, k]
+            wrong = violations(signs[y[used]], v[:, used, k], b[:, k], F, bounds)
+            residuals = np.maximum(residuals, wrong)
+        if residuals.max() > 10 * tol:
+            warnings.warn(
+                f"Refits of SVC violate their optimality conditions by up to {residuals.max():.1e},"
+                f" more than its tol={tol:g}; scale the features, lower C or raise max_iter.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return KernelSolution(
+            self,
+            weights,
+            "kernel refit",
+            residuals,
+            kernel=self.kernel,
+            dual_coef=v,
+            dual_coef_rate=None,
+            intercept=b - np.einsum("wrk,r->wk", v, self.kernel.offset),
+            intercept_rate=None,
+            squared_norm=np.sum(v * products, axis=(1, 2)),
+            inner=np.sum(v_start * products, axis=(1, 2)),
+            start_dual_coef=v_start,
+            start_norm=np.sqrt(np.sum(v_start * (K @ v_start))),
+            first_breakpoint=None,
+        )
 
 
 class LinearSVCPath(WeightPath):
@@ -149,40 +267,96 @@ class LinearSVCPath(WeightPath):
 
     def optimum(self, rtol=None):
         """The clean fit as it is, with the rate at which poison moves it."""
-        rows, fitted = self.rows, self.fitted
-        weighted = self.loss.with_class_weight(self.class_weight)
-        if fitted.loss == "squared_hinge":
+        if self.estimator.loss == "squared_hinge":
+            rows, svc = self.rows, self.estimator
             objective = LinearObjective(
                 rows.X,
                 rows.y,
                 rows.weight,
-                weighted,
-                1.0 / fitted.C,
-                fitted.fit_intercept,
-                1.0 / fitted.intercept_scaling**2 if fitted.fit_intercept else 0.0,
+                self.loss.with_class_weight(self.class_weight),
+                1.0 / svc.C,
+                svc.fit_intercept,
+                1.0 / svc.intercept_scaling**2 if svc.fit_intercept else 0.0,
             )
             poison = (rows.X_poison, rows.y_poison, rows.weight_poison)
-            return LinearOptimum(objective, parameters(fitted), poison, rtol)
-        constant = fitted.intercept_scaling**2 if fitted.fit_intercept else 0.0
-        kernel = Kernel(AffineKernel(constant), stack(rows.X, rows.X_poison), 200)
+            return LinearOptimum(objective, parameters(self.fitted), poison, rtol)
+        return DualOptimum(self._kernel(), self._problems(False))
+
+    def _kernel(self):
+        """x.x' + intercept_scaling^2 over all training rows, one for all C."""
+        svc = self.estimator
+        constant = svc.intercept_scaling**2 if svc.fit_intercept else 0.0
+        if ("kernel", constant) not in self.shared:
+            X = stack(self.rows.X, self.rows.X_poison)
+            self.shared["kernel", constant] = Kernel(AffineKernel(constant), X, 200)
+        return self.shared["kernel", constant]
+
+    def _problems(self, whole):
+        """Each class's rows, active set and rates of its bounds, at the clean fit."""
+        rows, kernel = self.rows, self._kernel()
+        weighted = self.loss.with_class_weight(self.class_weight)
         n_clean = len(rows.y)
         used = np.arange(n_clean + len(rows.y_poison))
-        columns, diagonal = kernel.on(used)
         y = np.concatenate([rows.y, rows.y_poison])
-        weight = fitted.C * np.concatenate([rows.weight, rows.weight_poison])
+        weight = self.estimator.C * np.concatenate([rows.weight, rows.weight_poison])
         clean = used < n_clean
-        F = self.decision_values(fitted, rows.X)
+        F = self.decision_values(self.fitted, rows.X)
+        kernel_rows, diagonal = kernel.on(used, whole)
         problems = []
         for k, signs in enumerate(self.loss.signs.T):
             sign, bound = signs[y], weight * weighted.weight[y, k]
             u, rate = np.where(clean, bound, 0.0), np.where(clean, 0.0, bound)
             a = np.zeros(len(used))
-            a[:n_clean] = _duals(columns, sign[:n_clean], u[:n_clean], F[:, k])
-            problems.append((used, ActiveSet(columns, diagonal, sign, u, a, 0.0, False), rate))
-        return DualOptimum(kernel, problems)
+            a[:n_clean] = _duals(kernel_rows, sign[:n_clean], u[:n_clean], F[:, k])
+            active = ActiveSet(kernel_rows, diagonal, sign, u, a, 0.0, False)
+            problems.append((used, active, rate))
+        return problems
+
+    def _solve(self, weights):
+        with one_blas_thread(), warnings.catch_warnings():
+            # The learner's own fit is only where the path starts; its residual is checked.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            if self.estimator.loss == "squared_hinge":
+                return Continuation(self, self.optimum()).solution(weights)
+            if len(self.rows.y) + len(self.rows.y_poison) > LARGEST_PATH:
+                return self.refits(weights)
+            problems = self._problems(True)
+        problems = [(used, active.polish(), rate) for used, active, rate in problems]
+        return self._linear(path_solution(self, weights, self._kernel(), problems))
+
+    def _linear(self, solution):
+        """Coefficients and intercepts in place of dual coefficients."""
+        X = self._kernel().X
+        return LinearSolution(
+            self,
+            solution.poison_weights,
+            solution.method,
+            solution.residuals,
+            self._primal(X, solution.dual_coef),
+            self._primal(X, solution.start_dual_coef),
+            partial(self._primal, X, solution.dual_coef_rate),
+            solution.first_breakpoint,
+        )
+
+    def _primal(self, X, v):
+        """W of shape (..., n_outputs, n_parameters) for duals v (..., n_rows, n_outputs)."""
+        svc, v = self.estimator, np.swapaxes(v, -1, -2)
+        flat = v.reshape(-1, v.shape[-1])
+        W = np.asarray((X.T @ flat.T).T)
+        if svc.fit_intercept:
+            W = np.column_stack([W, svc.intercept_scaling**2 * flat.sum(axis=1)])
+        return W.reshape(*v.shape[:-1], -1)
 
 
-def _duals(columns, y, u, f):
+def _gamma(rule, X):
+    """gamma="scale" or "auto" as a number, as `SVC.fit` makes it of its rows."""
+    if rule == "auto":
+        return 1.0 / X.shape[1]
+    variance = X.multiply(X).mean() - X.mean() ** 2 if sp.issparse(X) else X.var()
+    return 1.0 / (X.shape[1] * variance) if variance != 0 else 1.0
+
+
+def _duals(kernel_rows, y, u, f):
     """Dual coefficients of a primal fit, which liblinear does not keep.
 
     Rows outside a band around the margin are at 0 or at their bound; those inside solve
@@ -192,21 +366,55 @@ def _duals(columns, y, u, f):
     n, h = len(y), y * f - 1.0
     best, best_error = None, np.inf
     for band in (1e-5, 1e-4, 1e-3, 1e-2, 1e-1):
-        v = np.where(h < -band, y * u, 0.0)
+        v = np.zeros(len(kernel_rows))
+        v[:n] = np.where(h < -band, y * u, 0.0)
         inside = np.flatnonzero(np.abs(h) <= band)
         if len(inside) > 1000:
             break
-        bound = np.flatnonzero(v)
-        pushed = product(columns, bound, v[bound])[:n]
+        pushed = kernel_rows.product(v)[:n]
         if len(inside):
-            K = columns(inside)
-            solution = np.linalg.lstsq(K[inside], f[inside] - pushed[inside], rcond=1e-12)[0]
+            K = kernel_rows(inside)[:, :n]
+            solution = np.linalg.lstsq(K[:, inside], f[inside] - pushed[inside], rcond=1e-12)[0]
             v[inside] = y[inside] * np.clip(y[inside] * solution, 0.0, u[inside])
-            pushed = pushed + (K @ v[inside])[:n]
+            pushed = pushed + v[inside] @ K
         error = np.abs(pushed - f).max()
         if error < best_error:
-            best, best_error = v, error
+            best, best_error = v[:n], error
     return y * best
+
+
+def path_solution(path, weights, kernel, problems):
+    """Every binary problem followed through the weights, as one solution."""
+    n_rows, n_outputs = kernel.X.shape[0], len(problems)
+    shape = (len(weights), n_rows, n_outputs)
+    v, v_rate, start = np.zeros(shape), np.zeros(shape), np.zeros(shape[1:])
+    b, b_rate = np.zeros((len(weights), n_outputs)), np.zeros((len(weights), n_outputs))
+    traces = []
+    for k, (used, active, rate) in enumerate(progress(problems, n_outputs, "pairs of classes")):
+        trace = Trace(active, rate, weights)
+        v[:, used, k], v_rate[:, used, k] = trace.v, trace.v_rate
+        start[used, k] = active.y * active.a
+        b[:, k] = trace.b - trace.v @ kernel.offset[used]
+        b_rate[:, k] = trace.b_rate - trace.v_rate @ kernel.offset[used]
+        traces.append(trace)
+    residuals = np.max([trace.residuals for trace in traces], axis=0)
+    warn_unless_optimal(residuals.max())
+    return KernelSolution(
+        path,
+        weights,
+        "dual path",
+        residuals,
+        kernel=kernel,
+        dual_coef=v,
+        dual_coef_rate=v_rate,
+        intercept=b,
+        intercept_rate=b_rate,
+        squared_norm=np.sum([trace.squared_norm for trace in traces], axis=0),
+        inner=np.sum([trace.inner for trace in traces], axis=0),
+        start_dual_coef=start,
+        start_norm=np.sqrt(sum(trace.start_squared_norm for trace in traces)),
+        first_breakpoint=min(trace.first_breakpoint for trace in traces),
+    )
 
 
 def look_up_gram(estimator, X, y, X_poison):
