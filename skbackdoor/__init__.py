@@ -3,6 +3,7 @@
 from .curves import backdoor_learning_curve, backdoor_learning_slope, parameter_deviation
 from .datasets import fetch_mnist, load_digits_pair, make_backdoor_classification
 from .display import BackdoorLearningCurveDisplay
+from .influence import poison_influence
 from .metrics import (
     attack_success_rate,
     attack_success_rate_scorer,
@@ -17,6 +18,7 @@ from .model_selection import (
 )
 from .paths import weight_path
 from .poisoning import BackdoorPoisoner
+from .studies import slope_grid
 from .triggers import FeatureTrigger, PatchTrigger, PerClassTrigger
 
 __version__ = "0.1.0"
@@ -41,5 +43,7 @@ __all__ = [
     "most_robust",
     "neg_backdoor_slope_scorer",
     "parameter_deviation",
+    "poison_influence",
+    "slope_grid",
     "weight_path",
 ]

@@ -210,7 +210,7 @@ def backdoor_learning_slope(
     if method == "implicit" and h is not None:
         raise ValueError(f"h={h!r} is for finite differences; method='implicit' takes none.")
     probe, path = attack_path(poisoner, X_train, y_train)
-    test = (*test_rows(probe, path, X_test, y_test), None)
+    test = (*attacked_rows(probe, path, X_test, y_test), None)
     n_poison = len(probe.poisoned_indices_)
     if path.method != "implicit" and method == "implicit":
         raise ValueError(
@@ -222,13 +222,42 @@ def backdoor_learning_slope(
     return _implicit(path, path.optimum().polish(), test, n_poison, scale)
 
 
+def slope_and_labels(path, test, n_poison, scale, X_clean):
+    """Slope at the exact optimum, where there is one, and the clean model's labels.
+
+    Parameters
+    ----------
+    path : WeightPath
+        Of the base learner under the attack.
+    test : tuple of (rows, y_target, weight)
+        Triggered test samples as the learner sees them, label indices, weights or None.
+    n_poison : int
+        Poisoned training samples.
+    scale : {"per_sample", "total"}
+        As in :func:`backdoor_learning_slope`.
+    X_clean : array-like of shape (n_test, ...)
+        Clean test samples as the learner sees them.
+
+    Returns
+    -------
+    slope : BackdoorSlope
+    labels : ndarray of shape (n_test,)
+    """
+    if path.method != "implicit":
+        slope = _difference(path, test, DEFAULT_H, n_poison, scale)
+        return slope, path.predict(path.fitted, X_clean)
+    optimum = path.optimum().polish()
+    labels = path.labels(optimum.decision_values(X_clean))
+    return _implicit(path, optimum, test, n_poison, scale), labels
+
+
 def clean_path(probe):
     """The path of a poisoner that was fitted with poison weight 0, from that fit as it is."""
     clean, poison = probe.training_rows()
-    return path_of(probe.estimator_, clean, poison, probe.estimator_)
+    return path_of(probe.estimator_, clean, poison, probe.estimator_, recalled=True)
 
 
-def test_rows(probe, path, X_test, y_test):
+def attacked_rows(probe, path, X_test, y_test):
     """Triggered test samples as the learner sees them, and the attacker's label indices."""
     X_triggered, y_target, _ = probe.triggered_test(X_test, y_test)
     return path.prepare(X_triggered), label_index(y_target, path.rows.classes)
@@ -408,7 +437,7 @@ def backdoor_learning_curve(
     classes = path.rows.classes
     tests = (
         (path.prepare(X_test), label_index(y_test, classes)),
-        test_rows(probe, path, X_test, y_test),
+        attacked_rows(probe, path, X_test, y_test),
     )
     solution = _solve(path, weights, n_jobs)
     means, shares = [], []

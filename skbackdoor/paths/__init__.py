@@ -33,7 +33,7 @@ __all__ = [
 _FAMILIES = (RidgePath, LogisticPath, LinearSVCPath, SVCPath)
 
 
-def path_of(estimator, clean, poison, fitted=None):
+def path_of(estimator, clean, poison, fitted=None, recalled=False):
     """The path of a learner's own family, on clean and poison rows.
 
     Parameters
@@ -44,6 +44,8 @@ def path_of(estimator, clean, poison, fitted=None):
         As :meth:`~skbackdoor.BackdoorPoisoner.training_rows` gives them.
     fitted : estimator, default=None
         The learner already fitted on the clean rows, to be taken as it is.
+    recalled : bool, default=False
+        Whether what was computed on equal rows lately may be taken over, as in a search.
 
     Returns
     -------
@@ -52,7 +54,7 @@ def path_of(estimator, clean, poison, fitted=None):
     estimator, fitted = _flat(estimator), _flat(fitted)
     last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
     family = next((family for family in _FAMILIES if family.handles(last)), RefitPath)
-    return family(estimator, clean, poison, fitted)
+    return family(estimator, clean, poison, fitted, recalled)
 
 
 def _flat(estimator):

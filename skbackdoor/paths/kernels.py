@@ -98,9 +98,17 @@ class Kernel:
     def __init__(self, function, X, cache_megabytes):
         self.function, self.X, self.cache_bytes = function, X, 1e6 * cache_megabytes
         self._last = self._gram = None
+        self._on = {}
         moved = hasattr(function, "offset")
         #: What dual coefficients v lack in decision values where the kernel is moved: v offset.
         self.offset = function.offset(X) if moved else np.zeros(X.shape[0])
+
+    @property
+    def nbytes(self):
+        """Bytes of what is kept."""
+        stores = [known.store.nbytes for known in self._on.values()]
+        gram = 0 if self._gram is None else self._gram.nbytes
+        return sum(stores) + gram + getattr(self.X, "nbytes", 0)
 
     def __call__(self, X, rows):
         """Values between samples X and training rows, shape (n_samples, len(rows))."""
@@ -130,8 +138,11 @@ class Kernel:
             K = self.gram()
             K = K if len(rows) == len(K) else K[np.ix_(rows, rows)]
             return GramRows(K), K.diagonal()
-        X = self.X if len(rows) == self.X.shape[0] else self.X[rows]
-        kernel_rows = KernelRows(self.function, X, X, self.cache_bytes)
+        if rows.tobytes() not in self._on:
+            X = self.X if len(rows) == self.X.shape[0] else self.X[rows]
+            self._on[rows.tobytes()] = KernelRows(self.function, X, X, self.cache_bytes)
+        kernel_rows = self._on[rows.tobytes()]
+        X = kernel_rows.X
         if hasattr(self.function, "diagonal"):
             return kernel_rows, self.function.diagonal(X)
         diagonal = np.empty(len(rows))
@@ -146,9 +157,9 @@ class NamedKernel:
 
     With a free intercept the dual coefficients sum to 0, so that
     :math:`K(x, x') - K(x, z) - K(z, x') + K(z, z)` is as good a kernel as K: only the intercept
-    differs, by :math:`\sum_i v_i (K(x_i, z) - K(z, z) / 2)`. Linear and rbf kernels are moved to
-    the mean row, or to 0 for sparse rows; rbf by way of :math:`K - 1`, which keeps all digits
-    where gamma is small.
+    differs, by :math:`\sum_i v_i (K(x_i, z) - K(z, z) / 2)`. Linear and rbf kernels are moved; rbf
+    by way of :math:`K - 1`, which keeps all digits where gamma is small. z is 0, or the mean row
+    where that is far from 0 as the rows' spread goes.
 
     Parameters
     ----------
@@ -162,10 +173,15 @@ class NamedKernel:
         self.metric = svc.kernel
         self.params = {"gamma": svc.gamma, "degree": svc.degree, "coef0": svc.coef0}
         self.moved = self.metric in ("linear", "rbf")
-        self.origin = 0.0 if sp.issparse(X) else X.mean(axis=0)
+        self.origin = None
+        if self.moved and not sp.issparse(X):
+            mean = X.mean(axis=0)
+            square = np.mean(row_norms(X, squared=True))
+            if mean @ mean > 0.9 * square:  # the rest is the spread
+                self.origin = mean
 
     def _move(self, A):
-        return A if sp.issparse(A) else A - self.origin
+        return A if self.origin is None else A - self.origin
 
     def _to_origin(self, A):
         """K(a, z) - 1 of an rbf kernel, for rows that are moved."""
@@ -195,9 +211,11 @@ class NamedKernel:
 
     def offset(self, A):
         """What the kernel of duals v on rows A lacks in decision values: v offset, (n_rows,)."""
-        if not self.moved or (self.metric == "linear" and sp.issparse(A)):
-            return np.zeros(A.shape[0])
-        return A @ self.origin if self.metric == "linear" else self._to_origin(self._move(A))
+        if self.metric == "rbf":
+            return self._to_origin(self._move(A))
+        if self.metric == "linear" and self.origin is not None:
+            return A @ self.origin
+        return np.zeros(A.shape[0])
 
     def diagonal(self, A):
         if self.metric == "rbf":

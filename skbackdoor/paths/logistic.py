@@ -12,7 +12,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 
 from .base import WeightPath, as_float64
-from .linear import Continuation, LinearObjective, LinearOptimum
+from .continuation import Continuation
+from .linear import LinearObjective, LinearOptimum
 from .losses import Logistic, MarginLoss, Multinomial
 from .ridge import linear_decision, parameters
 from .threads import one_blas_thread

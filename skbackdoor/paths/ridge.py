@@ -8,8 +8,8 @@ from scipy.linalg import cho_solve, solve_triangular
 from sklearn.linear_model import Ridge, RidgeClassifier
 
 from .base import WeightPath, as_float64
+from .continuation import Continuation
 from .linear import (
-    Continuation,
     LinearObjective,
     LinearOptimum,
     cholesky,
@@ -72,7 +72,10 @@ class RidgePath(WeightPath):
             rows.X, rows.y, weight, self.loss, 2.0 * estimator.alpha, estimator.fit_intercept
         )
         poison = (rows.X_poison, rows.y_poison, weight_poison)
-        return LinearOptimum(objective, parameters(self.fitted), poison, rtol)
+        if "fitted" in self.__dict__ or min(rows.X.shape) > LARGEST_FACTOR:
+            return LinearOptimum(objective, parameters(self.fitted), poison, rtol)
+        solution = self._solve(np.zeros(1))
+        return LinearOptimum(objective, solution.W[0], poison, rtol, solution.W_rate[0])
 
     def _solve(self, weights):
         if min(self.rows.X.shape) > LARGEST_FACTOR:

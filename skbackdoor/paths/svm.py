@@ -19,11 +19,14 @@ from sklearn.svm import SVC, LinearSVC
 
 from .._compat import ovr_decision_function
 from .base import WeightPath, as_float64, progress, stack
-from .dual import ActiveSet, DualOptimum, Trace, violations, warn_unless_optimal
+from .continuation import Continuation
+from .dual import ActiveSet, violations
+from .hinge import DualOptimum, path_solution
 from .kernels import AffineKernel, Kernel, NamedKernel, look_up, number_rows
-from .linear import Continuation, LinearObjective, LinearOptimum
+from .linear import LinearObjective, LinearOptimum
 from .losses import Hinge, MarginLoss, SquaredHinge
 from .ridge import linear_decision, parameters
+from .shared import recall
 from .solutions import KernelSolution, LinearSolution
 from .threads import one_blas_thread
 
@@ -41,10 +44,10 @@ class SVCPath(WeightPath):
         """Whether this family knows the loss of a learner."""
         return isinstance(estimator, SVC)
 
-    def __init__(self, estimator, clean, poison, fitted=None):
+    def __init__(self, estimator, clean, poison, fitted=None, recalled=False):
         last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
         if last.kernel != "precomputed":
-            super().__init__(estimator, clean, poison, fitted)
+            super().__init__(estimator, clean, poison, fitted, recalled)
             return
         if last is estimator:
             raise ValueError(
@@ -69,22 +72,24 @@ class SVCPath(WeightPath):
     def _setup(self):
         rows = self.rows
         weight, weight_poison = self.training_weights()
-        keep, keep_poison = weight > 0, weight_poison > 0
-        self.rows = replace(
-            rows,
-            X=rows.X[keep],
-            y=rows.y[keep],
-            weight=rows.weight[keep],
-            X_poison=rows.X_poison[keep_poison],
-            y_poison=rows.y_poison[keep_poison],
-            weight_poison=rows.weight_poison[keep_poison],
-        )
-        if not keep.all():
+        if not (np.all(weight > 0) and np.all(weight_poison > 0)):
             # libsvm drops rows of weight 0, and support_ then does not index the rows given.
+            keep, keep_poison = weight > 0, weight_poison > 0
+            self.rows = replace(
+                rows,
+                X=rows.X[keep],
+                y=rows.y[keep],
+                weight=rows.weight[keep],
+                X_poison=rows.X_poison[keep_poison],
+                y_poison=rows.y_poison[keep_poison],
+                weight_poison=rows.weight_poison[keep_poison],
+            )
             self.__dict__.pop("fitted", None)
         if type(self.estimator) is not SVC:  # a subclass may fit otherwise
             self.method = "finite_difference"
         self.loss = MarginLoss.one_vs_one(Hinge(), len(rows.classes))
+        if self._recalled and not callable(self.estimator.kernel):
+            self.shared = recall(self.rows)
         self.kernel = self._shared_kernel()
 
     def _shared_kernel(self):
@@ -138,7 +143,7 @@ class SVCPath(WeightPath):
         return classes[votes.argmax(axis=1)]
 
     def _problems(self, v, b, whole):
-        """Each pair's rows, active set and rates of its bounds, from signed duals and intercepts."""
+        """Each pair's rows, active set and rates of its bounds, at signed duals v and b."""
         rows, kernel = self.rows, self.kernel
         n_clean = len(rows.y)
         y = np.concatenate([rows.y, rows.y_poison])
@@ -158,58 +163,72 @@ class SVCPath(WeightPath):
 
     def optimum(self, rtol=None):
         """The clean fit as it is, with the rate at which poison moves it (`rtol` is unused)."""
-        v = np.zeros((self.kernel.X.shape[0], self.loss.signs.shape[1]))
+        n_rows = self.kernel.X.shape[0]
+        if "fitted" not in self.__dict__ and n_rows <= LARGEST_PATH:
+            return DualOptimum(self.kernel, self._problems(*self._start(), True))
+        v = np.zeros((n_rows, self.loss.signs.shape[1]))
         v[self.fitted.support_] = self._coefficients(self.fitted)
         return DualOptimum(self.kernel, self._problems(v, self.fitted.intercept_, False))
 
+    def _start(self):
+        """Signed duals and intercepts of a loose clean fit on the kernel matrix."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # polished in any case
+            start = self._fit_on_gram(len(self.rows.y), 0.0, 1e-4, 200_000)
+        v = np.zeros((self.kernel.X.shape[0], self.loss.signs.shape[1]))
+        v[start.support_] = self._coefficients(start)
+        return v, start.intercept_ - self.kernel.offset @ v  # the kernel matrix is a moved one
+
     def _solve(self, weights):
-        n_rows = self.kernel.X.shape[0]
+        n_rows, n_clean = self.kernel.X.shape[0], len(self.rows.y)
         if n_rows > LARGEST_GRAM:
             return self.refits(weights)
-        K, n_clean = self.kernel.gram(), len(self.rows.y)
-        start = self._fit_on_gram(K, np.arange(n_clean), 0.0, 1e-4)
-        v = np.zeros((n_rows, self.loss.signs.shape[1]))
-        v[start.support_] = self._coefficients(start)
-        n_free = np.sum(np.any((v != 0) & (np.abs(v) < self._bounds(1.0)[:, None]), axis=1))
-        if n_rows > LARGEST_PATH or (n_rows > 3000 and n_free > n_clean / 2):
-            return self._kernel_refits(weights, K)
-        # The intercept of K as it is moved to its origin:
-        b = start.intercept_ - self.kernel.offset @ v
-        problems = [
-            (used, active.polish(), rate) for used, active, rate in self._problems(v, b, True)
-        ]
+        if n_rows > LARGEST_PATH:
+            return self._kernel_refits(weights)
+        v, b = self._start()
+        free = np.any((v != 0) & (np.abs(v) < self._bounds(1.0)[:, None]), axis=1)
+        if n_rows > 3000 and free.sum() > n_clean / 2:
+            return self._kernel_refits(weights)
+        problems = self._problems(v, b, True)
+        problems = [(used, active.polish(), rate) for used, active, rate in problems]
         return path_solution(self, weights, self.kernel, problems)
 
     def _bounds(self, beta):
         weight, weight_poison = self.training_weights()
         return self.estimator.C * np.concatenate([weight, beta * weight_poison])
 
-    def _fit_on_gram(self, K, used, beta, tol):
-        """libsvm on some rows of the kernel matrix; warnings of a loose fit are no one's business."""
-        rows = self.rows
-        y = rows.classes[np.concatenate([rows.y, rows.y_poison])[used]]
-        weight = np.concatenate([rows.weight, beta * rows.weight_poison])[used]
-        svc = clone(self.estimator).set_params(kernel="precomputed", tol=tol, probability=False)
-        whole = len(used) == len(K)
-        svc.fit(K if whole else np.ascontiguousarray(K[: len(used), : len(used)]), y, weight)
-        return svc
+    def _fit_on_gram(self, used, beta, tol, max_iter):
+        """libsvm on some rows of the kernel matrix, the first ones, at one poison weight."""
+        rows, svc, K = self.rows, self.estimator, self.kernel.gram()
+        y = rows.classes[np.concatenate([rows.y, rows.y_poison])[:used]]
+        weight = np.concatenate([rows.weight, beta * rows.weight_poison])[:used]
+        K = K if used == len(K) else np.ascontiguousarray(K[:used, :used])
+        libsvm = SVC(
+            C=svc.C,
+            kernel="precomputed",
+            class_weight=svc.class_weight,
+            shrinking=svc.shrinking,
+            cache_size=svc.cache_size,
+            tol=tol,
+            max_iter=max_iter,
+        )
+        return libsvm.fit(K, y, weight)
 
-    def _kernel_refits(self, weights, K):
-        """libsvm at each weight, at the learner's own tolerance, the kernel matrix computed once."""
+    def _kernel_refits(self, weights):
+        """libsvm at each weight and the learner's own tolerance, on one kernel matrix."""
+        K = self.kernel.gram()
         n_rows, n_clean = len(K), len(self.rows.y)
         n_outputs, tol = self.loss.signs.shape[1], self.estimator.tol
         v, b = np.zeros((len(weights), n_rows, n_outputs)), np.zeros((len(weights), n_outputs))
         for k, beta in enumerate(progress(weights, len(weights), "kernel refits")):
-            used = np.arange(n_rows if beta > 0 else n_clean)
-            fit = self._fit_on_gram(K, used, beta, tol)
+            used = n_rows if beta > 0 else n_clean
+            fit = self._fit_on_gram(used, beta, tol, self.estimator.max_iter)
             v[k, fit.support_], b[k] = self._coefficients(fit), fit.intercept_
         if weights[0] == 0.0:
             v_start = v[0]
         else:
-            start, v_start = (
-                self._fit_on_gram(K, np.arange(n_clean), 0.0, tol),
-                np.zeros_like(v[0]),
-            )
+            start = self._fit_on_gram(n_clean, 0.0, tol, self.estimator.max_iter)
+            v_start = np.zeros_like(v[0])
             v_start[start.support_] = self._coefficients(start)
         rows, residuals, products = self.rows, np.zeros(len(weights)), np.zeros_like(v)
         y = np.concatenate([rows.y, rows.y_poison])
@@ -222,8 +241,9 @@ class SVCPath(WeightPath):
             residuals = np.maximum(residuals, wrong)
         if residuals.max() > 10 * tol:
             warnings.warn(
-                f"Refits of SVC violate their optimality conditions by up to {residuals.max():.1e},"
-                f" more than its tol={tol:g}; scale the features, lower C or raise max_iter.",
+                "Refits of SVC violate their optimality conditions by up to"
+                f" {residuals.max():.1e}, more than its tol={tol:g}; scale the features, lower C"
+                " or raise max_iter.",
                 ConvergenceWarning,
                 stacklevel=2,
             )
@@ -381,40 +401,6 @@ def _duals(kernel_rows, y, u, f):
         if error < best_error:
             best, best_error = v[:n], error
     return y * best
-
-
-def path_solution(path, weights, kernel, problems):
-    """Every binary problem followed through the weights, as one solution."""
-    n_rows, n_outputs = kernel.X.shape[0], len(problems)
-    shape = (len(weights), n_rows, n_outputs)
-    v, v_rate, start = np.zeros(shape), np.zeros(shape), np.zeros(shape[1:])
-    b, b_rate = np.zeros((len(weights), n_outputs)), np.zeros((len(weights), n_outputs))
-    traces = []
-    for k, (used, active, rate) in enumerate(progress(problems, n_outputs, "pairs of classes")):
-        trace = Trace(active, rate, weights)
-        v[:, used, k], v_rate[:, used, k] = trace.v, trace.v_rate
-        start[used, k] = active.y * active.a
-        b[:, k] = trace.b - trace.v @ kernel.offset[used]
-        b_rate[:, k] = trace.b_rate - trace.v_rate @ kernel.offset[used]
-        traces.append(trace)
-    residuals = np.max([trace.residuals for trace in traces], axis=0)
-    warn_unless_optimal(residuals.max())
-    return KernelSolution(
-        path,
-        weights,
-        "dual path",
-        residuals,
-        kernel=kernel,
-        dual_coef=v,
-        dual_coef_rate=v_rate,
-        intercept=b,
-        intercept_rate=b_rate,
-        squared_norm=np.sum([trace.squared_norm for trace in traces], axis=0),
-        inner=np.sum([trace.inner for trace in traces], axis=0),
-        start_dual_coef=start,
-        start_norm=np.sqrt(sum(trace.start_squared_norm for trace in traces)),
-        first_breakpoint=min(trace.first_breakpoint for trace in traces),
-    )
 
 
 def look_up_gram(estimator, X, y, X_poison):

@@ -1,0 +1,284 @@
+"""The path of linear models with a smooth loss: predicted in a subspace, corrected by Newton."""
+
+from functools import partial
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.interpolate import CubicSpline
+
+from .linear import on_live, warn_unless_optimal
+from .newton import by_nearest, newton, newton_directions
+from .solutions import LinearSolution
+from .threads import one_blas_thread
+
+
+class Continuation:
+    r"""The optimum at many poison weights: predicted in a subspace, corrected by Newton steps.
+
+    The fits of a path lie close to a subspace of few dimensions. It starts with the clean fit and
+    its tangent; the objective is minimised in it at every weight (Galerkin), and Newton directions
+    at some of the weights that are not yet optimal are added, until all are or it helps no more.
+    Full Newton steps then correct what is left. A direction found for one weight serves all.
+
+    Parameters
+    ----------
+    path : WeightPath
+        Whose solution this is.
+    start : LinearOptimum
+        The fit at beta = 0, or somewhere near.
+    """
+
+    #: Relative gradient norm that is aimed at.
+    tol = 1e-9
+    #: Weights at which directions are looked for, and how many of them a round.
+    n_probes, n_directions = 24, 6
+    #: Most dimensions of the subspace.
+    max_size = 240
+
+    def __init__(self, path, start):
+        self.path, self.start = path, start
+        objective, (X_poison, y_poison, self.weight_poison) = start.objective, start.poison
+        live, X = objective.live
+        rows = [objective.X, X_poison]
+        if isinstance(live, slice):
+            stacked = sp.vstack(rows, format="csr") if sp.issparse(X) else np.concatenate(rows)
+        else:
+            lit = X_poison.any(axis=0)
+            lit[live[live < len(lit)]] = True
+            columns = np.flatnonzero(lit)
+            live = np.append(columns, len(lit)) if objective.fit_intercept else columns
+            stacked = np.concatenate([np.take(part, columns, axis=1) for part in rows])
+        self.live = live
+        self.clean_weight = objective.weight
+        y = np.concatenate([objective.y, y_poison])
+        self.objective = on_live(objective, stacked, y, None)
+        self.factors = {}
+
+    def _at(self, betas):
+        """The objectives at some weights, side by side."""
+        weight = np.empty((len(betas), len(self.objective.y)))
+        n_clean = len(self.clean_weight)
+        weight[:, :n_clean] = self.clean_weight
+        weight[:, n_clean:] = betas[:, None] * self.weight_poison
+        return self.objective.reweighted(weight)
+
+    def solution(self, weights):
+        """The solution at strictly increasing weights."""
+        with one_blas_thread():
+            fits, residuals, clean = self._solve(weights)
+        warn_unless_optimal(residuals.max())
+        return LinearSolution(
+            self.path,
+            weights,
+            "continuation",
+            residuals,
+            self._full(fits),
+            self._full(clean),
+            partial(self._rates, weights, fits),
+        )
+
+    def _solve(self, weights):
+        """Fits and residuals at all weights, and the clean fit."""
+        zero = np.zeros(1)
+        clean, F, residual = newton(
+            self._at(zero), self.start.W[None][:, :, self.live], self.factors, zero, self.tol
+        )
+        n_zeros = int(weights[0] == 0.0)
+        fits = np.repeat(clean, len(weights), axis=0)
+        residuals = np.repeat(residual, len(weights))
+        if len(weights) > n_zeros:
+            tangent = self._tangents(zero, F, 1e-2)
+            fits[n_zeros:], residuals[n_zeros:] = self._follow(clean, tangent, weights[n_zeros:])
+        return fits, residuals, clean[0]
+
+    def _follow(self, clean, tangent, weights):
+        """Fits and residuals at weights above 0."""
+        probes = np.linspace(0, len(weights) - 1, min(self.n_probes, len(weights)))
+        betas = weights[probes.round().astype(int)]
+        fits = self._span(np.concatenate([clean, tangent]), betas)
+        all_probed = len(betas) == len(weights)
+        tol = self.tol if all_probed else 0.03 * self.tol
+        fits, _, residuals = newton(self._at(betas), fits, self.factors, betas, tol)
+        if all_probed:
+            return fits, residuals
+        # All others lie very close to the span of these.
+        fits, roots = np.concatenate([clean, fits]), np.sqrt(np.append(0.0, betas))
+        subspace = Subspace(self.objective)
+        subspace.add(fits)
+        coordinates = fits.reshape(len(fits), -1) @ subspace.basis.reshape(len(subspace), -1).T
+        start = CubicSpline(roots, coordinates)(np.sqrt(weights))
+        objective = self._at(weights)
+        fits, _, _ = subspace.minimise(objective, start, 0.1 * self.tol)
+        fits, _, residuals = newton(objective, fits, self.factors, weights, self.tol)
+        return fits, residuals
+
+    def _span(self, directions, betas):
+        """Fits at these weights in a subspace that grows until it holds them or helps no more."""
+        subspace = Subspace(self.objective)
+        objective, coordinates, before = self._at(betas), None, 1.0
+        scale = objective.gradient_scale(directions.shape[1])
+        W = np.zeros((len(betas), *directions.shape[1:]))
+        while subspace.add(directions):
+            rtol = max(0.1 * before, 0.1 * self.tol)
+            W, F, coordinates = subspace.minimise(objective, coordinates, rtol)
+            gradients = objective.gradient(W, F)
+            residuals = np.linalg.norm(gradients, axis=(1, 2)) / scale
+            left = np.flatnonzero(residuals > self.tol)
+            slow = residuals.max() > 0.3 * before
+            full = len(subspace) + self.n_directions > self.max_size
+            if len(left) == 0 or full or (slow and len(self.factors) > 2):
+                return W
+            if slow or len(self.factors) == 1:
+                self._factorise(objective, F, betas, int(residuals.argmax()))
+            before = residuals.max()
+            chosen = np.linspace(0, len(left) - 1, min(self.n_directions, len(left)))
+            chosen = left[chosen.round().astype(int)]
+            directions = self._direct(objective, F, gradients, betas, chosen)
+        return W
+
+    def _factorise(self, objective, F, betas, i):
+        if float(betas[i]) not in self.factors and objective.can_factorise(F.shape[2]):
+            own = objective.reweighted(objective.weight[i])
+            self.factors[float(betas[i])] = own.factorise(own.loss.curvature(F[i], own.y))
+
+    def _direct(self, objective, F, gradients, betas, chosen):
+        """Newton directions at some of the weights, roughly."""
+        if self.factors:
+            return by_nearest(self.factors, betas[chosen], gradients[chosen])
+        part = objective.reweighted(objective.weight[chosen])
+        curvature = objective.loss.curvature(F[chosen], objective.y)
+        return part.iterate(curvature, gradients[chosen], 0.1, 50)[0]
+
+    def _tangents(self, betas, F, rtol):
+        """d W / d beta at fits whose decision values are F."""
+        n_clean, objective = len(self.clean_weight), self._at(betas)
+        y_poison, X_poison = objective.y[n_clean:], objective.X[n_clean:]
+        G = objective.loss.gradient(F[:, n_clean:], y_poison)
+        right = -objective.pull_back(self.weight_poison[:, None] * G, X_poison)
+        return newton_directions(
+            objective, F, right, self.factors, betas, np.full(len(betas), rtol)
+        )
+
+    def _rates(self, weights, fits):
+        """d W / d beta, exactly, asked for by the solution."""
+        with one_blas_thread():
+            return self._full(self._tangents(weights, self.objective.decision(fits), 1e-10))
+
+    def _full(self, W):
+        """Parameters of all columns: those that are zero in every row have coefficient 0."""
+        if isinstance(self.live, slice):
+            return W
+        full = np.zeros((*W.shape[:-1], len(self.start.objective.penalty)))
+        full[..., self.live] = W
+        return full
+
+
+class Subspace:
+    """Directions in parameter space, and the objective minimised over their span.
+
+    Parameters
+    ----------
+    objective : LinearObjective
+        All of its columns live.
+    """
+
+    def __init__(self, objective):
+        self.objective = objective
+        self.basis = self.images = None
+
+    def __len__(self):
+        return 0 if self.basis is None else len(self.basis)
+
+    @property
+    def shape(self):
+        """Shape of the parameters, (n_outputs, n_parameters)."""
+        return self.basis.shape[1:]
+
+    def add(self, directions):
+        """Add directions (n, n_outputs, n_parameters); returns how many were independent."""
+        flat = directions.reshape(len(directions), -1)
+        flat = flat[np.linalg.norm(flat, axis=1) > 0]
+        flat = flat / np.linalg.norm(flat, axis=1, keepdims=True)
+        if self.basis is not None:
+            known = self.basis.reshape(len(self.basis), -1)
+            for _ in range(2):  # twice is enough
+                flat = flat - (flat @ known.T) @ known
+        flat = flat[np.linalg.norm(flat, axis=1) > 1e-7]
+        if len(flat) == 0:
+            return 0
+        Q, R = np.linalg.qr((flat / np.linalg.norm(flat, axis=1, keepdims=True)).T)
+        new = Q.T[np.abs(np.diag(R)) > 1e-7].reshape(-1, *directions.shape[1:])
+        images = self.objective.decision(new)
+        if self.basis is None:
+            self.basis, self.images = new, images
+        else:
+            self.basis = np.concatenate([self.basis, new])
+            self.images = np.concatenate([self.images, images])
+        return len(new)
+
+    def minimise(self, objective, start=None, rtol=1e-11):
+        """Minimise each of the objectives over the span, by damped Newton steps.
+
+        Parameters
+        ----------
+        objective : LinearObjective
+            With weights of shape (n_fits, n_samples).
+        start : ndarray of shape (n_fits, at most len(self)), default=None
+            Coordinates to start from.
+        rtol : float
+            Gradient norm within the span to reach, relative to that at zero parameters.
+
+        Returns
+        -------
+        W : ndarray of shape (n_fits, n_outputs, n_parameters)
+        F : ndarray of shape (n_fits, n_samples, n_outputs)
+        coordinates : ndarray of shape (n_fits, len(self))
+        """
+        size, n_fits = len(self), len(objective.weight)
+        basis, images = self.basis.reshape(size, -1), self.images.reshape(size, -1)
+        penalty = np.broadcast_to(objective.penalty, self.shape).ravel()
+        penalty = (basis * penalty) @ basis.T
+        c = np.zeros((n_fits, size))
+        if start is not None:
+            c[:, : start.shape[1]] = start
+        shape = (-1, *self.images.shape[1:])
+
+        def value(c, F):
+            losses = np.sum(objective.weight * objective.loss.value(F, objective.y), axis=1)
+            return losses + 0.5 * np.sum((c @ penalty) * c, axis=1)
+
+        F = (c @ images).reshape(shape)
+        scale = objective.gradient_scale(self.shape[0])
+        hessians, before = None, np.inf
+        for _ in range(50):
+            G = objective.weight[:, :, None] * objective.loss.gradient(F, objective.y)
+            gradient = G.reshape(n_fits, -1) @ images.T + c @ penalty
+            left = (np.linalg.norm(gradient, axis=1) / scale).max()
+            if left <= rtol:
+                break
+            if hessians is None or left > 0.2 * before:
+                curvature = objective.loss.curvature(F, objective.y)
+                hessians = np.stack(
+                    [self._hessian(objective, curvature[i], i) for i in range(n_fits)]
+                )
+                hessians = np.linalg.inv(hessians + penalty)
+            before = left
+            step = -np.matmul(hessians, gradient[:, :, None])[:, :, 0]
+            F_step = (step @ images).reshape(shape)
+            old, decrease = value(c, F), np.sum(gradient * step, axis=1)
+            reach = np.ones(n_fits)
+            while True:
+                new = value(c + reach[:, None] * step, F + reach[:, None, None] * F_step)
+                short = new > old + 1e-4 * reach * decrease + 1e-12 * np.abs(old)
+                short &= reach >= 1e-6
+                if not short.any():
+                    break
+                reach[short] /= 2
+            c, F = c + reach[:, None] * step, F + reach[:, None, None] * F_step
+        return (c @ basis).reshape(-1, *self.shape), F, c
+
+    def _hessian(self, objective, curvature, i):
+        weight = objective.weight[i][:, None]
+        bent = weight * objective.loss.hessian_product(curvature, self.images)
+        size = len(self)
+        return bent.reshape(size, -1) @ self.images.reshape(size, -1).T

@@ -1,0 +1,266 @@
+"""Hinge machines over all their binary problems: clean optimum, right derivative, whole path."""
+
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from .base import progress
+from .dual import ActiveSet, active_copy, violations
+from .solutions import KernelSolution
+
+#: Above this violation of the optimality conditions a point of a path is polished once more.
+REPAIRED = 1e-9
+
+
+def warn_unless_optimal(residual):
+    """Warn where a violation of the optimality conditions says that an optimum was not reached."""
+    if residual > 1e-8:
+        warnings.warn(
+            "The SVM optimum was not reached: its optimality conditions are violated by"
+            f" {residual:.1e}. Slope and path assume optimality; scale the features or lower C.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+
+
+class DualOptimum:
+    """Clean optimum of a hinge SVM over all its binary problems, and its right derivative.
+
+    Parameters
+    ----------
+    kernel : object
+        ``kernel(X, rows)`` gives the kernel between samples X and training rows (clean rows
+        first, then poison), shape (n_samples, len(rows)).
+    problems : list of (rows, ActiveSet, poison_rate)
+        For each binary problem the training rows in it, its active set, and the rates at which
+        the bounds of these rows grow with beta (0 for clean rows).
+    """
+
+    def __init__(self, kernel, problems):
+        self.kernel, self.problems = kernel, problems
+        self.residual = max(active.residual for _, active, _ in problems)
+        self._limits = None
+
+    def _right_limits(self):
+        """For each problem at beta = 0+: active set, its rates, first breakpoint, jump of b."""
+        if self._limits is None:
+            self._limits = []
+            for _, active, rate in self.problems:
+                b_clean, active = active.b, active_copy(active)
+                active.admit(np.flatnonzero(rate > 0), rate[rate > 0])
+                step, rates = active.follow(np.zeros_like(active.r), 1.0, True)
+                active.b += active.intercept_room()
+                self._limits.append((active, rates, step, active.b - b_clean))
+        return self._limits
+
+    @property
+    def first_breakpoint(self):
+        """Poison weight at which the first member changes sets, at most 1."""
+        return min(step for _, _, step, _ in self._right_limits())
+
+    @property
+    def intercept_jump(self):
+        """Largest jump of an intercept at beta = 0+, in decision values (signed)."""
+        return max((jump for _, _, _, jump in self._right_limits()), key=abs)
+
+    def decision_values(self, X):
+        """Decision values of the clean fit, shape (n_samples, n_problems)."""
+        return self.right_limit(X)[0] - [jump for _, _, _, jump in self._right_limits()]
+
+    def right_limit(self, X):
+        """Decision values on X at beta = 0+ and their derivative in beta."""
+        shape = (self.kernel.X.shape[0], len(self.problems))
+        v, v_rate = np.zeros(shape), np.zeros(shape)
+        b, b_rate = np.zeros(shape[1]), np.zeros(shape[1])
+        for k, (rows, _, _) in enumerate(self.problems):
+            active, (a_rate, b_rate[k], _, _), _, _ = self._right_limits()[k]
+            v[rows, k], v_rate[rows, k], b[k] = active.y * active.a, active.y * a_rate, active.b
+        used = np.flatnonzero(np.any(v != 0, axis=1) | np.any(v_rate != 0, axis=1))
+        K = self.kernel(X, used)
+        return K @ v[used] + b, K @ v_rate[used] + b_rate
+
+    def responses(self, X, samples):
+        """Rates of the decision values on X as single training samples gain weight.
+
+        A sample on the margin or beyond it answers to no weight of its own: its row is 0.
+
+        Parameters
+        ----------
+        X : array of shape (n_test, n_features)
+            Test samples.
+        samples : {"poison", "all"}
+            Whose weight grows: the poison rows, or the clean rows and then the poison rows.
+
+        Returns
+        -------
+        dF : ndarray of shape (n_sources, n_test, n_outputs)
+            d F / d w for each sample, w in units of its own weight; limits at beta = 0+.
+        """
+        n_rows = self.kernel.X.shape[0]
+        dF = np.zeros((n_rows, X.shape[0], len(self.problems)))
+        is_poison = np.zeros(n_rows, dtype=bool)
+        for k, (rows, _, rate) in enumerate(self.problems):
+            is_poison[rows] |= rate > 0
+            active, _, _, _ = self._right_limits()[k]
+            if active.margin.unbalanced:
+                raise ValueError(
+                    "The SVM has no free support vector, so no single sample's weight can change"
+                    " alone and its influence is not defined; raise C."
+                )
+            pushing = np.flatnonzero(active.upper)
+            charges = (active.y * np.where(rate > 0, rate, active.u))[pushing]
+            members = active.margin.members
+            answers = active.margin.answers(pushing)
+            o = int(active.free_intercept)
+            values = self.kernel(X, rows[pushing]) + self.kernel(X, rows[members]) @ answers[o:]
+            if o:
+                values = values + answers[0]
+            dF[rows[pushing], :, k] = (values * charges).T
+        return dF[is_poison] if samples == "poison" else dF
+
+    def newton_step(self, X):
+        """The optimum after one Newton step; None where the fit is exact to 1e-6 already."""
+        if self.residual < 1e-6:
+            return None
+        return DualOptimum(
+            self.kernel,
+            [(rows, active.newton_step(), rate) for rows, active, rate in self.problems],
+        )
+
+    def polish(self):
+        """Follow every problem to its exact optimum.
+
+        Warns
+        -----
+        ConvergenceWarning
+            The optimality conditions stay violated by more than 1e-8.
+        """
+        polished = [
+            (rows, active_copy(active).polish(), rate) for rows, active, rate in self.problems
+        ]
+        best = DualOptimum(self.kernel, polished)
+        warn_unless_optimal(best.residual)
+        return best
+
+
+class Trace:
+    """One binary problem at every poison weight, exactly.
+
+    Parameters
+    ----------
+    active : ActiveSet
+        At the clean optimum.
+    rate : ndarray of shape (n,)
+        Rates at which bounds grow with beta; 0 for clean rows.
+    weights : ndarray of shape (n_weights,)
+        Strictly increasing poison weights.
+
+    Attributes
+    ----------
+    v, v_rate : ndarrays of shape (n_weights, n)
+        Signed dual coefficients and their right derivatives.
+    b, b_rate : ndarrays of shape (n_weights,)
+        Intercepts and their right derivatives.
+    residuals : ndarray of shape (n_weights,)
+        Largest violation of the optimality conditions.
+    squared_norm, inner : ndarrays of shape (n_weights,)
+        v^T K v, and v_0^T K v with v_0 at beta = 0.
+    start_squared_norm : float
+        v_0^T K v_0.
+    first_breakpoint : float
+        Where the first row changes sets, at most 1.
+    """
+
+    def __init__(self, active, rate, weights):
+        y, shape = active.y, (len(weights), len(active.y))
+        a, a_rate = np.zeros(shape), np.zeros(shape)
+        self.b, self.b_rate = np.zeros(shape[0]), np.zeros(shape[0])
+        clean = active_copy(active)
+        active = active_copy(active)
+        poison = np.flatnonzero(rate > 0)
+        active.admit(poison, rate[poison])
+        still, beta = np.zeros(shape[1]), 0.0
+        self.first_breakpoint = None
+        for k, weight in enumerate(weights):
+            if weight > beta:
+                self._go(active, rate, poison, still, beta, weight)
+                beta = weight
+            at = clean if weight == 0.0 else active
+            a[k] = np.where(at.upper, at.u, np.clip(at.a, 0.0, at.u))
+            self.b[k] = at.b + at.intercept_room()
+            _, (a_rate[k], self.b_rate[k], _, _) = self._look(active, still)
+        self.v, self.v_rate = y * a, y * a_rate
+        bounds = np.where(rate > 0, weights[:, None] * rate, active.u)
+        v_start = y * clean.a
+        self._check(active, bounds, v_start)
+
+    def _look(self, active, still):
+        step, rates = active.follow(still, 1.0, first_only=True)
+        if self.first_breakpoint is None:
+            self.first_breakpoint = step
+        return step, rates
+
+    def _go(self, active, rate, poison, still, beta, weight):
+        if self.first_breakpoint is None:
+            self._look(active, still)
+        active.follow(still, weight - beta)
+        active.u[poison] = weight * rate[poison]  # without the drift of steps
+        active.a[active.upper] = active.u[active.upper]
+
+    def _check(self, active, bounds, v_start):
+        """Decision values at all weights in one product; residuals, norms, and repairs."""
+        y, rows = active.y, active.rows
+        F = rows.product(self.v)
+        self.residuals = violations(y, self.v, self.b, F, bounds)
+        for k in np.flatnonzero(self.residuals > REPAIRED):
+            point = ActiveSet(
+                rows,
+                active.diagonal,
+                y,
+                bounds[k],
+                np.clip(y * self.v[k], 0.0, bounds[k]),
+                self.b[k],
+                active.free_intercept,
+            ).polish()
+            if point.residual < self.residuals[k]:
+                self.v[k], self.b[k] = y * point.a, point.b
+                F[k] = rows.product(self.v[k])
+                self.residuals[k] = point.residual
+        self.squared_norm = np.sum(F * self.v, axis=1)
+        self.inner = F @ v_start
+        self.start_squared_norm = float(rows.product(v_start) @ v_start)
+
+
+def path_solution(path, weights, kernel, problems):
+    """Every binary problem followed through the weights, as one solution."""
+    n_rows, n_outputs = kernel.X.shape[0], len(problems)
+    shape = (len(weights), n_rows, n_outputs)
+    v, v_rate, start = np.zeros(shape), np.zeros(shape), np.zeros(shape[1:])
+    b, b_rate = np.zeros((len(weights), n_outputs)), np.zeros((len(weights), n_outputs))
+    traces = []
+    for k, (used, active, rate) in enumerate(progress(problems, n_outputs, "pairs of classes")):
+        trace = Trace(active, rate, weights)
+        v[:, used, k], v_rate[:, used, k] = trace.v, trace.v_rate
+        start[used, k] = active.y * active.a
+        b[:, k] = trace.b - trace.v @ kernel.offset[used]
+        b_rate[:, k] = trace.b_rate - trace.v_rate @ kernel.offset[used]
+        traces.append(trace)
+    residuals = np.max([trace.residuals for trace in traces], axis=0)
+    warn_unless_optimal(residuals.max())
+    return KernelSolution(
+        path,
+        weights,
+        "dual path",
+        residuals,
+        kernel=kernel,
+        dual_coef=v,
+        dual_coef_rate=v_rate,
+        intercept=b,
+        intercept_rate=b_rate,
+        squared_norm=np.sum([trace.squared_norm for trace in traces], axis=0),
+        inner=np.sum([trace.inner for trace in traces], axis=0),
+        start_dual_coef=start,
+        start_norm=np.sqrt(sum(trace.start_squared_norm for trace in traces)),
+        first_breakpoint=min(trace.first_breakpoint for trace in traces),
+    )

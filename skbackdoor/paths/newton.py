@@ -1,0 +1,108 @@
+"""Newton steps of linear models with a smooth loss, many fits side by side."""
+
+from functools import partial
+
+import numpy as np
+
+#: Products of conjugate gradients before a Hessian is factorised anew.
+STALE_PRODUCTS = 25
+
+
+def newton(objective, W, factors, betas, tol, max_iter=100):
+    """Damped Newton steps of fits side by side, until each gradient is small or rounding stops it.
+
+    Directions are found by conjugate gradients, preconditioned by the factor of the Hessian of a
+    neighbour; where that serves no more, a fit's own Hessian is factorised.
+
+    Parameters
+    ----------
+    objective : LinearObjective
+        With weights of shape (n_fits, n_samples), all of its columns live.
+    W : ndarray of shape (n_fits, n_outputs, n_parameters)
+        Where to start.
+    factors : dict of {float: callable}
+        Solvers by their poison weight; new ones are added.
+    betas : ndarray of shape (n_fits,)
+        Poison weights.
+    tol : float
+        Relative gradient norm to reach.
+    max_iter : int, default=100
+        Most steps.
+
+    Returns
+    -------
+    W : ndarray of shape (n_fits, n_outputs, n_parameters)
+    F : ndarray of shape (n_fits, n_samples, n_outputs)
+        Decision values there.
+    residual : ndarray of shape (n_fits,)
+        Relative gradient norms.
+    """
+    W, F = W.copy(), objective.decision(W)
+    values, scale = objective.value(W, F), objective.gradient_scale(W.shape[1])
+    gradients = objective.gradient(W, F)
+    residual = np.linalg.norm(gradients, axis=(1, 2)) / scale
+    active = np.flatnonzero(residual > tol)
+    for _ in range(max_iter):
+        if len(active) == 0:
+            break
+        part = objective.reweighted(objective.weight[active])
+        gradient, F_old, W_old, old = gradients[active], F[active], W[active], values[active]
+        rtol = np.clip(0.1 * tol / residual[active], 1e-6, 1e-2)
+        step = newton_directions(part, F_old, -gradient, factors, betas[active], rtol)
+        F_step, decrease = part.decision(step), np.sum(gradient * step, axis=(1, 2))
+        size = np.ones(len(active))
+        while True:
+            W_new = W_old + size[:, None, None] * step
+            F_new = F_old + size[:, None, None] * F_step
+            new = part.value(W_new, F_new)
+            short = (new > old + 1e-4 * size * decrease) & (size >= 1e-6)
+            if not short.any():
+                break
+            size[short] /= 2
+        gradient = part.gradient(W_new, F_new)
+        left = np.linalg.norm(gradient, axis=(1, 2)) / scale[active]
+        # Rounding: neither objective nor gradient gets smaller.
+        stalled = (left > 0.5 * residual[active]) & (new >= old - 1e-12 * np.abs(old))
+        better = (left < residual[active]) | ~stalled
+        taken = active[better]
+        W[taken], F[taken], values[taken] = W_new[better], F_new[better], new[better]
+        gradients[taken], residual[taken] = gradient[better], left[better]
+        active = active[~stalled & (residual[active] > tol)]
+    F = objective.decision(W)  # without the drift of updates
+    residual = np.linalg.norm(objective.gradient(W, F), axis=(1, 2)) / scale
+    return W, F, residual
+
+
+def newton_directions(objective, F, right, factors, betas, rtol):
+    """H^-1 right of fits side by side, each to its own relative residual."""
+    curvature = objective.loss.curvature(F, objective.y)
+    if not objective.can_factorise(right.shape[1]):
+        return objective.iterate(curvature, right, rtol, 20 * right.shape[2] + 200)[0]
+    solution, left = np.zeros_like(right), np.full(len(right), np.inf)
+    if factors:
+        precondition = partial(by_nearest, factors, betas)
+        solution, left = objective.iterate(curvature, right, rtol, STALE_PRODUCTS, precondition)
+    waiting = list(np.flatnonzero(left > np.maximum(rtol, 1e-2)))
+    while waiting:  # the middle one's own factor; the others try with that
+        i = waiting.pop(len(waiting) // 2)
+        own = objective.reweighted(objective.weight[i]).factorise(curvature[i])
+        factors[float(betas[i])] = own
+        solution[i] = own(right[i : i + 1])[0]
+        if waiting:
+            rest = objective.reweighted(objective.weight[waiting])
+            precondition = partial(by_nearest, factors, betas[waiting])
+            solution[waiting], left = rest.iterate(
+                curvature[waiting], right[waiting], rtol[waiting], STALE_PRODUCTS, precondition
+            )
+            waiting = [j for j, l in zip(waiting, left, strict=True) if l > max(rtol[j], 1e-2)]
+    return solution
+
+
+def by_nearest(factors, betas, right):
+    """Each block by the factor whose poison weight is nearest, as square roots."""
+    at = np.array(list(factors))
+    nearest = np.abs(np.sqrt(betas)[:, None] - np.sqrt(at)[None, :]).argmin(axis=1)
+    solution = np.empty_like(right)
+    for i in np.unique(nearest):
+        solution[nearest == i] = factors[at[i]](right[nearest == i])
+    return solution
