@@ -6,10 +6,12 @@ import numpy as np
 
 #: Products of conjugate gradients before a Hessian is factorised anew.
 STALE_PRODUCTS = 25
+#: How far decision values may be from their optimum, by a neighbour's Hessian.
+CLOSE = 2e-7
 
 
 def newton(objective, W, factors, betas, tol, max_iter=100):
-    """Damped Newton steps of fits side by side, until each gradient is small or rounding stops it.
+    """Damped Newton steps of fits side by side, until they are optimal or rounding stops them.
 
     Directions are found by conjugate gradients, preconditioned by the factor of the Hessian of a
     neighbour; where that serves no more, a fit's own Hessian is factorised.
@@ -41,13 +43,13 @@ def newton(objective, W, factors, betas, tol, max_iter=100):
     values, scale = objective.value(W, F), objective.gradient_scale(W.shape[1])
     gradients = objective.gradient(W, F)
     residual = np.linalg.norm(gradients, axis=(1, 2)) / scale
-    active = np.flatnonzero(residual > tol)
+    active = np.flatnonzero(_unfinished(objective, gradients, residual, factors, betas, tol))
     for _ in range(max_iter):
         if len(active) == 0:
             break
         part = objective.reweighted(objective.weight[active])
         gradient, F_old, W_old, old = gradients[active], F[active], W[active], values[active]
-        rtol = np.clip(0.1 * tol / residual[active], 1e-6, 1e-2)
+        rtol = np.clip(0.1 * tol / np.maximum(residual[active], tol), 1e-6, 1e-2)
         step = newton_directions(part, F_old, -gradient, factors, betas[active], rtol)
         F_step, decrease = part.decision(step), np.sum(gradient * step, axis=(1, 2))
         size = np.ones(len(active))
@@ -56,6 +58,8 @@ def newton(objective, W, factors, betas, tol, max_iter=100):
             F_new = F_old + size[:, None, None] * F_step
             new = part.value(W_new, F_new)
             short = (new > old + 1e-4 * size * decrease) & (size >= 1e-6)
+            # Near the optimum values differ by rounding only, and full steps are right.
+            short &= np.abs(decrease) > 1e-13 * np.abs(old)
             if not short.any():
                 break
             size[short] /= 2
@@ -67,10 +71,24 @@ def newton(objective, W, factors, betas, tol, max_iter=100):
         taken = active[better]
         W[taken], F[taken], values[taken] = W_new[better], F_new[better], new[better]
         gradients[taken], residual[taken] = gradient[better], left[better]
-        active = active[~stalled & (residual[active] > tol)]
+        active = active[~stalled]
+        part = objective.reweighted(objective.weight[active])
+        unfinished = _unfinished(
+            part, gradients[active], residual[active], factors, betas[active], tol
+        )
+        active = active[unfinished]
     F = objective.decision(W)  # without the drift of updates
     residual = np.linalg.norm(objective.gradient(W, F), axis=(1, 2)) / scale
     return W, F, residual
+
+
+def _unfinished(objective, gradients, residual, factors, betas, tol):
+    """Which fits have too large a gradient, or decision values too far from their optimum."""
+    unfinished = residual > tol
+    if factors and len(betas):
+        far = objective.decision(by_nearest(factors, betas, gradients))
+        unfinished |= np.abs(far).max(axis=(1, 2)) > CLOSE
+    return unfinished
 
 
 def newton_directions(objective, F, right, factors, betas, rtol):

@@ -1,0 +1,117 @@
+"""slope_grid: equal to slopes one by one, in parallel, on a cluster."""
+
+import numpy as np
+import pytest
+from joblib import parallel_config
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.model_selection import ParameterGrid
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from skbackdoor import (
+    BackdoorPoisoner,
+    FeatureTrigger,
+    backdoor_learning_curve,
+    backdoor_learning_slope,
+    make_backdoor_classification,
+    slope_grid,
+)
+from skbackdoor.paths import shared
+
+GRIDS = {
+    "ridge": (RidgeClassifier(), {"estimator__alpha": [0.01, 1.0, 100.0]}),
+    "logistic": (LogisticRegression(tol=1e-8), {"estimator__C": [0.1, 10.0]}),
+    "svc": (SVC(), {"estimator__C": [0.1, 10.0], "estimator__gamma": [0.1, 0.5, "scale"]}),
+    "two kernels": (
+        SVC(),
+        [
+            {"estimator__kernel": ["linear"], "estimator__C": [0.1, 1.0]},
+            {"estimator__kernel": ["rbf"], "poisoning_rate": [0.1, 0.3]},
+        ],
+    ),
+    "pipeline": (
+        make_pipeline(StandardScaler(), SVC()),
+        {"estimator__svc__C": [0.1, 10.0], "estimator__standardscaler__with_std": [True, False]},
+    ),
+    "bayes": (GaussianNB(), {"estimator__var_smoothing": [1e-9, 1e-2]}),
+}
+
+
+def data():
+    X, y = make_backdoor_classification(140, 8, n_classes=3, class_sep=0.5, random_state=1)
+    return X[:100], y[:100], X[100:], y[100:]
+
+
+def attack(learner):
+    return BackdoorPoisoner(
+        learner, FeatureTrigger({7: 1.5}), target="next", poisoning_rate=0.2, random_state=0
+    )
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_cells_are_slopes(name):
+    learner, params = GRIDS[name]
+    poisoner, sets, seeds = attack(learner), data(), [3, 4]
+    grid = slope_grid(poisoner, params, *sets, random_states=seeds)
+    assert grid.params == list(ParameterGrid(params)) and grid.random_states == seeds
+    for i, setting in enumerate(grid.params):
+        for s, seed in enumerate(seeds):
+            cell = clone(poisoner).set_params(random_state=seed, **setting)
+            slope = backdoor_learning_slope(cell, *sets)
+            assert_allclose(grid.theta[i, s], slope.theta, rtol=1e-6)
+            assert_allclose(grid.derivative[i, s], slope.derivative, rtol=1e-6)
+            assert_allclose(grid.loss[i, s], slope.loss, rtol=1e-6)
+            clean = cell.set_params(poison_weight=0.0).fit(*sets[:2])
+            assert_allclose(grid.clean_accuracy[i, s], clean.score(*sets[2:]))
+
+
+def test_two_jobs_and_the_poisoners_own_seed():
+    learner, params = GRIDS["svc"]
+    one, two = (slope_grid(attack(learner), params, *data(), n_jobs=n) for n in (None, 2))
+    assert one.random_states == [0]
+    assert_array_equal(one.theta, two.theta)
+
+
+def test_refits_and_grids_go_to_a_dask_cluster():
+    distributed = pytest.importorskip("distributed", reason="needs the extra [dask]")
+    sets = data()
+    here = slope_grid(attack(SVC()), GRIDS["svc"][1], *sets)
+    curve_here = backdoor_learning_curve(attack(GaussianNB()), *sets, poison_weights=[0, 0.5, 1])
+    cluster = distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
+    )
+    with cluster, distributed.Client(cluster):
+        before = cluster.scheduler.transition_counter
+        with parallel_config(backend="dask"):
+            there = slope_grid(attack(SVC()), GRIDS["svc"][1], *sets, n_jobs=-1)
+            curve = backdoor_learning_curve(
+                attack(GaussianNB()), *sets, poison_weights=[0, 0.5, 1], n_jobs=-1
+            )
+        assert cluster.scheduler.transition_counter > before  # the cluster did it
+    assert_allclose(there.theta, here.theta, rtol=1e-12)
+    assert_array_equal(curve.backdoor_loss, curve_here.backdoor_loss)
+
+
+class Rows:
+    def __init__(self, X, X_poison):
+        self.X, self.X_poison = X, X_poison
+
+
+def test_equal_rows_are_recalled_and_others_are_not():
+    X = np.random.default_rng(0).normal(size=(30, 4))
+    first = shared.recall(Rows(X, X[:3]))
+    first["kernel"] = np.zeros(3)
+    assert shared.recall(Rows(X.copy(), X[:3].copy())) is first
+    changed = X.copy()
+    changed[7, 2] = np.nextafter(changed[7, 2], 9)
+    assert shared.recall(Rows(changed, X[:3])) == {}
+    assert shared.recall(Rows(X.astype(np.float32), X[:3])) == {}
+    X[0, 0] += 1  # in place: other rows now
+    assert shared.recall(Rows(X, X[:3])) == {}
+    for i in range(2 * shared.LARGEST_NUMBER):
+        shared.recall(Rows(X + i, X[:3]))
+    assert len(shared._kept) <= shared.LARGEST_NUMBER
