@@ -10,7 +10,7 @@ from sklearn.model_selection import ParameterGrid
 from sklearn.pipeline import Pipeline
 
 from .curves import attack_path, attacked_rows, slope_and_labels
-from .paths.base import progress
+from .paths.progress import progress
 from .poisoning import label_index
 
 #: Parameters of a learner between which everything else on its rows is shared.

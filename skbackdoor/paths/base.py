@@ -14,6 +14,7 @@ from sklearn.utils import assert_all_finite
 
 from .._compat import validate_params
 from ..poisoning import clean_class_weight, label_index, weight_argument
+from .progress import progress
 from .solutions import RefitSolution
 
 
@@ -334,15 +335,6 @@ def check_poison_weights(poison_weights):
             f"poison_weights must be numbers in [0, 1], one or more; got {poison_weights!r}."
         )
     return weights
-
-
-def progress(results, total, what):
-    """Show a bar on stderr once a loop has taken ten seconds, where tqdm is installed."""
-    try:
-        from tqdm.auto import tqdm
-    except ImportError:
-        return results
-    return tqdm(results, total=total, desc=what, delay=10.0)
 
 
 def _split(estimator, X, y, weight, fitted):

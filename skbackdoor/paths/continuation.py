@@ -150,14 +150,13 @@ class Continuation:
         return part.iterate(curvature, gradients[chosen], 0.1, 50)[0]
 
     def _tangents(self, betas, F, rtol):
-        """d W / d beta at fits whose decision values are F."""
+        """d W / d beta at fits whose decision values are F, to a relative residual."""
         n_clean, objective = len(self.clean_weight), self._at(betas)
         y_poison, X_poison = objective.y[n_clean:], objective.X[n_clean:]
         G = objective.loss.gradient(F[:, n_clean:], y_poison)
         right = -objective.pull_back(self.weight_poison[:, None] * G, X_poison)
-        return newton_directions(
-            objective, F, right, self.factors, betas, np.full(len(betas), rtol)
-        )
+        aims = np.full(len(betas), rtol)
+        return newton_directions(objective, F, right, self.factors, betas, aims, 10 * rtol)
 
     def _rates(self, weights, fits):
         """d W / d beta, exactly, asked for by the solution."""

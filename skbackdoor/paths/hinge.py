@@ -5,8 +5,8 @@ import warnings
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from .base import progress
 from .dual import ActiveSet, active_copy, violations
+from .progress import progress
 from .solutions import KernelSolution
 
 #: Above this violation of the optimality conditions a point of a path is polished once more.
@@ -182,7 +182,7 @@ class Trace:
         active.admit(poison, rate[poison])
         still, beta = np.zeros(shape[1]), 0.0
         self.first_breakpoint = None
-        for k, weight in enumerate(weights):
+        for k, weight in enumerate(progress(weights, len(weights), "dual path")):
             if weight > beta:
                 self._go(active, rate, poison, still, beta, weight)
                 beta = weight

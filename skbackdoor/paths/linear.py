@@ -26,7 +26,7 @@ import scipy.sparse as sp
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, lapack
 from sklearn.exceptions import ConvergenceWarning
 
-from .newton import STALE_PRODUCTS, newton
+from .newton import STALE_PRODUCTS, newton, not_converged
 from .threads import one_blas_thread
 
 #: Up to so many unknowns an exact solve factorises a dense Hessian; beyond, conjugate gradients.
@@ -170,11 +170,7 @@ class LinearObjective:
             limit = 20 * inner.shape[2] + 200
             solved, left = self.iterate(curvature, inner, rtol or 1e-12, limit)
             if not np.all(left <= max(1e-6, rtol or 0.0)):
-                raise ValueError(
-                    "The Hessian of the training objective is singular or too ill-conditioned:"
-                    f" conjugate gradients did not converge in {limit} products. Use a stronger"
-                    " regularization or scale the features."
-                )
+                raise not_converged(limit)
         if isinstance(live, slice):
             return solved
         if self.alpha == 0:

@@ -4,6 +4,8 @@ from functools import partial
 
 import numpy as np
 
+from .progress import progress
+
 #: Products of conjugate gradients before a Hessian is factorised anew.
 STALE_PRODUCTS = 25
 #: How far decision values may be from their optimum, by a neighbour's Hessian.
@@ -44,7 +46,7 @@ def newton(objective, W, factors, betas, tol, max_iter=100):
     gradients = objective.gradient(W, F)
     residual = np.linalg.norm(gradients, axis=(1, 2)) / scale
     active = np.flatnonzero(_unfinished(objective, gradients, residual, factors, betas, tol))
-    for _ in range(max_iter):
+    for _ in progress(range(max_iter), None, "Newton steps of the path"):
         if len(active) == 0:
             break
         part = objective.reweighted(objective.weight[active])
@@ -91,29 +93,66 @@ def _unfinished(objective, gradients, residual, factors, betas, tol):
     return unfinished
 
 
-def newton_directions(objective, F, right, factors, betas, rtol):
-    """H^-1 right of fits side by side, each to its own relative residual."""
+def newton_directions(objective, F, right, factors, betas, rtol, accepted=1e-2):
+    """H^-1 right of fits side by side.
+
+    Parameters
+    ----------
+    objective : LinearObjective
+        With weights of shape (n_fits, n_samples).
+    F : ndarray of shape (n_fits, n_samples, n_outputs)
+        Decision values at which the Hessians are taken.
+    right : ndarray of shape (n_fits, n_outputs, n_parameters)
+        Right-hand sides.
+    factors : dict of {float: callable}
+        Solvers by their poison weight; new ones are added.
+    betas : ndarray of shape (n_fits,)
+        Poison weights.
+    rtol : ndarray of shape (n_fits,)
+        Relative residuals to aim at.
+    accepted : float
+        Relative residual up to which a neighbour's factor has served.
+
+    Returns
+    -------
+    solution : ndarray of shape (n_fits, n_outputs, n_parameters)
+    """
     curvature = objective.loss.curvature(F, objective.y)
     if not objective.can_factorise(right.shape[1]):
-        return objective.iterate(curvature, right, rtol, 20 * right.shape[2] + 200)[0]
+        limit = 20 * right.shape[2] + 200
+        solution, left = objective.iterate(curvature, right, rtol, limit)
+        if np.any(left > max(accepted, 1e-6)):
+            raise not_converged(limit)
+        return solution
     solution, left = np.zeros_like(right), np.full(len(right), np.inf)
+    accepted = np.maximum(rtol, accepted)
     if factors:
         precondition = partial(by_nearest, factors, betas)
         solution, left = objective.iterate(curvature, right, rtol, STALE_PRODUCTS, precondition)
-    waiting = list(np.flatnonzero(left > np.maximum(rtol, 1e-2)))
-    while waiting:  # the middle one's own factor; the others try with that
-        i = waiting.pop(len(waiting) // 2)
+    waiting = np.flatnonzero(left > accepted)
+    while len(waiting):  # the middle one's own factor; the others try with that
+        i = waiting[len(waiting) // 2]
         own = objective.reweighted(objective.weight[i]).factorise(curvature[i])
         factors[float(betas[i])] = own
         solution[i] = own(right[i : i + 1])[0]
-        if waiting:
+        waiting = waiting[waiting != i]
+        if len(waiting):
             rest = objective.reweighted(objective.weight[waiting])
             precondition = partial(by_nearest, factors, betas[waiting])
             solution[waiting], left = rest.iterate(
                 curvature[waiting], right[waiting], rtol[waiting], STALE_PRODUCTS, precondition
             )
-            waiting = [j for j, l in zip(waiting, left, strict=True) if l > max(rtol[j], 1e-2)]
+            waiting = waiting[left > accepted[waiting]]
     return solution
+
+
+def not_converged(limit):
+    """The error of conjugate gradients that did not converge."""
+    return ValueError(
+        "The Hessian of the training objective is singular or too ill-conditioned: conjugate"
+        f" gradients did not converge in {limit} products. Use a stronger regularization or scale"
+        " the features."
+    )
 
 
 def by_nearest(factors, betas, right):

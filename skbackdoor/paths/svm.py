@@ -18,13 +18,14 @@ from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC, LinearSVC
 
 from .._compat import ovr_decision_function
-from .base import WeightPath, as_float64, progress, stack
+from .base import WeightPath, as_float64, stack
 from .continuation import Continuation
 from .dual import ActiveSet, violations
 from .hinge import DualOptimum, path_solution
 from .kernels import AffineKernel, Kernel, NamedKernel, look_up, number_rows
 from .linear import LinearObjective, LinearOptimum
 from .losses import Hinge, MarginLoss, SquaredHinge
+from .progress import progress
 from .ridge import linear_decision, parameters
 from .shared import recall
 from .solutions import KernelSolution, LinearSolution
@@ -65,8 +66,10 @@ class SVCPath(WeightPath):
     def _fixed(self, estimator):
         """Class weights are those of the rows; gamma="scale" and "auto" are clean-fit numbers."""
         estimator = super()._fixed(estimator)
+        if not hasattr(self, "_X_given"):
+            self._X_given = self.rows.X  # with rows of weight 0, as fit sees them
         if isinstance(estimator.gamma, str) and not callable(estimator.kernel):
-            estimator.set_params(gamma=_gamma(estimator.gamma, self.rows.X))
+            estimator.set_params(gamma=_gamma(estimator.gamma, self._X_given))
         return estimator
 
     def _setup(self):
