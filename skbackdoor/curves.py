@@ -254,7 +254,7 @@ def slope_and_labels(path, test, n_poison, scale, X_clean):
 def clean_path(probe):
     """The path of a poisoner that was fitted with poison weight 0, from that fit as it is."""
     clean, poison = probe.training_rows()
-    return path_of(probe.estimator_, clean, poison, probe.estimator_, recalled=True)
+    return path_of(probe.estimator_, clean, poison, probe.estimator_)
 
 
 def attacked_rows(probe, path, X_test, y_test):

@@ -1,6 +1,5 @@
 """slope_grid: equal to slopes one by one, in parallel, on a cluster."""
 
-import numpy as np
 import pytest
 from joblib import parallel_config
 from numpy.testing import assert_allclose, assert_array_equal
@@ -20,7 +19,6 @@ from skbackdoor import (
     make_backdoor_classification,
     slope_grid,
 )
-from skbackdoor.paths import shared
 
 GRIDS = {
     "ridge": (RidgeClassifier(), {"estimator__alpha": [0.01, 1.0, 100.0]}),
@@ -94,24 +92,3 @@ def test_refits_and_grids_go_to_a_dask_cluster():
         assert cluster.scheduler.transition_counter > before  # the cluster did it
     assert_allclose(there.theta, here.theta, rtol=1e-12)
     assert_array_equal(curve.backdoor_loss, curve_here.backdoor_loss)
-
-
-class Rows:
-    def __init__(self, X, X_poison):
-        self.X, self.X_poison = X, X_poison
-
-
-def test_equal_rows_are_recalled_and_others_are_not():
-    X = np.random.default_rng(0).normal(size=(30, 4))
-    first = shared.recall(Rows(X, X[:3]))
-    first["kernel"] = np.zeros(3)
-    assert shared.recall(Rows(X.copy(), X[:3].copy())) is first
-    changed = X.copy()
-    changed[7, 2] = np.nextafter(changed[7, 2], 9)
-    assert shared.recall(Rows(changed, X[:3])) == {}
-    assert shared.recall(Rows(X.astype(np.float32), X[:3])) == {}
-    X[0, 0] += 1  # in place: other rows now
-    assert shared.recall(Rows(X, X[:3])) == {}
-    for i in range(2 * shared.LARGEST_NUMBER):
-        shared.recall(Rows(X + i, X[:3]))
-    assert len(shared._kept) <= shared.LARGEST_NUMBER

@@ -33,7 +33,7 @@ __all__ = [
 _FAMILIES = (RidgePath, LogisticPath, LinearSVCPath, SVCPath)
 
 
-def path_of(estimator, clean, poison, fitted=None, recalled=False):
+def path_of(estimator, clean, poison, fitted=None):
     """The path of a learner's own family, on clean and poison rows.
 
     Parameters
@@ -44,8 +44,6 @@ def path_of(estimator, clean, poison, fitted=None, recalled=False):
         As :meth:`~skbackdoor.BackdoorPoisoner.training_rows` gives them.
     fitted : estimator, default=None
         The learner already fitted on the clean rows, to be taken as it is.
-    recalled : bool, default=False
-        Whether what was computed on equal rows lately may be taken over, as in a search.
 
     Returns
     -------
@@ -54,7 +52,7 @@ def path_of(estimator, clean, poison, fitted=None, recalled=False):
     estimator, fitted = _flat(estimator), _flat(fitted)
     last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
     family = next((family for family in _FAMILIES if family.handles(last)), RefitPath)
-    return family(estimator, clean, poison, fitted, recalled)
+    return family(estimator, clean, poison, fitted)
 
 
 def _flat(estimator):

@@ -64,8 +64,6 @@ class WeightPath:
         Raw rows with labels; weights or None, those of poison rows without the factor beta.
     fitted : estimator or None
         The base learner already fitted on the clean rows, to be taken as it is.
-    recalled : bool, default=False
-        Whether what was computed on equal rows lately may be taken over, as in a search.
     """
 
     #: How the slope is found; a family says otherwise for a learner without a closed form.
@@ -75,7 +73,7 @@ class WeightPath:
     #: Whether a refit may start at its neighbour: only where it ends at the same optimum.
     warm_start = False
 
-    def __init__(self, estimator, clean, poison, fitted=None, recalled=False):
+    def __init__(self, estimator, clean, poison, fitted=None):
         (X, y, weight), (X_poison, y_poison, weight_poison) = clean, poison
         classes = np.unique(np.concatenate([y, y_poison]))
         missing = np.setdiff1d(classes, y)
@@ -105,7 +103,6 @@ class WeightPath:
         self.estimator = self._fixed(self.estimator)
         #: What paths on these rows with other parameters of the learner can take over.
         self.shared = {}
-        self._recalled = recalled
         self._setup()
         total = np.bincount(self.rows.y, self.training_weights()[0], minlength=len(classes))
         if self.method == "implicit" and np.any(total == 0):

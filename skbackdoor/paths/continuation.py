@@ -260,7 +260,7 @@ class Subspace:
                 hessians = np.stack(
                     [self._hessian(objective, curvature[i], i) for i in range(n_fits)]
                 )
-                hessians = np.linalg.inv(hessians + penalty)
+                hessians = _inverse(hessians + penalty)
             before = left
             step = -np.matmul(hessians, gradient[:, :, None])[:, :, 0]
             F_step = (step @ images).reshape(shape)
@@ -281,3 +281,11 @@ class Subspace:
         bent = weight * objective.loss.hessian_product(curvature, self.images)
         size = len(self)
         return bent.reshape(size, -1) @ self.images.reshape(size, -1).T
+
+
+def _inverse(hessians):
+    """Inverses of small matrices; of the singular ones what inverts them on their range."""
+    try:
+        return np.linalg.inv(hessians)
+    except np.linalg.LinAlgError:  # flat to rounding: Newton steps in full space correct it
+        return np.linalg.pinv(hessians, hermitian=True)

@@ -371,6 +371,8 @@ class ActiveSet:
         if self.margin.unbalanced:
             self.b += self.intercept_room()
             self.h = self._margins() - self.r
+        else:
+            self._settle()  # the signed duals' sum, too
         return self
 
     def _ends(self):

@@ -11,6 +11,8 @@ from .solutions import KernelSolution
 
 #: Above this violation of the optimality conditions a point of a path is polished once more.
 REPAIRED = 1e-9
+#: A poison weight this little short of a breakpoint counts as on it.
+AT_BREAKPOINT = 1e-9
 
 
 def warn_unless_optimal(residual):
@@ -35,10 +37,12 @@ class DualOptimum:
     problems : list of (rows, ActiveSet, poison_rate)
         For each binary problem the training rows in it, its active set, and the rates at which
         the bounds of these rows grow with beta (0 for clean rows).
+    whole : callable, default=None
+        Where rows are left out that are beyond the margin: the same problems with all rows.
     """
 
-    def __init__(self, kernel, problems):
-        self.kernel, self.problems = kernel, problems
+    def __init__(self, kernel, problems, whole=None):
+        self.kernel, self.problems, self._whole = kernel, problems, whole
         self.residual = max(active.residual for _, active, _ in problems)
         self._limits = None
 
@@ -56,7 +60,12 @@ class DualOptimum:
 
     @property
     def first_breakpoint(self):
-        """Poison weight at which the first member changes sets, at most 1."""
+        """Poison weight at which the first member changes sets, at most 1.
+
+        None where rows are left out.
+        """
+        if self._whole is not None:
+            return None
         return min(step for _, _, step, _ in self._right_limits())
 
     @property
@@ -126,6 +135,7 @@ class DualOptimum:
         return DualOptimum(
             self.kernel,
             [(rows, active.newton_step(), rate) for rows, active, rate in self.problems],
+            self._whole,
         )
 
     def polish(self):
@@ -136,9 +146,8 @@ class DualOptimum:
         ConvergenceWarning
             The optimality conditions stay violated by more than 1e-8.
         """
-        polished = [
-            (rows, active_copy(active).polish(), rate) for rows, active, rate in self.problems
-        ]
+        problems = self.problems if self._whole is None else self._whole()
+        polished = [(rows, active_copy(active).polish(), rate) for rows, active, rate in problems]
         best = DualOptimum(self.kernel, polished)
         warn_unless_optimal(best.residual)
         return best
@@ -197,6 +206,10 @@ class Trace:
 
     def _look(self, active, still):
         step, rates = active.follow(still, 1.0, first_only=True)
+        if step < AT_BREAKPOINT:  # the rates behind it are wanted
+            beyond = active_copy(active)
+            beyond.follow(still, 2 * AT_BREAKPOINT)
+            _, rates = beyond.follow(still, 1.0, first_only=True)
         if self.first_breakpoint is None:
             self.first_breakpoint = step
         return step, rates
@@ -213,6 +226,10 @@ class Trace:
         y, rows = active.y, active.rows
         F = rows.product(self.v)
         self.residuals = violations(y, self.v, self.b, F, bounds)
+        if (
+            active.free_intercept
+        ):  # decision values by another kernel of the same problem differ so
+            self.residuals = np.maximum(self.residuals, active.scale * np.abs(self.v.sum(axis=1)))
         for k in np.flatnonzero(self.residuals > REPAIRED):
             point = ActiveSet(
                 rows,
@@ -261,6 +278,6 @@ def path_solution(path, weights, kernel, problems):
         squared_norm=np.sum([trace.squared_norm for trace in traces], axis=0),
         inner=np.sum([trace.inner for trace in traces], axis=0),
         start_dual_coef=start,
-        start_norm=np.sqrt(sum(trace.start_squared_norm for trace in traces)),
+        start_norm=np.sqrt(max(sum(trace.start_squared_norm for trace in traces), 0.0)),
         first_breakpoint=min(trace.first_breakpoint for trace in traces),
     )

@@ -103,13 +103,6 @@ class Kernel:
         #: What dual coefficients v lack in decision values where the kernel is moved: v offset.
         self.offset = function.offset(X) if moved else np.zeros(X.shape[0])
 
-    @property
-    def nbytes(self):
-        """Bytes of what is kept."""
-        stores = [known.store.nbytes for known in self._on.values()]
-        gram = 0 if self._gram is None else self._gram.nbytes
-        return sum(stores) + gram + getattr(self.X, "nbytes", 0)
-
     def __call__(self, X, rows):
         """Values between samples X and training rows, shape (n_samples, len(rows))."""
         last = self._last
@@ -158,8 +151,8 @@ class NamedKernel:
     With a free intercept the dual coefficients sum to 0, so that
     :math:`K(x, x') - K(x, z) - K(z, x') + K(z, z)` is as good a kernel as K: only the intercept
     differs, by :math:`\sum_i v_i (K(x_i, z) - K(z, z) / 2)`. Linear and rbf kernels are moved; rbf
-    by way of :math:`K - 1`, which keeps all digits where gamma is small. z is 0, or the mean row
-    where that is far from 0 as the rows' spread goes.
+    by way of :math:`K - 1`, which keeps all digits where gamma is small. z is 0, or the mean
+    of some rows where that is far from 0 as their spread goes.
 
     Parameters
     ----------
@@ -175,8 +168,9 @@ class NamedKernel:
         self.moved = self.metric in ("linear", "rbf")
         self.origin = None
         if self.moved and not sp.issparse(X):
-            mean = X.mean(axis=0)
-            square = np.mean(row_norms(X, squared=True))
+            some = X[:: max(1, len(X) // 256)]  # any origin is right; a near one is better
+            mean = some.mean(axis=0)
+            square = np.mean(row_norms(some, squared=True))
             if mean @ mean > 0.9 * square:  # the rest is the spread
                 self.origin = mean
 

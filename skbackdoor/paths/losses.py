@@ -42,6 +42,9 @@ class Hinge:
 class _Smooth:
     """A margin loss with a derivative: its directional derivative follows."""
 
+    #: Whether the curvature jumps, so that the Hessian of a neighbour may be another altogether.
+    jumps = False
+
     def directional(self, margin, d_margin):
         return self.slope(margin) * d_margin
 
@@ -49,6 +52,8 @@ class _Smooth:
 @dataclass(frozen=True)
 class SquaredHinge(_Smooth):
     r""":math:`\phi(m) = \max(0, 1 - m)^2` of the margin m."""
+
+    jumps = True
 
     def value(self, margin):
         return np.maximum(0.0, 1.0 - margin) ** 2

@@ -45,7 +45,10 @@ def newton(objective, W, factors, betas, tol, max_iter=100):
     values, scale = objective.value(W, F), objective.gradient_scale(W.shape[1])
     gradients = objective.gradient(W, F)
     residual = np.linalg.norm(gradients, axis=(1, 2)) / scale
-    active = np.flatnonzero(_unfinished(objective, gradients, residual, factors, betas, tol))
+    far = _distance(objective, gradients, factors, betas)
+    if getattr(getattr(objective.loss, "phi", None), "jumps", False):
+        far[:] = np.inf  # only a step of its own tells
+    active, patience = np.flatnonzero((residual > tol) | (far > CLOSE)), np.full(len(betas), 3)
     for _ in progress(range(max_iter), None, "Newton steps of the path"):
         if len(active) == 0:
             break
@@ -68,29 +71,32 @@ def newton(objective, W, factors, betas, tol, max_iter=100):
         gradient = part.gradient(W_new, F_new)
         left = np.linalg.norm(gradient, axis=(1, 2)) / scale[active]
         # Rounding: neither objective nor gradient gets smaller.
-        stalled = (left > 0.5 * residual[active]) & (new >= old - 1e-12 * np.abs(old))
-        better = (left < residual[active]) | ~stalled
+        no_gain = (left > 0.5 * residual[active]) & (new >= old - 1e-12 * np.abs(old))
+        patience[active[no_gain]] -= 1
+        stalled = patience[active] == 0
+        better = (left < residual[active]) | ~no_gain
         taken = active[better]
         W[taken], F[taken], values[taken] = W_new[better], F_new[better], new[better]
         gradients[taken], residual[taken] = gradient[better], left[better]
-        active = active[~stalled]
-        part = objective.reweighted(objective.weight[active])
-        unfinished = _unfinished(
-            part, gradients[active], residual[active], factors, betas[active], tol
-        )
-        active = active[unfinished]
+        moved = np.abs(F_step).max(axis=(1, 2))
+        if factors:  # a neighbour's Hessian may be larger than a fit's own, as the step tells
+            factor = np.maximum(moved / np.maximum(far[active], 1e-300), 1.0)
+            part = objective.reweighted(objective.weight[active])
+            far[active] = factor * _distance(part, gradients[active], factors, betas[active])
+        else:
+            far[active] = rtol * moved
+        active = active[~stalled & ((residual[active] > tol) | (far[active] > CLOSE))]
     F = objective.decision(W)  # without the drift of updates
     residual = np.linalg.norm(objective.gradient(W, F), axis=(1, 2)) / scale
     return W, F, residual
 
 
-def _unfinished(objective, gradients, residual, factors, betas, tol):
-    """Which fits have too large a gradient, or decision values too far from their optimum."""
-    unfinished = residual > tol
-    if factors and len(betas):
-        far = objective.decision(by_nearest(factors, betas, gradients))
-        unfinished |= np.abs(far).max(axis=(1, 2)) > CLOSE
-    return unfinished
+def _distance(objective, gradients, factors, betas):
+    """How far decision values are from their optimum, by the Hessians of neighbours; or inf."""
+    if not factors:
+        return np.full(len(betas), np.inf)
+    far = objective.decision(by_nearest(factors, betas, gradients))
+    return np.abs(far).max(axis=(1, 2))
 
 
 def newton_directions(objective, F, right, factors, betas, rtol, accepted=1e-2):

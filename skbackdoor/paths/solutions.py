@@ -210,7 +210,7 @@ class KernelSolution(Solution):
     path, poison_weights, method, residuals
         As in :class:`Solution`.
     kernel : Kernel
-        Over all training rows, clean ones first, then poison.
+        Over all training rows of weight above 0, clean ones first, then poison.
     dual_coef, dual_coef_rate : ndarrays of shape (n_weights, n_rows, n_outputs)
         The signed dual coefficients v and their right derivatives.
     intercept, intercept_rate : ndarrays of shape (n_weights, n_outputs)

@@ -27,7 +27,6 @@ from .linear import LinearObjective, LinearOptimum
 from .losses import Hinge, MarginLoss, SquaredHinge
 from .progress import progress
 from .ridge import linear_decision, parameters
-from .shared import recall
 from .solutions import KernelSolution, LinearSolution
 from .threads import one_blas_thread
 
@@ -45,10 +44,10 @@ class SVCPath(WeightPath):
         """Whether this family knows the loss of a learner."""
         return isinstance(estimator, SVC)
 
-    def __init__(self, estimator, clean, poison, fitted=None, recalled=False):
+    def __init__(self, estimator, clean, poison, fitted=None):
         last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
         if last.kernel != "precomputed":
-            super().__init__(estimator, clean, poison, fitted, recalled)
+            super().__init__(estimator, clean, poison, fitted)
             return
         if last is estimator:
             raise ValueError(
@@ -91,8 +90,6 @@ class SVCPath(WeightPath):
         if type(self.estimator) is not SVC:  # a subclass may fit otherwise
             self.method = "finite_difference"
         self.loss = MarginLoss.one_vs_one(Hinge(), len(rows.classes))
-        if self._recalled and not callable(self.estimator.kernel):
-            self.shared = recall(self.rows)
         self.kernel = self._shared_kernel()
 
     def _shared_kernel(self):
@@ -145,15 +142,18 @@ class SVCPath(WeightPath):
             votes[~won, j] += 1
         return classes[votes.argmax(axis=1)]
 
-    def _problems(self, v, b, whole):
-        """Each pair's rows, active set and rates of its bounds, at signed duals v and b."""
+    def _problems(self, v, b, whole, only=None):
+        """Each pair's rows, active set and rates of its bounds, at signed duals v and b.
+
+        `whole` has the whole kernel matrix computed; `only` leaves out all other rows.
+        """
         rows, kernel = self.rows, self.kernel
         n_clean = len(rows.y)
         y = np.concatenate([rows.y, rows.y_poison])
         weight = self.estimator.C * np.concatenate(self.training_weights())
         problems = []
         for k, signs in enumerate(self.loss.signs.T):
-            used = np.flatnonzero(signs[y] != 0)
+            used = np.flatnonzero((signs[y] != 0) & (True if only is None else only))
             sign, bound, clean = signs[y[used]], weight[used], used < n_clean
             u, rate = np.where(clean, bound, 0.0), np.where(clean, 0.0, bound)
             kernel_rows, diagonal = kernel.on(used, whole)
@@ -169,9 +169,14 @@ class SVCPath(WeightPath):
         n_rows = self.kernel.X.shape[0]
         if "fitted" not in self.__dict__ and n_rows <= LARGEST_PATH:
             return DualOptimum(self.kernel, self._problems(*self._start(), True))
-        v = np.zeros((n_rows, self.loss.signs.shape[1]))
+        v, b = np.zeros((n_rows, self.loss.signs.shape[1])), self.fitted.intercept_
         v[self.fitted.support_] = self._coefficients(self.fitted)
-        return DualOptimum(self.kernel, self._problems(v, self.fitted.intercept_, False))
+        # The slope of a fit as it is needs its support vectors and the poison rows only.
+        only = np.any(v != 0, axis=1) | (np.arange(n_rows) >= len(self.rows.y))
+        problems = self._problems(v, b, False, only)
+        if any(active.margin.unbalanced for _, active, _ in problems):
+            return DualOptimum(self.kernel, self._problems(v, b, False))
+        return DualOptimum(self.kernel, problems, partial(self._problems, v, b, False))
 
     def _start(self):
         """Signed duals and intercepts of a loose clean fit on the kernel matrix."""
@@ -242,7 +247,7 @@ class SVCPath(WeightPath):
             F = products[:, used, k]
             wrong = violations(signs[y[used]], v[:, used, k], b[:, k], F, bounds)
             residuals = np.maximum(residuals, wrong)
-        if residuals.max() > 10 * tol:
+        if residuals.max() > max(10 * tol, 1e-5):  # libsvm keeps kernel values in float32
             warnings.warn(
                 "Refits of SVC violate their optimality conditions by up to"
                 f" {residuals.max():.1e}, more than its tol={tol:g}; scale the features, lower C"
@@ -263,7 +268,7 @@ class SVCPath(WeightPath):
             squared_norm=np.sum(v * products, axis=(1, 2)),
             inner=np.sum(v_start * products, axis=(1, 2)),
             start_dual_coef=v_start,
-            start_norm=np.sqrt(np.sum(v_start * (K @ v_start))),
+            start_norm=np.sqrt(max(np.sum(v_start * (K @ v_start)), 0.0)),
             first_breakpoint=None,
         )
 
@@ -336,14 +341,17 @@ class LinearSVCPath(WeightPath):
         return problems
 
     def _solve(self, weights):
+        n_rows = len(self.rows.y) + len(self.rows.y_poison)
+        smooth = self.estimator.loss == "squared_hinge"
+        if not smooth and n_rows > LARGEST_PATH:
+            return self.refits(weights)
         with one_blas_thread(), warnings.catch_warnings():
             # The learner's own fit is only where the path starts; its residual is checked.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            if self.estimator.loss == "squared_hinge":
-                return Continuation(self, self.optimum()).solution(weights)
-            if len(self.rows.y) + len(self.rows.y_poison) > LARGEST_PATH:
-                return self.refits(weights)
-            problems = self._problems(True)
+            start = self.optimum() if smooth else self._problems(True)
+        if smooth:
+            return Continuation(self, start).solution(weights)
+        problems = start
         problems = [(used, active.polish(), rate) for used, active, rate in problems]
         return self._linear(path_solution(self, weights, self._kernel(), problems))
 
