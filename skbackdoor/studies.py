@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, hash
 from sklearn.base import clone
 from sklearn.metrics import accuracy_score
 from sklearn.model_selection import ParameterGrid
@@ -106,10 +106,10 @@ def slope_grid(
         prefix += f"{poisoner.estimator.steps[-1][0]}__"
     groups = {}
     for i, params in enumerate(candidates):
-        own = {key[len(prefix) :]: params[key] for key in params if key.startswith(prefix)}
-        own = {key: value for key, value in own.items() if key in _STRENGTHS}
-        rest = {key: params[key] for key in params if key[len(prefix) :] not in own}
-        groups.setdefault(repr(rest), (rest, []))[1].append((i, own))
+        strengths = [key for key in params if key in {prefix + name for name in _STRENGTHS}]
+        own = {key[len(prefix) :]: params[key] for key in strengths}
+        rest = {key: value for key, value in params.items() if key not in strengths}
+        groups.setdefault(hash(rest), (rest, []))[1].append((i, own))
     data = X_train, y_train, X_test, y_test
     tasks = (delayed(_cells)(poisoner, *group, seeds, data, scale) for group in groups.values())
     results = Parallel(n_jobs=n_jobs, return_as="generator")(tasks)

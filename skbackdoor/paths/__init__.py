@@ -116,11 +116,15 @@ def weight_path(estimator, X, y, is_poison, *, sample_weight=None):
       piecewise linear in the weight and followed exactly; the optimality conditions hold to 1e-9,
       or a warning above 1e-8. ``first_breakpoint`` is where the first piece ends.
     - "kernel refit": `SVC` with 6,000 to 20,000 rows, or with more than 3,000 of which over half
-      are free support vectors: libsvm at each weight and its own `tol` on a kernel matrix that is
-      computed once. No tangent.
+      are free support vectors, or with a sigmoid kernel: libsvm at each weight and its own `tol`,
+      on a kernel matrix that is computed once. No tangent.
     - "refit": everything else, by ``fit`` at each weight, in parallel with `n_jobs`; l1 and
       elastic-net `LogisticRegression` start at their neighbours. ``tangent`` is then a difference
       over 0.1 of weight.
+
+    Optima do not depend on how the learner would look for them: `tol` and `max_iter` have no part
+    in the first three. A dual path that cannot be followed in floating point (C times the kernel
+    is huge, say) is refitted with a warning.
 
     Examples
     --------
@@ -136,7 +140,10 @@ def weight_path(estimator, X, y, is_poison, *, sample_weight=None):
     'closed form'
     """
     X, y = indexable(X, column_or_1d(y))
-    is_poison = np.asarray(is_poison, dtype=bool)
+    is_poison = np.asarray(is_poison)
+    if not np.all((is_poison == 0) | (is_poison == 1)):
+        raise ValueError("is_poison must hold booleans, or 0 and 1, one a row.")
+    is_poison = is_poison.astype(bool)
     if is_poison.shape != (len(y),) or not is_poison.any() or is_poison.all():
         raise ValueError(
             f"is_poison must mark some but not all of the {len(y)} rows; got shape"
@@ -144,6 +151,11 @@ def weight_path(estimator, X, y, is_poison, *, sample_weight=None):
         )
     if sample_weight is not None:
         sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+        if sample_weight.min() < 0:
+            raise ValueError(
+                f"sample_weight holds negative weights, down to {sample_weight.min():g}; weights"
+                " must be 0 or more."
+            )
     precomputed = isinstance(estimator, SVC) and estimator.kernel == "precomputed"
     if precomputed:
         X = check_array(X)
@@ -162,4 +174,5 @@ def weight_path(estimator, X, y, is_poison, *, sample_weight=None):
         raise ValueError(path.refusal)
     if precomputed:
         path._prepare = number_rows  # samples are given by their kernel rows
+        path._shape = (len(y),)
     return path

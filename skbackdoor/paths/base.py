@@ -90,6 +90,7 @@ class WeightPath:
         #: Weight of each class, "balanced" ones computed on the clean rows.
         self.class_weight = np.array([class_weight[label] for label in classes.tolist()])
         self.estimator = clone(last)
+        self._columns, self._shape = getattr(X, "columns", None), np.shape(X)[1:]
         self.rows = TrainingRows(
             X=self.prepare(X),
             y=label_index(y, classes),
@@ -275,6 +276,17 @@ class WeightPath:
 
     def prepare(self, X):
         """Raw samples as the learner sees them, after any preprocessing."""
+        columns, known = getattr(X, "columns", None), self._columns
+        if columns is not None and known is not None and list(columns) != list(known):
+            raise ValueError(
+                f"The columns must be {list(known)}, in this order, as in the training data; got"
+                f" {list(columns)}."
+            )
+        if np.ndim(X) > 1 and self._shape and np.shape(X)[1:] != self._shape:
+            raise ValueError(
+                f"Samples have the shape {np.shape(X)[1:]}, but those of the training data have"
+                f" {self._shape}."
+            )
         return self._cast(self._prepare(X))
 
     def _cast(self, X):
@@ -306,6 +318,8 @@ class WeightPath:
             Labels.
         """
         y = label_index(np.asarray(y), self.rows.classes)
+        if np.shape(y) != (F.shape[1],):
+            raise ValueError(f"y has the shape {np.shape(y)}, but X has {F.shape[1]} samples.")
         return np.stack([self.loss.value(values, y) for values in F])
 
     def weights(self, fitted):

@@ -39,11 +39,11 @@ class Continuation:
         self.path, self.start = path, start
         objective, (X_poison, y_poison, self.weight_poison) = start.objective, start.poison
         live, X = objective.live
-        rows = [objective.X, X_poison]
+        rows = [objective.X, objective.rows(X_poison)]
         if isinstance(live, slice):
             stacked = sp.vstack(rows, format="csr") if sp.issparse(X) else np.concatenate(rows)
         else:
-            lit = X_poison.any(axis=0)
+            lit = rows[1].any(axis=0)
             lit[live[live < len(lit)]] = True
             columns = np.flatnonzero(lit)
             live = np.append(columns, len(lit)) if objective.fit_intercept else columns
@@ -165,11 +165,12 @@ class Continuation:
 
     def _full(self, W):
         """Parameters of all columns: those that are zero in every row have coefficient 0."""
-        if isinstance(self.live, slice):
-            return W
-        full = np.zeros((*W.shape[:-1], len(self.start.objective.penalty)))
-        full[..., self.live] = W
-        return full
+        objective = self.start.objective
+        if not isinstance(self.live, slice):
+            full = np.zeros((*W.shape[:-1], len(objective.penalty)))
+            full[..., self.live] = W
+            W = full
+        return objective.from_own(W)
 
 
 class Subspace:

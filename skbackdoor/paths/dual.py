@@ -27,7 +27,7 @@ from .margin_set import MarginSet
 from .threads import one_blas_thread
 
 #: A pivot below this share of the kernel's diagonal counts as dependent on the margin set.
-DEPENDENT = 1e-10
+DEPENDENT = 1e-9
 #: A row this close to its margin counts as on it.
 ON_MARGIN = 1e-11
 
@@ -127,16 +127,23 @@ class ActiveSet:
                 border = self.margin.border(k)
                 q = self.margin.multiply(border)
                 pivot = self.diagonal[i] - border @ q
+                if pivot < 1e-5 * self.scale:  # what is left of it must be no rounding error
+                    q = self.margin.refine(border, q)
+                    pivot = self.diagonal[i] - border @ q
             if pivot > DEPENDENT * self.scale:
                 self.margin.append(i, k, self.diagonal[i], q, pivot)
                 self.inside[i] = True
                 self._set_upper(i, False)
                 return
             if pivot < -1e-6 * self.scale:
+                members = self.margin.members
+                if self.margin.pending and self.margin.set(members, self.rows(members)):
+                    continue  # the inverse had lost its digits
                 raise ValueError(
                     "The kernel is indefinite on the margin vectors, so the SVM optimum is not"
                     " unique and its slope is not defined; use a positive semidefinite kernel"
-                    " (linear, rbf, poly), or method='finite_difference'."
+                    " (linear, rbf, poly), scale the features or lower C; the slope also has"
+                    " method='finite_difference'."
                 )
             if not self._slide(i, -q):
                 return

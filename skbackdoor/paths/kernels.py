@@ -5,6 +5,8 @@ import scipy.sparse as sp
 from sklearn.metrics.pairwise import pairwise_kernels
 from sklearn.utils.extmath import row_norms
 
+from .linear import far_mean
+
 
 class KernelRows:
     """Kernel rows K(rows[i], X), each computed once while they fit into a cache.
@@ -97,7 +99,7 @@ class Kernel:
 
     def __init__(self, function, X, cache_megabytes):
         self.function, self.X, self.cache_bytes = function, X, 1e6 * cache_megabytes
-        self._last = self._gram = None
+        self._gram = None
         self._on = {}
         moved = hasattr(function, "offset")
         #: What dual coefficients v lack in decision values where the kernel is moved: v offset.
@@ -105,10 +107,7 @@ class Kernel:
 
     def __call__(self, X, rows):
         """Values between samples X and training rows, shape (n_samples, len(rows))."""
-        last = self._last
-        if last is None or last.X is not X:
-            last = self._last = KernelRows(self.function, self.X, X, self.cache_bytes)
-        return last(rows).T
+        return np.asarray(self.function(X, self.X[rows]), dtype=np.float64)
 
     def gram(self):
         """The whole kernel matrix of the training rows, computed once."""
@@ -166,13 +165,7 @@ class NamedKernel:
         self.metric = svc.kernel
         self.params = {"gamma": svc.gamma, "degree": svc.degree, "coef0": svc.coef0}
         self.moved = self.metric in ("linear", "rbf")
-        self.origin = None
-        if self.moved and not sp.issparse(X):
-            some = X[:: max(1, len(X) // 256)]  # any origin is right; a near one is better
-            mean = some.mean(axis=0)
-            square = np.mean(row_norms(some, squared=True))
-            if mean @ mean > 0.9 * square:  # the rest is the spread
-                self.origin = mean
+        self.origin = far_mean(X) if self.moved else None
 
     def _move(self, A):
         return A if self.origin is None else A - self.origin

@@ -25,6 +25,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, lapack
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.extmath import row_norms
 
 from .newton import STALE_PRODUCTS, newton, not_converged
 from .threads import one_blas_thread
@@ -54,10 +55,20 @@ class LinearObjective:
         Whether b is a parameter.
     intercept_penalty : float
         The factor gamma.
+
+    Notes
+    -----
+    Where the intercept is free and the features' means are far from 0 as their spread goes, the
+    rows are moved to their mean (`origin`), which spares rounding errors and changes the intercept
+    only. Parameters here are those of moved rows; :meth:`to_own` and :meth:`from_own` convert.
     """
 
     def __init__(self, X, y, weight, loss, alpha, fit_intercept, intercept_penalty=0.0):
-        self.X, self.y, self.weight, self.loss = X, y, weight, loss
+        self.origin = None
+        if fit_intercept and intercept_penalty == 0:
+            self.origin = far_mean(X)
+        self.X = X if self.origin is None else X - self.origin
+        self.y, self.weight, self.loss = y, weight, loss
         self.alpha, self.fit_intercept = alpha, fit_intercept
         n_parameters = X.shape[1] + fit_intercept
         self.penalty = np.full(n_parameters, alpha)
@@ -71,9 +82,34 @@ class LinearObjective:
         other.weight, other._scale = weight, None
         return other
 
+    def to_own(self, W):
+        """Parameters for moved rows, from those for rows as they are."""
+        return self._move_intercept(W, 1.0)
+
+    def from_own(self, W):
+        """Parameters for rows as they are, from those for moved rows."""
+        return self._move_intercept(W, -1.0)
+
+    def _move_intercept(self, W, sign):
+        if self.origin is None:
+            return W
+        W = W.copy()
+        W[..., -1] += sign * (W[..., :-1] @ self.origin)
+        return W
+
+    def rows(self, X):
+        """Rows as the objective has them, moved where its own are."""
+        return X if self.origin is None else X - self.origin
+
     def decision(self, W, X=None):
         """F (..., n_samples, n_outputs) at parameters W (..., n_outputs, n_parameters)."""
-        X = self.X if X is None else X
+        return self._forward(W, self.X if X is None else self.rows(X))
+
+    def pull_back(self, R, X=None):
+        """R^T Z: values for each sample and output back to parameter space."""
+        return self._back(R, self.X if X is None else self.rows(X))
+
+    def _forward(self, W, X):
         flat = W.reshape(-1, W.shape[-1])
         coef = flat[:, :-1] if self.fit_intercept else flat
         F = (X @ coef.T).T if sp.issparse(X) else coef @ X.T
@@ -81,9 +117,7 @@ class LinearObjective:
             F = F + flat[:, -1:]
         return np.swapaxes(F.reshape(*W.shape[:-1], -1), -1, -2)
 
-    def pull_back(self, R, X=None):
-        """R^T Z: values for each sample and output back to parameter space."""
-        X = self.X if X is None else X
+    def _back(self, R, X):
         R = np.swapaxes(R, -1, -2)
         flat = R.reshape(-1, R.shape[-1])
         back = np.asarray(X.T @ flat.T).T if sp.issparse(X) else flat @ X
@@ -204,14 +238,7 @@ class LinearObjective:
             hessian[np.diag_indices_from(hessian)] += self.penalty[live]
             factors.append(cholesky(hessian))
 
-        def solve(right):
-            blocks = [
-                cho_solve(factor, right[:, k].T, check_finite=False).T
-                for k, factor in enumerate(factors)
-            ]
-            return np.stack(blocks, axis=1)
-
-        return solve
+        return Factor(factors)
 
     def _factor_joint(self, curvature):
         """Solver of the Hessian of all outputs at once (softmax)."""
@@ -233,11 +260,7 @@ class LinearObjective:
         size = n_outputs * n_parameters
         factor = cholesky(hessian.reshape(size, size))
 
-        def solve(right):
-            flat = right.reshape(-1, size).T
-            return cho_solve(factor, flat, check_finite=False).T.reshape(right.shape)
-
-        return solve
+        return Factor([factor], joint=True)
 
     def iterate(self, curvature, right, rtol, max_iter, precondition=None):
         """Conjugate gradients on Hessian-vector products, on live parameters.
@@ -270,14 +293,49 @@ class LinearObjective:
             shift = self.weight.sum(axis=-1) / right.shape[1]
 
         def product(V):
-            R = weight * self.loss.hessian_product(curvature, self.decision(V, X))
-            back = self.pull_back(R, X) + penalty * V
+            R = weight * self.loss.hessian_product(curvature, self._forward(V, X))
+            back = self._back(R, X) + penalty * V
             if np.any(shift):
                 back[:, :, -1] += np.expand_dims(shift * V[:, :, -1].sum(axis=1), 1)
             return back
 
         with one_blas_thread():
             return _conjugate_gradients(product, right, rtol, max_iter, precondition)
+
+
+class Factor:
+    """A solver of the Hessian of one fit: right-hand sides (n_right, n_outputs, n) to solutions.
+
+    Parameters
+    ----------
+    factors : list
+        Cholesky factors, one an output, or a single one of all outputs.
+    joint : bool, default=False
+        Whether it is one of all outputs.
+    """
+
+    def __init__(self, factors, joint=False):
+        self.factors, self.joint = factors, joint
+
+    def __call__(self, right):
+        if self.joint:
+            flat = right.reshape(len(right), -1).T
+            return cho_solve(self.factors[0], flat, check_finite=False).T.reshape(right.shape)
+        blocks = [
+            cho_solve(factor, right[:, k].T, check_finite=False).T
+            for k, factor in enumerate(self.factors)
+        ]
+        return np.stack(blocks, axis=1)
+
+
+def far_mean(X):
+    """Mean of the rows where it is far from 0 as their spread goes, else None; dense rows only."""
+    if sp.issparse(X):
+        return None
+    some = X[:: max(1, len(X) // 256)]  # any origin is right; a near one is better
+    mean = some.mean(axis=0)
+    square = np.mean(row_norms(some, squared=True))
+    return mean if mean @ mean > 0.99 * square else None
 
 
 def _conjugate_gradients(product, right, rtol, max_iter, precondition):
@@ -358,7 +416,7 @@ def _singular(rcond):
 
 def warn_unless_optimal(residual):
     """Warn where a relative gradient norm says that an optimum was not reached."""
-    if residual > REACHED:
+    if not residual <= REACHED:
         warnings.warn(
             f"The optimum was not reached: relative gradient norm {residual:.1e}. Slope and path"
             " assume optimality; scale the features or regularize more.",
@@ -375,7 +433,7 @@ class LinearOptimum:
     objective : LinearObjective
         On the clean rows.
     W : ndarray of shape (n_outputs, n_parameters)
-        Parameters: the fit as it is.
+        Parameters: the fit as it is (``objective.to_own`` of a learner's).
     poison : tuple of (X, y, weight)
         Poison rows, label indices, weights without the factor beta.
     rtol : float or None
@@ -433,7 +491,8 @@ class LinearOptimum:
         objective = self.objective
         sources = [self.poison]
         if samples == "all":
-            sources.insert(0, (objective.X, objective.y, objective.weight))
+            X_own = objective.X if objective.origin is None else objective.X + objective.origin
+            sources.insert(0, (X_own, objective.y, objective.weight))
         parts = [self._responses(X, *source) for source in sources]
         return np.concatenate(parts)
 
@@ -445,12 +504,16 @@ class LinearOptimum:
         # H^-1 is applied to the smaller side; every output has its own where the loss decouples.
         if objective.loss.decouples and X.shape[0] < len(y):
             for part in _chunks(X.shape[0]):
-                right = np.repeat(_bordered(X[part], objective)[:, None], n_outputs, axis=1)
+                right = np.repeat(
+                    _bordered(objective.rows(X[part]), objective)[:, None], n_outputs, axis=1
+                )
                 solved = objective.decision(self._solve(right), X_source)
                 dF[:, part] = -G[:, None, :] * solved.transpose(1, 0, 2)
             return dF
         for part in _chunks(len(y)):
-            right = G[part, :, None] * _bordered(X_source[part], objective)[:, None]
+            right = (
+                G[part, :, None] * _bordered(objective.rows(X_source[part]), objective)[:, None]
+            )
             dF[part] = -objective.decision(self._solve(right), X)
         return dF
 
@@ -510,10 +573,11 @@ def _bordered(X, objective):
 
 def on_live(objective, X, y, weight):
     """The objective on rows X all of whose columns are live."""
-    reduced = LinearObjective(
-        X, y, weight, objective.loss, objective.alpha, objective.fit_intercept
-    )
+    reduced = copy(objective)
+    reduced.X, reduced.y, reduced.weight, reduced.origin = X, y, weight, None  # moved already
+    reduced.penalty = np.full(X.shape[1] + objective.fit_intercept, objective.alpha)
     if objective.fit_intercept:
         reduced.penalty[-1] = objective.penalty[-1]
+    reduced._factor = reduced._scale = None
     reduced.live = slice(None), X
     return reduced

@@ -80,7 +80,7 @@ class LogisticPath(WeightPath):
             intercept_penalty,
         )
         poison = (rows.X_poison, rows.y_poison, weight_poison)
-        return LinearOptimum(objective, parameters(self.fitted), poison, rtol)
+        return LinearOptimum(objective, objective.to_own(parameters(self.fitted)), poison, rtol)
 
     def _solve(self, weights):
         with one_blas_thread(), warnings.catch_warnings():

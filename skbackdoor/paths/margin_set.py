@@ -95,6 +95,17 @@ class MarginSet:
             result += (self._factors[: self.pending] * (changes @ x)) @ changes
         return result
 
+    def refine(self, x, solution):
+        """inverse @ x from a first solution, by its residuals."""
+        o, rows = self.border_size, self._rows[: self.size]
+        matrix = np.ones((len(x), len(x)))
+        matrix[o:, o:] = rows[:, self.members]
+        if o:
+            matrix[0, 0] = 0.0
+        for _ in range(2):
+            solution = solution + self.multiply(x - matrix @ solution)
+        return solution
+
     def _column(self, j):
         p = self.size + self.border_size
         column = self._base[:p, j].copy()

@@ -82,7 +82,8 @@ def newton(objective, W, factors, betas, tol, max_iter=100):
         if factors:  # a neighbour's Hessian may be larger than a fit's own, as the step tells
             factor = np.maximum(moved / np.maximum(far[active], 1e-300), 1.0)
             part = objective.reweighted(objective.weight[active])
-            far[active] = factor * _distance(part, gradients[active], factors, betas[active])
+            ahead = factor * _distance(part, gradients[active], factors, betas[active])
+            far[active] = np.maximum(ahead, rtol * moved)
         else:
             far[active] = rtol * moved
         active = active[~stalled & ((residual[active] > tol) | (far[active] > CLOSE))]

@@ -13,6 +13,7 @@ from .linear import (
     LinearObjective,
     LinearOptimum,
     cholesky,
+    far_mean,
     warn_unless_optimal,
     weighted_gram,
 )
@@ -73,9 +74,11 @@ class RidgePath(WeightPath):
         )
         poison = (rows.X_poison, rows.y_poison, weight_poison)
         if "fitted" in self.__dict__ or min(rows.X.shape) > LARGEST_FACTOR:
-            return LinearOptimum(objective, parameters(self.fitted), poison, rtol)
+            W = objective.to_own(parameters(self.fitted))
+            return LinearOptimum(objective, W, poison, rtol)
         solution = self._solve(np.zeros(1))
-        return LinearOptimum(objective, solution.W[0], poison, rtol, solution.W_rate[0])
+        W, tangent = (objective.to_own(part[0]) for part in (solution.W, solution.W_rate))
+        return LinearOptimum(objective, W, poison, rtol, tangent)
 
     def _solve(self, weights):
         if min(self.rows.X.shape) > LARGEST_FACTOR:
@@ -115,21 +118,26 @@ class ClosedForm:
         targets = path.loss.signs if isinstance(path.loss, MarginLoss) else path.loss.targets
         targets = targets.reshape(len(rows.classes), -1)
         self.T, self.T_poison = targets[rows.y], targets[rows.y_poison]
-        self.columns, self.X, self.X_poison = _shared(path, "live rows", self._live_rows)
-        side = self._dual if self.X.shape[0] < self.X.shape[1] else self._primal
+        key = ("live rows", self.free)
+        self.columns, self.origin, self.X, self.X_poison = _shared(path, key, self._live_rows)
+        wide = self.X.shape[0] < self.X.shape[1] and self.alpha > 0
+        side = self._dual if wide else self._primal
         #: w(beta) = start + basis (gain(beta) charge), with an intercept last where it is free.
         self.start, self.basis, self.lam, self.charge = side()
 
     def _live_rows(self):
-        """Clean and poison rows without the columns that are zero in all of them."""
+        """Clean and poison rows without the columns that are zero in all of them, moved."""
         X, X_poison = self.path.rows.X, self.path.rows.X_poison
         if sp.issparse(X):
-            return None, X, X_poison
+            return None, None, X, X_poison
         lit = X.any(axis=0) | X_poison.any(axis=0)
-        if lit.all():
-            return None, X, X_poison
-        columns = np.flatnonzero(lit)
-        return columns, np.take(X, columns, axis=1), np.take(X_poison, columns, axis=1)
+        columns = None if lit.all() else np.flatnonzero(lit)
+        if columns is not None:
+            X, X_poison = np.take(X, columns, axis=1), np.take(X_poison, columns, axis=1)
+        origin = far_mean(X) if self.free else None
+        if origin is not None:
+            X, X_poison = X - origin, X_poison - origin
+        return columns, origin, X, X_poison
 
     def _primal(self):
         key = ("gram", self.free, self.weight.tobytes())
@@ -149,7 +157,7 @@ class ClosedForm:
         return start, basis, np.maximum(lam, 0.0), Q.T @ r
 
     def _dual(self):
-        K, K_poison, K_both = _shared(self.path, "kernels", self._kernels)
+        K, K_poison, K_both = _shared(self.path, ("kernels", self.free), self._kernels)
         used = np.flatnonzero(self.weight > 0)  # a row of weight 0 has no dual coefficient
         A, right = K[np.ix_(used, used)], self.T[used]
         A[np.diag_indices(len(used))] += self.alpha / self.weight[used]
@@ -198,6 +206,9 @@ class ClosedForm:
 
     def _full(self, W):
         """Parameters of all columns: those that are zero in every row have coefficient 0."""
+        if self.origin is not None:  # the intercept of rows that are not moved
+            W = W.copy()
+            W[..., -1] -= W[..., :-1] @ self.origin
         if self.columns is None:
             return W
         n_features = self.path.rows.X.shape[1]

@@ -315,6 +315,11 @@ class RefitSolution(Solution):
         super().__init__(path, poison_weights, "refit", None)
         self.estimators = estimators
 
+    def take(self, position):
+        """The solution at some of its weights, by their positions, in this order."""
+        fits = [self.estimators[i] for i in position]
+        return RefitSolution(self.path, self.poison_weights[position], fits)
+
     @property
     def start(self):
         """The fit at beta = 0."""

@@ -20,7 +20,7 @@ from sklearn.svm import SVC, LinearSVC
 from .._compat import ovr_decision_function
 from .base import WeightPath, as_float64, stack
 from .continuation import Continuation
-from .dual import ActiveSet, violations
+from .dual import ActiveSet, active_copy, violations
 from .hinge import DualOptimum, path_solution
 from .kernels import AffineKernel, Kernel, NamedKernel, look_up, number_rows
 from .linear import LinearObjective, LinearOptimum
@@ -57,7 +57,17 @@ class SVCPath(WeightPath):
             )
         svc, X, X_poison, prepare = look_up_gram(estimator, clean[0], clean[1], poison[0])
         super().__init__(svc, (X, *clean[1:]), (X_poison, *poison[1:]))
-        self._prepare = prepare
+        self._prepare, self._shape, self._columns = prepare, (), None
+
+    def with_params(self, **params):
+        if self.estimator.kernel is look_up and "kernel" in params:
+            raise ValueError(
+                "The rows of this path are those of a precomputed kernel, so it has no other"
+                " kernel; make a weight_path of the samples themselves."
+            )
+        return super().with_params(**params)
+
+    with_params.__doc__ = WeightPath.with_params.__doc__
 
     def _cast(self, X):
         return np.asarray(X) if callable(self.estimator.kernel) else as_float64(X)
@@ -191,15 +201,19 @@ class SVCPath(WeightPath):
         n_rows, n_clean = self.kernel.X.shape[0], len(self.rows.y)
         if n_rows > LARGEST_GRAM:
             return self.refits(weights)
-        if n_rows > LARGEST_PATH:
+        if n_rows > LARGEST_PATH or self.estimator.kernel == "sigmoid":  # not a positive kernel
             return self._kernel_refits(weights)
         v, b = self._start()
         free = np.any((v != 0) & (np.abs(v) < self._bounds(1.0)[:, None]), axis=1)
         if n_rows > 3000 and free.sum() > n_clean / 2:
             return self._kernel_refits(weights)
-        problems = self._problems(v, b, True)
-        problems = [(used, active.polish(), rate) for used, active, rate in problems]
-        return path_solution(self, weights, self.kernel, problems)
+        try:
+            problems = self._problems(v, b, True)
+            problems = [(used, active.polish(), rate) for used, active, rate in problems]
+            return path_solution(self, weights, self.kernel, problems)
+        except (ValueError, RuntimeError) as error:
+            _warn_of_refits(error)
+            return self._kernel_refits(weights)
 
     def _bounds(self, beta):
         weight, weight_poison = self.training_weights()
@@ -307,7 +321,9 @@ class LinearSVCPath(WeightPath):
                 1.0 / svc.intercept_scaling**2 if svc.fit_intercept else 0.0,
             )
             poison = (rows.X_poison, rows.y_poison, rows.weight_poison)
-            return LinearOptimum(objective, parameters(self.fitted), poison, rtol)
+            return LinearOptimum(
+                objective, objective.to_own(parameters(self.fitted)), poison, rtol
+            )
         return DualOptimum(self._kernel(), self._problems(False))
 
     def _kernel(self):
@@ -348,12 +364,27 @@ class LinearSVCPath(WeightPath):
         with one_blas_thread(), warnings.catch_warnings():
             # The learner's own fit is only where the path starts; its residual is checked.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            start = self.optimum() if smooth else self._problems(True)
+            self.fitted  # noqa: B018 - made here, where its warnings are no one's business
         if smooth:
-            return Continuation(self, start).solution(weights)
-        problems = start
-        problems = [(used, active.polish(), rate) for used, active, rate in problems]
-        return self._linear(path_solution(self, weights, self._kernel(), problems))
+            return Continuation(self, self.optimum()).solution(weights)
+        try:
+            problems = [
+                (used, active.polish(), rate) for used, active, rate in self._problems(True)
+            ]
+            return self._linear(path_solution(self, weights, self._kernel(), problems))
+        except (ValueError, RuntimeError) as error:
+            _warn_of_refits(error)
+            return self.refits(weights)
+
+    def _polish(self, active):
+        """The clean optimum from liblinear's fit; or, where that is too far, from nothing."""
+        try:
+            return active_copy(active).polish()
+        except (ValueError, RuntimeError):
+            nothing = np.zeros_like(active.a)
+            return ActiveSet(
+                active.rows, active.diagonal, active.y, active.u, nothing, 0.0, False
+            ).polish()
 
     def _linear(self, solution):
         """Coefficients and intercepts in place of dual coefficients."""
@@ -377,6 +408,14 @@ class LinearSVCPath(WeightPath):
         if svc.fit_intercept:
             W = np.column_stack([W, svc.intercept_scaling**2 * flat.sum(axis=1)])
         return W.reshape(*v.shape[:-1], -1)
+
+
+def _warn_of_refits(error):
+    warnings.warn(
+        f"The dual path could not be followed, so these fits are refits. Cause: {error}",
+        ConvergenceWarning,
+        stacklevel=5,
+    )
 
 
 def _gamma(rule, X):
