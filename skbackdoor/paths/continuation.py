@@ -95,7 +95,8 @@ class Continuation:
         """Fits and residuals at weights above 0."""
         probes = np.linspace(0, len(weights) - 1, min(self.n_probes, len(weights)))
         betas = weights[probes.round().astype(int)]
-        fits = self._span(np.concatenate([clean, tangent]), betas)
+        subspace = Subspace(self.objective)
+        fits = self._span(subspace, np.concatenate([clean, tangent]), betas)
         all_probed = len(betas) == len(weights)
         tol = self.tol if all_probed else 0.03 * self.tol
         fits, _, residuals = newton(self._at(betas), fits, self.factors, betas, tol)
@@ -103,18 +104,16 @@ class Continuation:
             return fits, residuals
         # All others lie very close to the span of these.
         fits, roots = np.concatenate([clean, fits]), np.sqrt(np.append(0.0, betas))
-        subspace = Subspace(self.objective)
         subspace.add(fits)
         coordinates = fits.reshape(len(fits), -1) @ subspace.basis.reshape(len(subspace), -1).T
         start = CubicSpline(roots, coordinates)(np.sqrt(weights))
         objective = self._at(weights)
         fits, _, _ = subspace.minimise(objective, start, 0.1 * self.tol)
-        fits, _, residuals = newton(objective, fits, self.factors, weights, self.tol)
+        fits, _, residuals = newton(objective, fits, self.factors, weights, 5 * self.tol)
         return fits, residuals
 
-    def _span(self, directions, betas):
+    def _span(self, subspace, directions, betas):
         """Fits at these weights in a subspace that grows until it holds them or helps no more."""
-        subspace = Subspace(self.objective)
         objective, coordinates, before = self._at(betas), None, 1.0
         scale = objective.gradient_scale(directions.shape[1])
         W = np.zeros((len(betas), *directions.shape[1:]))
