@@ -39,8 +39,18 @@ LEARNERS = {
     ),
     "logistic regression": (LogisticRegression(tol=1e-6, max_iter=2000), {"estimator__C": CS}),
 }
-FIELDS = ("learner", "seed", "choice", "params", "cv_accuracy", "theta", "test_accuracy",
-          "poisoned_accuracy", "base_rate", "attack_success")
+FIELDS = (
+    "learner",
+    "seed",
+    "choice",
+    "params",
+    "cv_accuracy",
+    "theta",
+    "test_accuracy",
+    "poisoned_accuracy",
+    "base_rate",
+    "attack_success",
+)
 
 
 def rows_of(learner, seed, mnist, max_drop):
@@ -100,15 +110,20 @@ def main():
     rows, start = [], time.perf_counter()
     for learner in LEARNERS:
         for seed in range(args.seeds):
-            print(f"[{time.perf_counter() - start:5.0f} s] {learner}, seed {seed}",
-                  file=sys.stderr, flush=True)
+            print(
+                f"[{time.perf_counter() - start:5.0f} s] {learner}, seed {seed}",
+                file=sys.stderr,
+                flush=True,
+            )
             rows += rows_of(learner, seed, args.mnist, args.max_accuracy_drop)
     if args.output:
         with open(args.output, "w", newline="") as file:
             writer = csv.DictWriter(file, FIELDS)
             writer.writeheader()
-            writer.writerows({k: f"{v:.4f}" if isinstance(v, float) else v for k, v in row.items()}
-                             for row in rows)
+            writer.writerows(
+                {k: f"{v:.4f}" if isinstance(v, float) else v for k, v in row.items()}
+                for row in rows
+            )
     print(f"means over {args.seeds} seeds")
     print("| learner | chosen by | test accuracy | theta | base rate | attack success |")
     print("|---|---|---|---|---|---|")

@@ -30,8 +30,10 @@ LEARNERS = {
     "rbf svm": (SVC(gamma=5e-3), "estimator__C", np.logspace(-2, 4, 10)),
     "ridge": (RidgeClassifier(), "estimator__alpha", np.logspace(-2, 4, 10)),
 }
-LIMITS = {None: {"logistic": 1.5, "rbf svm": 1.5, "ridge": 2.5},
-          1: {"logistic": 2.5, "rbf svm": 1.75, "ridge": 2.5}}
+LIMITS = {
+    None: {"logistic": 1.5, "rbf svm": 1.5, "ridge": 2.5},
+    1: {"logistic": 2.5, "rbf svm": 1.75, "ridge": 2.5},
+}
 
 
 def seconds(probe, name, values, scoring, cv, X, y):

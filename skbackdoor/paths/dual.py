@@ -76,7 +76,7 @@ class ActiveSet:
         self.inside = np.zeros(len(y), dtype=bool)  # set S
         self.scale = float(np.max(np.abs(diagonal), initial=0.0)) or 1.0
         self.margin = MarginSet(len(y), free_intercept)
-        self._push = None
+        self._push = self._ready = None
         self._enter_all(np.flatnonzero(self.playing & (self.a > 0) & ~at_bound))
         self.h = self._margins() - 1.0
         outside = np.where(self.upper, np.maximum(self.h, 0), np.minimum(self.h, 0))
@@ -250,13 +250,15 @@ class ActiveSet:
         self._fastest_bound = float(np.abs(self.u_rate).max())
         self._largest = float(self.a.max())
         for _ in range(100 * len(self.y) + 1000):
-            rates = self.rates(r_rate)
+            rates = self.rates(r_rate) if self._ready is None else self._ready
+            self._ready = None
             a_rate, b_rate, h_rate, charge = rates
             if abs(charge) > 1e-12 * self._fastest_bound:
                 self._move_intercept(np.sign(charge))
                 continue
             step, kind, at = self._next_event(a_rate, h_rate, length - done)
             if first_only and step > 0:
+                self._ready = rates  # nothing has moved: the next call starts with them
                 return step, rates
             self._advance(step, rates, r_rate)
             done += step
@@ -281,7 +283,7 @@ class ActiveSet:
 
     def _settle(self):
         """Compute anew what was updated step by step, and put members back on their margins."""
-        self._push = None
+        self._push = self._ready = None
         members = self.margin.members
         if len(members):
             self.margin.set(members, self.rows(members))
@@ -412,7 +414,7 @@ class ActiveSet:
         self.playing[rows] = True
         self.u_rate[rows] = rate
         self.upper[rows] = self.h[rows] < 0
-        self._push = None
+        self._push = self._ready = None
 
     def newton_step(self):
         """The point after moving all margins to 1 as if no member changed sets."""

@@ -44,7 +44,7 @@ class DualOptimum:
     def __init__(self, kernel, problems, whole=None):
         self.kernel, self.problems, self._whole = kernel, problems, whole
         self.residual = max(active.residual for _, active, _ in problems)
-        self._limits = None
+        self._limits = self._test_rows = None
 
     def _right_limits(self):
         """For each problem at beta = 0+: active set, its rates, first breakpoint, jump of b."""
@@ -86,7 +86,9 @@ class DualOptimum:
             active, (a_rate, b_rate[k], _, _), _, _ = self._right_limits()[k]
             v[rows, k], v_rate[rows, k], b[k] = active.y * active.a, active.y * a_rate, active.b
         used = np.flatnonzero(np.any(v != 0, axis=1) | np.any(v_rate != 0, axis=1))
-        K = self.kernel(X, used)
+        if self._test_rows is None or self._test_rows.X is not X:
+            self._test_rows = self.kernel.at(X)
+        K = self._test_rows(used).T
         return K @ v[used] + b, K @ v_rate[used] + b_rate
 
     def responses(self, X, samples):
@@ -132,11 +134,10 @@ class DualOptimum:
         """The optimum after one Newton step; None where the fit is exact to 1e-6 already."""
         if self.residual < 1e-6:
             return None
-        return DualOptimum(
-            self.kernel,
-            [(rows, active.newton_step(), rate) for rows, active, rate in self.problems],
-            self._whole,
-        )
+        moved = [(rows, active.newton_step(), rate) for rows, active, rate in self.problems]
+        step = DualOptimum(self.kernel, moved, self._whole)
+        step._test_rows = self._test_rows = self.kernel.at(X)  # for both, on the same samples
+        return step
 
     def polish(self):
         """Follow every problem to its exact optimum.

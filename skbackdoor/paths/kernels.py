@@ -109,6 +109,10 @@ class Kernel:
         """Values between samples X and training rows, shape (n_samples, len(rows))."""
         return np.asarray(self.function(X, self.X[rows]), dtype=np.float64)
 
+    def at(self, X):
+        """Kernel rows of the training rows at samples X, each computed once."""
+        return KernelRows(self.function, self.X, X, self.cache_bytes)
+
     def gram(self):
         """The whole kernel matrix of the training rows, computed once."""
         if self._gram is None:
