@@ -1,6 +1,9 @@
 """weight_path as a door, precomputed kernels, weights of zero."""
 
+import pickle
+
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, TransformerMixin, clone
@@ -136,9 +139,7 @@ def test_gram_matrix(n_classes):
     by_name = weight_path(SVC(gamma=GAMMA, C=3, tol=1e-8), X, y, is_poison)
     for beta in (0.0, 0.3, 1.0):
         first, second = by_gram.fit(beta), by_name.fit(beta)
-        assert_allclose(
-            by_gram.inner(first, first), by_name.inner(second, second), rtol=1e-6
-        )
+        assert_allclose(by_gram.inner(first, first), by_name.inner(second, second), rtol=1e-6)
         assert_allclose(first.intercept_, second.intercept_, rtol=1e-5, atol=1e-5)
     a, b = by_gram.optimum().polish(), by_name.optimum().polish()
     assert_allclose(a.first_breakpoint, b.first_breakpoint, rtol=1e-6)
@@ -189,9 +190,7 @@ def test_gram_in_a_pipeline_is_the_named_kernel(n_classes, placement):
         assert slopes[name].method == "implicit"
         assert_allclose(slopes[name].derivative, slopes["named"].derivative, rtol=1e-6)
         assert_allclose(slopes[name].loss, slopes["named"].loss, rtol=1e-8)
-        assert_allclose(
-            slopes[name].first_breakpoint, slopes["named"].first_breakpoint, rtol=1e-5
-        )
+        assert_allclose(slopes[name].first_breakpoint, slopes["named"].first_breakpoint, rtol=1e-5)
         for field in ("clean_loss", "backdoor_loss", "clean_accuracy", "rho", "nu"):
             a, b = getattr(curves[name], field), getattr(curves["named"], field)
             assert_allclose(a, b, rtol=1e-4, atol=1e-7)
@@ -278,3 +277,76 @@ def test_scorer_of_a_fit_with_weights_of_zero():
         theta = -2 / np.pi * np.arctan(derivative / is_poison.sum())
         score = neg_backdoor_slope_scorer(weighted, X_test, y_test)
         assert_allclose(-score, theta, rtol=1e-4)
+
+
+# ------------------------------------------------------------------ what users do to solutions
+
+FAR = [
+    RidgeClassifier(),
+    LogisticRegression(tol=1e-10, max_iter=10_000),
+    SVC(kernel="linear"),
+    SVC(gamma=0.5),
+]
+
+
+@pytest.mark.parametrize("learner", FAR, ids=lambda learner: repr(learner)[:22])
+@pytest.mark.parametrize("mean", [1e3, 1e6])
+def test_a_mean_far_from_zero_changes_nothing_but_the_intercept(learner, mean):
+    X, y, is_poison = poisoned(3)
+    near, far = (weight_path(learner, X + m, y, is_poison).solve([0, 0.4]) for m in (0.0, mean))
+    F = near.decision_function(X)
+    assert_allclose(far.decision_function(X + mean), F, atol=1e-15 * mean**2 + 1e-6)
+    assert_allclose(far.tangent(X + mean), near.tangent(X), atol=1e-14 * mean**2 + 1e-4)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_solutions_pickle(name):
+    X, y, is_poison = poisoned(3)
+    solution = weight_path(LEARNERS[name], X, y, is_poison).solve([0.3, 0.0])
+    again = pickle.loads(pickle.dumps(solution))
+    assert_array_equal(again.decision_function(X), solution.decision_function(X))
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_samples_that_change_are_seen(name):
+    X, y, is_poison = poisoned()
+    solution = weight_path(LEARNERS[name], X, y, is_poison).solve([1.0])
+    samples = X[:5].copy()
+    before = solution.decision_function(samples)
+    samples += 1.0
+    assert not np.allclose(solution.decision_function(samples), before)
+
+
+def test_samples_are_checked():
+    X, y, is_poison = poisoned()
+    frame = pd.DataFrame(X, columns=list("abcdefghij"))
+    solution = weight_path(SVC(), frame, y, is_poison).solve([1.0])
+    with pytest.raises(ValueError, match="columns must be"):
+        solution.decision_function(frame[list("jihgfedcba")])
+    with pytest.raises(ValueError, match="shape"):
+        solution.decision_function(X[:, :4])
+    with pytest.raises(ValueError, match="shape"):
+        solution.losses(frame, y[:1])
+    with pytest.raises(ValueError, match="0 and 1"):
+        weight_path(SVC(), X, y, 2 * is_poison)
+    with pytest.raises(ValueError, match="negative"):
+        weight_path(SVC(), X, y, is_poison, sample_weight=-np.ones(len(y)))
+
+
+def test_indefinite_kernels_are_refitted_by_name():
+    X, y, is_poison = poisoned()
+    learner = SVC(kernel="sigmoid", gamma=0.1, tol=1e-6)
+    solution = weight_path(learner, X, y, is_poison).solve([0.5])
+    assert solution.method == "kernel refit"
+    weight = np.where(is_poison, 0.5, 1.0)
+    by_hand = clone(learner).fit(X, y, sample_weight=weight).decision_function(X)
+    assert_allclose(solution.decision_function(X)[0, :, 0], by_hand, atol=1e-4)
+    with pytest.raises(ValueError, match="No tangent"):
+        solution.tangent(X)
+
+
+def test_ridge_without_penalty_on_few_rows():
+    X, y, is_poison = poisoned()
+    wide = np.tile(X, (1, 12))
+    with pytest.raises(ValueError, match="singular"):
+        weight_path(RidgeClassifier(alpha=0.0), wide, y, is_poison).solve([0.5])

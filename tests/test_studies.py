@@ -1,13 +1,15 @@
 """slope_grid: equal to slopes one by one, in parallel, on a cluster."""
 
+import numpy as np
 import pytest
 from joblib import parallel_config
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.decomposition import SparsePCA
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import ParameterGrid
 from sklearn.naive_bayes import GaussianNB
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
@@ -92,3 +94,28 @@ def test_refits_and_grids_go_to_a_dask_cluster():
         assert cluster.scheduler.transition_counter > before  # the cluster did it
     assert_allclose(there.theta, here.theta, rtol=1e-12)
     assert_array_equal(curve.backdoor_loss, curve_here.backdoor_loss)
+
+
+def test_settings_whose_repr_is_cut_short_are_told_apart():
+    X, y, X_test, y_test = data()
+    X, X_test = np.tile(X, (1, 5)), np.tile(X_test, (1, 5))
+    others = {i: 3.0 for i in range(39)}
+    triggers = [FeatureTrigger(others | {39: value}) for value in (0.0, 50.0)]
+    poisoner = attack(RidgeClassifier())
+    grid = slope_grid(poisoner, {"trigger": triggers}, X, y, X_test, y_test)
+    alone = [
+        backdoor_learning_slope(clone(poisoner).set_params(trigger=t), X, y, X_test, y_test).theta
+        for t in triggers
+    ]
+    assert_allclose(grid.theta[:, 0], alone)
+
+
+def test_a_parameter_of_another_step_of_equal_length_stays_its_own():
+    sets = data()
+    pipeline = Pipeline([("pre", SparsePCA(3, random_state=0)), ("rdg", RidgeClassifier())])
+    params = {"estimator__pre__alpha": [0.01, 30.0], "estimator__rdg__alpha": [1.0, 1e3]}
+    poisoner = attack(pipeline)
+    grid = slope_grid(poisoner, params, *sets)
+    for i, setting in enumerate(grid.params):
+        slope = backdoor_learning_slope(clone(poisoner).set_params(**setting), *sets)
+        assert_allclose(grid.theta[i, 0], slope.theta, rtol=1e-6)

@@ -165,6 +165,8 @@ class Continuation:
     def _full(self, W):
         """Parameters of all columns: those that are zero in every row have coefficient 0."""
         objective = self.start.objective
+        if not objective.loss.decouples:  # of all equal softmax models the one that sums to 0
+            W = W - W.mean(axis=-2, keepdims=True)
         if not isinstance(self.live, slice):
             full = np.zeros((*W.shape[:-1], len(objective.penalty)))
             full[..., self.live] = W

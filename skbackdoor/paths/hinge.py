@@ -261,8 +261,7 @@ def path_solution(path, weights, kernel, problems):
         trace = Trace(active, rate, weights)
         v[:, used, k], v_rate[:, used, k] = trace.v, trace.v_rate
         start[used, k] = active.y * active.a
-        b[:, k] = trace.b - trace.v @ kernel.offset[used]
-        b_rate[:, k] = trace.b_rate - trace.v_rate @ kernel.offset[used]
+        b[:, k], b_rate[:, k] = trace.b, trace.b_rate
         traces.append(trace)
     residuals = np.max([trace.residuals for trace in traces], axis=0)
     warn_unless_optimal(residuals.max())
@@ -274,8 +273,8 @@ def path_solution(path, weights, kernel, problems):
         kernel=kernel,
         dual_coef=v,
         dual_coef_rate=v_rate,
-        intercept=b,
-        intercept_rate=b_rate,
+        moved_intercept=b,
+        moved_intercept_rate=b_rate,
         squared_norm=np.sum([trace.squared_norm for trace in traces], axis=0),
         inner=np.sum([trace.inner for trace in traces], axis=0),
         start_dual_coef=start,

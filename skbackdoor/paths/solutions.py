@@ -213,8 +213,8 @@ class KernelSolution(Solution):
         Over all training rows of weight above 0, clean ones first, then poison.
     dual_coef, dual_coef_rate : ndarrays of shape (n_weights, n_rows, n_outputs)
         The signed dual coefficients v and their right derivatives.
-    intercept, intercept_rate : ndarrays of shape (n_weights, n_outputs)
-        b and its right derivative.
+    moved_intercept, moved_intercept_rate : ndarrays of shape (n_weights, n_outputs)
+        The intercept that goes with the kernel as it is moved, and its right derivative.
     squared_norm, inner : ndarrays of shape (n_weights,)
         v^T K v, and v_0^T K v with v_0 at beta = 0, summed over the outputs.
     start_dual_coef : ndarray of shape (n_rows, n_outputs)
@@ -235,8 +235,8 @@ class KernelSolution(Solution):
         kernel,
         dual_coef,
         dual_coef_rate,
-        intercept,
-        intercept_rate,
+        moved_intercept,
+        moved_intercept_rate,
         squared_norm,
         inner,
         start_dual_coef,
@@ -244,8 +244,8 @@ class KernelSolution(Solution):
         first_breakpoint,
     ):
         super().__init__(path, poison_weights, method, residuals)
-        self.kernel, self.dual_coef, self.intercept = kernel, dual_coef, intercept
-        self._rates = dual_coef_rate, intercept_rate
+        self.kernel, self.dual_coef, self._moved = kernel, dual_coef, moved_intercept
+        self._rates = dual_coef_rate, moved_intercept_rate
         self._squared_norm, self._inner = squared_norm, inner
         self.start_dual_coef, self._start_norm = start_dual_coef, start_norm
         self.first_breakpoint = first_breakpoint
@@ -253,7 +253,7 @@ class KernelSolution(Solution):
     def take(self, position):
         """The solution at some of its weights, by their positions, in this order."""
         new = copy(self)
-        for name in ("poison_weights", "residuals", "dual_coef", "intercept"):
+        for name in ("poison_weights", "residuals", "dual_coef", "_moved"):
             setattr(new, name, getattr(self, name)[position])
         new._rates = tuple(None if rate is None else rate[position] for rate in self._rates)
         new._squared_norm, new._inner = self._squared_norm[position], self._inner[position]
@@ -265,9 +265,15 @@ class KernelSolution(Solution):
         return self._followed()[0]
 
     @property
+    def intercept(self):
+        """b, shape (n_weights, n_outputs)."""
+        return self._moved - np.tensordot(self.dual_coef, self.kernel.offset, axes=(1, 0))
+
+    @property
     def intercept_rate(self):
         """Right derivative of `intercept`; an error where it was not followed."""
-        return self._followed()[1]
+        v_rate, b_rate = self._followed()
+        return b_rate - np.tensordot(v_rate, self.kernel.offset, axes=(1, 0))
 
     def _followed(self):
         if self._rates[0] is None:
@@ -279,17 +285,17 @@ class KernelSolution(Solution):
         return self._rates
 
     def at_rows(self, rows):
-        return self._apply(self.dual_coef, self.intercept, rows)
+        return self._apply(self.dual_coef, self._moved, rows)
 
     def tangent_at_rows(self, rows):
-        return self._apply(self.dual_coef_rate, self.intercept_rate, rows)
+        return self._apply(*self._followed(), rows)
 
     def _apply(self, v, b, rows):
         used = np.flatnonzero(np.any(v != 0, axis=(0, 2)))
         K = self.kernel(rows, used)
         flat = v[:, used].transpose(1, 0, 2).reshape(len(used), len(v) * v.shape[2])
         F = (K @ flat).reshape(K.shape[0], *v.shape[::2]).transpose(1, 0, 2)
-        return F + (b + np.tensordot(v, self.kernel.offset, axes=(1, 0)))[:, None, :]
+        return F + b[:, None, :]
 
     @property
     def norm(self):
