@@ -197,10 +197,10 @@ class WeightPath:
         if self.method != "implicit":
             return self.refits(weights, n_jobs=n_jobs)
         ordered, position = np.unique(weights, return_inverse=True)
-        return self._solve(ordered).take(position)
+        return self._solve(ordered, n_jobs).take(position)
 
-    def _solve(self, weights):
-        """The solution at strictly increasing weights."""
+    def _solve(self, weights, n_jobs=None):
+        """The solution at strictly increasing weights; `n_jobs` is for refits."""
         raise NotImplementedError
 
     def refits(self, poison_weights, *, drop_poison=None, n_jobs=None):

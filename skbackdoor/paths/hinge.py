@@ -186,8 +186,7 @@ class Trace:
         y, shape = active.y, (len(weights), len(active.y))
         a, a_rate = np.zeros(shape), np.zeros(shape)
         self.b, self.b_rate = np.zeros(shape[0]), np.zeros(shape[0])
-        clean = active_copy(active)
-        active = active_copy(active)
+        clean, active = active, active_copy(active)
         poison = np.flatnonzero(rate > 0)
         active.admit(poison, rate[poison])
         still, beta = np.zeros(shape[1]), 0.0
@@ -227,9 +226,7 @@ class Trace:
         y, rows = active.y, active.rows
         F = rows.product(self.v)
         self.residuals = violations(y, self.v, self.b, F, bounds)
-        if (
-            active.free_intercept
-        ):  # decision values by another kernel of the same problem differ so
+        if active.free_intercept:  # what a sum does to values by a kernel that is not moved
             self.residuals = np.maximum(self.residuals, active.scale * np.abs(self.v.sum(axis=1)))
         for k in np.flatnonzero(self.residuals > REPAIRED):
             point = ActiveSet(

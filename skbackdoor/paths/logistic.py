@@ -82,7 +82,7 @@ class LogisticPath(WeightPath):
         poison = (rows.X_poison, rows.y_poison, weight_poison)
         return LinearOptimum(objective, objective.to_own(parameters(self.fitted)), poison, rtol)
 
-    def _solve(self, weights):
+    def _solve(self, weights, n_jobs=None):
         with one_blas_thread(), warnings.catch_warnings():
             # The learner's own fit is only where the path starts; its residual is checked.
             warnings.simplefilter("ignore", ConvergenceWarning)

@@ -70,7 +70,7 @@ class Logistic(_Smooth):
     r""":math:`\phi(m) = \log(1 + e^{-m})`, natural logarithm, of the margin m."""
 
     def value(self, margin):
-        # log(1 + e^-m) as logaddexp has it, three times as fast
+        # log(1 + e^-m) without overflow
         return np.maximum(0.0, -margin) + np.log1p(np.exp(-np.abs(margin)))
 
     def slope(self, margin):
@@ -152,6 +152,11 @@ class MarginLoss:
             signs[i, k], signs[j, k] = 1.0, -1.0
         return cls(phi, -signs if n_classes == 2 else signs)
 
+    @property
+    def jumps(self):
+        """Whether the curvature jumps."""
+        return self.phi.jumps
+
     def with_class_weight(self, class_weight):
         """As liblinear weighs one-vs-rest problems: a class by its weight in its own, else by 1.
 
@@ -188,7 +193,7 @@ class MarginLoss:
 class Multinomial:
     r"""Cross-entropy of a softmax, :math:`-\log \mathrm{softmax}(F)_y`, one output a class."""
 
-    decouples = False
+    decouples, jumps = False, False
 
     def value(self, F, y):
         return logsumexp(F, axis=-1) - F[..., np.arange(len(y)), y]
@@ -217,7 +222,7 @@ class SquaredError:
         The number that stands for each class.
     """
 
-    decouples = True
+    decouples, jumps = True, False
 
     def __init__(self, targets):
         self.targets = np.asarray(targets, dtype=float)

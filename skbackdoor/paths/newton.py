@@ -46,7 +46,7 @@ def newton(objective, W, factors, betas, tol, max_iter=100):
     gradients = objective.gradient(W, F)
     residual = np.linalg.norm(gradients, axis=(1, 2)) / scale
     far = _distance(objective, gradients, factors, betas)
-    if getattr(getattr(objective.loss, "phi", None), "jumps", False):
+    if objective.loss.jumps:
         far[:] = np.inf  # only a step of its own tells
     active, patience = np.flatnonzero((residual > tol) | (far > CLOSE)), np.full(len(betas), 3)
     for _ in progress(range(max_iter), None, "Newton steps of the path"):

@@ -80,7 +80,7 @@ class RidgePath(WeightPath):
         W, tangent = (objective.to_own(part[0]) for part in (solution.W, solution.W_rate))
         return LinearOptimum(objective, W, poison, rtol, tangent)
 
-    def _solve(self, weights):
+    def _solve(self, weights, n_jobs=None):
         if min(self.rows.X.shape) > LARGEST_FACTOR:
             return Continuation(self, self.optimum()).solution(weights)
         with one_blas_thread():

@@ -197,10 +197,10 @@ class SVCPath(WeightPath):
         v[start.support_] = self._coefficients(start)
         return v, start.intercept_ - self.kernel.offset @ v  # the kernel matrix is a moved one
 
-    def _solve(self, weights):
+    def _solve(self, weights, n_jobs=None):
         n_rows, n_clean = self.kernel.X.shape[0], len(self.rows.y)
         if n_rows > LARGEST_GRAM:
-            return self.refits(weights)
+            return self.refits(weights, n_jobs=n_jobs)
         if n_rows > LARGEST_PATH or self.estimator.kernel == "sigmoid":  # not a positive kernel
             return self._kernel_refits(weights)
         v, b = self._start()
@@ -356,11 +356,11 @@ class LinearSVCPath(WeightPath):
             problems.append((used, active, rate))
         return problems
 
-    def _solve(self, weights):
+    def _solve(self, weights, n_jobs=None):
         n_rows = len(self.rows.y) + len(self.rows.y_poison)
         smooth = self.estimator.loss == "squared_hinge"
         if not smooth and n_rows > LARGEST_PATH:
-            return self.refits(weights)
+            return self.refits(weights, n_jobs=n_jobs)
         with one_blas_thread(), warnings.catch_warnings():
             # The learner's own fit is only where the path starts; its residual is checked.
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -369,12 +369,12 @@ class LinearSVCPath(WeightPath):
             return Continuation(self, self.optimum()).solution(weights)
         try:
             problems = [
-                (used, active.polish(), rate) for used, active, rate in self._problems(True)
+                (used, self._polish(active), rate) for used, active, rate in self._problems(True)
             ]
             return self._linear(path_solution(self, weights, self._kernel(), problems))
         except (ValueError, RuntimeError) as error:
             _warn_of_refits(error)
-            return self.refits(weights)
+            return self.refits(weights, n_jobs=n_jobs)
 
     def _polish(self, active):
         """The clean optimum from liblinear's fit; or, where that is too far, from nothing."""
