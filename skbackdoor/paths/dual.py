@@ -13,10 +13,10 @@ u move at constant rates and the three sets stay, so do the rates of v, b and f:
           \begin{pmatrix} \dot b \\ \dot v_S \end{pmatrix} =
           \begin{pmatrix} -\sum_E y \dot u \\ y_S \dot r_S - K_{SE} (y \dot u)_E \end{pmatrix}
 
-:class:`ActiveSet` follows them and exchanges members at each breakpoint. Two uses: moving the
-margins of an approximate solver's fit to 1 (which polishes it to rounding), and letting poison in,
-whose bounds grow as beta C s. The term K_{tE} (y u)_E of poison rows in the error set acts on a
-test sample t directly, whatever the margin set does.
+:class:`~skbackdoor.paths.walk.Walk` follows them and exchanges members at each breakpoint. Two
+uses: moving the margins of an approximate solver's fit to 1 (which polishes it to rounding), and
+letting poison in, whose bounds grow as beta C s. The term K_{tE} (y u)_E of poison rows in the
+error set acts on a test sample t directly, whatever the margin set does.
 """
 
 from copy import copy
@@ -24,12 +24,10 @@ from copy import copy
 import numpy as np
 
 from .margin_set import MarginSet
-from .threads import one_blas_thread
+from .walk import ON_MARGIN, Walk
 
 #: A pivot below this share of the kernel's diagonal counts as dependent on the margin set.
 DEPENDENT = 1e-9
-#: A row this close to its margin counts as on it.
-ON_MARGIN = 1e-11
 
 
 class ActiveSet:
@@ -76,17 +74,21 @@ class ActiveSet:
         self.inside = np.zeros(len(y), dtype=bool)  # set S
         self.scale = float(np.max(np.abs(diagonal), initial=0.0)) or 1.0
         self.margin = MarginSet(len(y), free_intercept)
-        self._push = self._ready = None
+        self._push = None
         self._enter_all(np.flatnonzero(self.playing & (self.a > 0) & ~at_bound))
         self.h = self._margins() - 1.0
+        self._shift()
+
+    def _margins(self):
+        return self.y * (self.rows.product(self.y * self.a) + self.b)
+
+    def _shift(self):
+        """Choose the margins so that the point is optimal, where h is that of margins 1."""
         outside = np.where(self.upper, np.maximum(self.h, 0), np.minimum(self.h, 0))
         shift = np.where(self.inside, self.h, outside)
         shift[~self.playing] = 0.0
         self.r = 1.0 + shift
         self.h = self.h - shift
-
-    def _margins(self):
-        return self.y * (self.rows.product(self.y * self.a) + self.b)
 
     @property
     def violation(self):
@@ -115,26 +117,27 @@ class ActiveSet:
             self.inside[rows] = True
             return
         for i in rows:
-            self._enter(i)
+            self.enter(i)
 
-    def _enter(self, i):
-        """Let row i, whose h is 0, into the margin set, or exchange it for a dependent member."""
+    def enter(self, i, held=None, missing=None):
+        """Let row i, whose h is 0, into the margin set, or exchange it for a dependent member.
+
+        `held` and `missing` are for :meth:`MarginSet.append`. Returns the rows that changed sets.
+        """
+        moved = [i]
         while True:
-            k = self.rows(np.array([i]))[0]
+            k = self.rows.row(i)
+            border = self.margin.border(k)
             if self.margin.unbalanced:
-                q, pivot = np.zeros(0), np.inf
+                q, pivot = None, np.inf
             else:
-                border = self.margin.border(k)
-                q = self.margin.multiply(border)
+                q = self.margin.solve(border) if len(border) else border
                 pivot = self.diagonal[i] - border @ q
-                if pivot < 1e-5 * self.scale:  # what is left of it must be no rounding error
-                    q = self.margin.refine(border, q)
-                    pivot = self.diagonal[i] - border @ q
             if pivot > DEPENDENT * self.scale:
-                self.margin.append(i, k, self.diagonal[i], q, pivot)
+                self.margin.append(i, k, self.diagonal[i], border, q, pivot, held, missing)
                 self.inside[i] = True
                 self._set_upper(i, False)
-                return
+                return moved
             if pivot < -1e-6 * self.scale:
                 members = self.margin.members
                 if self.margin.pending and self.margin.set(members, self.rows(members)):
@@ -145,13 +148,15 @@ class ActiveSet:
                     " (linear, rbf, poly), scale the features or lower C; the slope also has"
                     " method='finite_difference'."
                 )
-            if not self._slide(i, -q):
-                return
+            left = self._slide(i, -q)
+            if left is None:
+                return moved
+            moved.append(left)
 
     def _slide(self, i, null):
         """Move along a null direction of K until a member or i itself reaches a bound.
 
-        Decision values do not change. Returns whether i still has to enter.
+        Decision values do not change. Returns the member that left; None where i is at a bound.
         """
         rows = self.margin.members
         sign = -1.0 if self.upper[i] else 1.0  # a_i falls from its bound, or rises
@@ -169,16 +174,16 @@ class ActiveSet:
         if own <= step:
             self.a[i] = 0.0 if sign < 0 else self.u[i]
             self._set_upper(i, sign > 0)
-            return False
-        self._leave(j, to_upper=rate[j] > 0)
-        return True
+            return None
+        return self.leave(j, to_upper=rate[j] > 0)
 
-    def _leave(self, position, to_upper):
-        """Take a member out of the margin set, to its upper bound or to 0."""
-        i = self.margin.remove(position)
+    def leave(self, position, to_upper, held=None):
+        """Take a member out of the margin set, to its upper bound or to 0; returns its row."""
+        i = self.margin.remove(position, held)
         self.inside[i] = False
         self._set_upper(i, to_upper)
         self.a[i] = self.u[i] if to_upper else 0.0
+        return i
 
     def _set_upper(self, i, to_upper):
         """Put row i at its upper bound, or take it from there."""
@@ -188,169 +193,35 @@ class ActiveSet:
         if self.u_rate[i] != 0 and self._push is not None:
             charge = self.y[i] * self.u_rate[i] * (1.0 if to_upper else -1.0)
             push, total = self._push
-            self._push = push + charge * self.rows(np.array([i]))[0], total + charge
+            self._push = push + charge * self.rows.row(i), total + charge
 
-    # -- rates and steps ---------------------------------------------------------------------
+    def push(self):
+        """What the decision values get from bounds that move, and the sum of those signed duals.
 
-    def rates(self, r_rate):
-        """Rates of a, b and h while margins move at `r_rate` and bounds at `u_rate`.
-
-        Returns
-        -------
-        a_rate : ndarray of shape (n,)
-        b_rate : float
-        h_rate : ndarray of shape (n,)
-        charge : float
-            With an empty margin set and a free intercept, the sum of y a_rate that only a
-            member could balance; else 0.
+        Both are rates, of the rows at their upper bound.
         """
-        a_rate = self.u_rate * self.upper
         if self._push is None:
-            v_rate = self.y * a_rate
+            v_rate = self.y * self.u_rate * self.upper
             self._push = self.rows.product(v_rate), float(v_rate.sum())
-        pushed, total = self._push
-        b_rate, f_rate, charge = 0.0, pushed, 0.0
-        members = self.margin.members
-        if self.margin.unbalanced:
-            charge = total
-            b_rate = self._middle_rate(self.y * pushed - r_rate)
-            f_rate = pushed + b_rate
-        elif len(members):
-            target = self.y[members] * r_rate[members]
-            v_rate, b_rate, f_rate = self.margin.respond(pushed, target, total)
-            a_rate[members] = self.y[members] * v_rate
-        h_rate = self.y * f_rate - r_rate
-        h_rate[members] = 0.0
-        return a_rate, b_rate, h_rate, charge
+        return self._push
 
-    def follow(self, r_rate, length, first_only=False):
-        """Follow the optimum over a length of t, through every breakpoint.
-
-        Parameters
-        ----------
-        r_rate : ndarray of shape (n,)
-            Rates of the margins; those of the bounds are `u_rate`.
-        length : float
-            How far to go.
-        first_only : bool, default=False
-            Stop before the first breakpoint at t > 0, once the rates there are known.
-
-        Returns
-        -------
-        step : float
-            Length of the last step: with `first_only` that up to the first breakpoint.
-        rates : tuple
-            As :meth:`rates` gives them, for that step.
-        """
-        with one_blas_thread():
-            return self._follow(r_rate, length, first_only)
-
-    def _follow(self, r_rate, length, first_only):
-        done, idle, limit, since = 0.0, 0, 20 * len(self.y) + 1000, 0
-        self._fastest_bound = float(np.abs(self.u_rate).max())
-        self._largest = float(self.a.max())
-        for _ in range(100 * len(self.y) + 1000):
-            rates = self.rates(r_rate) if self._ready is None else self._ready
-            self._ready = None
-            a_rate, b_rate, h_rate, charge = rates
-            if abs(charge) > 1e-12 * self._fastest_bound:
-                self._move_intercept(np.sign(charge))
-                continue
-            step, kind, at = self._next_event(a_rate, h_rate, length - done)
-            if first_only and step > 0:
-                self._ready = rates  # nothing has moved: the next call starts with them
-                return step, rates
-            self._advance(step, rates, r_rate)
-            done += step
-            if kind is None:
-                return step, rates
-            idle = idle + 1 if step == 0 else 0
-            if idle > limit:
-                break
-            if kind == "enter":
-                self._enter(at)
-            else:
-                self._leave(at, to_upper=kind == "upper")
-            since += 1
-            if since > max(200, len(self.margin.members)):
-                self._settle()
-                since = 0
-        raise RuntimeError(
-            "The SVM active set did not settle: too many exchanges without progress. Either C"
-            " times the kernel is too large for floating point (scale the features, or lower C),"
-            " or the rows are too degenerate for this kernel (remove duplicates)."
-        )
-
-    def _settle(self):
+    def settle(self):
         """Compute anew what was updated step by step, and put members back on their margins."""
-        self._push = self._ready = None
-        members = self.margin.members
-        if len(members):
+        self._push = self.margin.rates = None
+        members, v = self.margin.members, self.y * self.a
+        if self.margin.worn:
             self.margin.set(members, self.rows(members))
         h = self._margins() - self.r
-        if len(members) and not self.margin.unbalanced:
-            v = self.y * self.a
+        if len(members):
             off = self.y[members] * h[members]
             v_step, b_step, f_step = self.margin.respond(np.zeros(len(v)), -off, v.sum())
             if np.abs(f_step).max() < 1e-6:  # rounding, no more
                 self.a[members] += self.y[members] * v_step
                 self.b += b_step
                 h = h + self.y * f_step
-        h[members] = 0.0
         self.h = h
 
-    def _next_event(self, a_rate, h_rate, left):
-        """The next breakpoint: (step, kind, row or position in the margin set)."""
-        best, kind, at = left, None, -1
-        # Rows of R and E: how far h has to go, and how fast it comes nearer (members: 0).
-        towards = np.where(self.upper, h_rate, -h_rate)
-        fastest = max(-towards.min(), towards.max(), 1.0)
-        rows = ((towards > 1e-11 * fastest) & self.playing).nonzero()[0]
-        if len(rows):
-            speed = towards[rows]
-            distance = np.abs(self.h[rows])
-            distance[distance <= ON_MARGIN] = 0.0
-            wrong = self.upper[rows] != (self.h[rows] < 0)  # beyond by rounding
-            distance[wrong] = 0.0
-            steps = distance / speed
-            first = steps.min()
-            if first < best:
-                ties = (steps <= first * (1 + 1e-12)).nonzero()[0]
-                at = int(rows[ties[speed[ties].argmax()]])
-                best, kind = float(first), "enter"
-        members = self.margin.members
-        if len(members):
-            a, rate, u_rate = self.a[members], a_rate[members], self.u_rate[members]
-            noise = 1e-13 * max(np.abs(rate).max(), self._fastest_bound)
-            enough = 1e-13 * self._largest
-            rise = rate - u_rate
-            # Each member is on its way to one side, if to any.
-            up, down = rise > noise, rate < -noise
-            for name, leaving in (("lower", down), ("upper", up)):
-                leaving = leaving.nonzero()[0]
-                if len(leaving):
-                    if name == "lower":
-                        room, speed = a[leaving], -rate[leaving]
-                    else:
-                        room, speed = self.u[members[leaving]] - a[leaving], rise[leaving]
-                    room[room <= enough] = 0.0
-                    steps = room / speed
-                    first = int(steps.argmin())
-                    if steps[first] < best:
-                        best, kind, at = float(steps[first]), name, int(leaving[first])
-        return best, kind, at
-
-    def _advance(self, step, rates, r_rate):
-        if step == 0:
-            return
-        a_rate, b_rate, h_rate, _ = rates
-        self.u += step * self.u_rate
-        self.a += step * a_rate
-        self.b += step * b_rate
-        self.h += step * h_rate
-        self.r += step * r_rate
-
-    def _move_intercept(self, sign):
+    def move_intercept(self, sign):
         """With no member to balance a charge, b runs to the first row that can."""
         towards = self.playing & (self.y == np.where(self.upper, sign, -sign))
         rows = np.flatnonzero(towards)
@@ -361,27 +232,22 @@ class ActiveSet:
         self.b += sign * distance.min()
         self.h += self.y * sign * distance.min()
         self.h[i] = 0.0
-        self._enter(i)
+        self.enter(i)
 
     # -- the two uses ------------------------------------------------------------------------
 
     def polish(self):
         """Move all margins to 1, so that the point is optimal to rounding."""
         for _ in range(3):
-            self.follow(1.0 - self.r, 1.0)
+            Walk(self, 1.0 - self.r).go(1.0)
             self.r = np.ones_like(self.r)
-            # Recompute what was updated step by step; what rounding left is a new, tiny shift.
-            fresh = ActiveSet(
-                self.rows, self.diagonal, self.y, self.u, self.a, self.b, self.free_intercept
-            )
-            self.__dict__.update(fresh.__dict__)
+            self.settle()
+            self._shift()  # what rounding has left
             if self.residual < 1e-11:
                 break
         if self.margin.unbalanced:
             self.b += self.intercept_room()
             self.h = self._margins() - self.r
-        else:
-            self._settle()  # the signed duals' sum, too
         return self
 
     def _ends(self):
@@ -398,7 +264,7 @@ class ActiveSet:
             return 0.0
         return (room[0].min() - room[1].min()) / 2.0
 
-    def _middle_rate(self, h_rate):
+    def middle_rate(self, h_rate):
         """Rate of the middle of the interval of b, where decision values else move by `h_rate`."""
         rates = []
         for rows in self._ends():
@@ -414,11 +280,11 @@ class ActiveSet:
         self.playing[rows] = True
         self.u_rate[rows] = rate
         self.upper[rows] = self.h[rows] < 0
-        self._push = self._ready = None
+        self._push = None
 
     def newton_step(self):
         """The point after moving all margins to 1 as if no member changed sets."""
-        a_rate, b_rate, h_rate, _ = self.rates(1.0 - self.r)
+        a_rate, b_rate, h_rate = Walk(self, 1.0 - self.r).full_rates()
         a, h, b = self.a + a_rate, self.h + h_rate, self.b + b_rate
         a = np.clip(a, 0.0, self.u)
         rest = self.playing & ~self.inside

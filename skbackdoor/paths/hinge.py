@@ -8,6 +8,8 @@ from sklearn.exceptions import ConvergenceWarning
 from .dual import ActiveSet, active_copy, violations
 from .progress import progress
 from .solutions import KernelSolution
+from .threads import one_blas_thread
+from .walk import Walk
 
 #: Above this violation of the optimality conditions a point of a path is polished once more.
 REPAIRED = 1e-9
@@ -53,9 +55,10 @@ class DualOptimum:
             for _, active, rate in self.problems:
                 b_clean, active = active.b, active_copy(active)
                 active.admit(np.flatnonzero(rate > 0), rate[rate > 0])
-                step, rates = active.follow(np.zeros_like(active.r), 1.0, True)
+                with one_blas_thread():
+                    step, a_rate, b_rate = Walk(active).look()
                 active.b += active.intercept_room()
-                self._limits.append((active, rates, step, active.b - b_clean))
+                self._limits.append((active, (a_rate, b_rate), step, active.b - b_clean))
         return self._limits
 
     @property
@@ -83,7 +86,7 @@ class DualOptimum:
         v, v_rate = np.zeros(shape), np.zeros(shape)
         b, b_rate = np.zeros(shape[1]), np.zeros(shape[1])
         for k, (rows, _, _) in enumerate(self.problems):
-            active, (a_rate, b_rate[k], _, _), _, _ = self._right_limits()[k]
+            active, (a_rate, b_rate[k]), _, _ = self._right_limits()[k]
             v[rows, k], v_rate[rows, k], b[k] = active.y * active.a, active.y * a_rate, active.b
         used = np.flatnonzero(np.any(v != 0, axis=1) | np.any(v_rate != 0, axis=1))
         if self._test_rows is None or self._test_rows.X is not X:
@@ -148,7 +151,10 @@ class DualOptimum:
             The optimality conditions stay violated by more than 1e-8.
         """
         problems = self.problems if self._whole is None else self._whole()
-        polished = [(rows, active_copy(active).polish(), rate) for rows, active, rate in problems]
+        with one_blas_thread():
+            polished = [
+                (used, active_copy(active).polish(), rate) for used, active, rate in problems
+            ]
         best = DualOptimum(self.kernel, polished)
         warn_unless_optimal(best.residual)
         return best
@@ -160,7 +166,7 @@ class Trace:
     Parameters
     ----------
     active : ActiveSet
-        At the clean optimum.
+        At the clean optimum; it moves along.
     rate : ndarray of shape (n,)
         Rates at which bounds grow with beta; 0 for clean rows.
     weights : ndarray of shape (n_weights,)
@@ -176,6 +182,8 @@ class Trace:
         Largest violation of the optimality conditions.
     squared_norm, inner : ndarrays of shape (n_weights,)
         v^T K v, and v_0^T K v with v_0 at beta = 0.
+    v_start : ndarray of shape (n,)
+        v_0.
     start_squared_norm : float
         v_0^T K v_0.
     first_breakpoint : float
@@ -186,42 +194,36 @@ class Trace:
         y, shape = active.y, (len(weights), len(active.y))
         a, a_rate = np.zeros(shape), np.zeros(shape)
         self.b, self.b_rate = np.zeros(shape[0]), np.zeros(shape[0])
-        clean, active = active, active_copy(active)
+        self.v_start, b_start = y * active.a, active.b + active.intercept_room()
         poison = np.flatnonzero(rate > 0)
         active.admit(poison, rate[poison])
-        still, beta = np.zeros(shape[1]), 0.0
-        self.first_breakpoint = None
+        walk, beta = Walk(active), 0.0
+        self.first_breakpoint, start_a_rate, start_b_rate = self._look(walk)
         for k, weight in enumerate(progress(weights, len(weights), "dual path")):
-            if weight > beta:
-                self._go(active, rate, poison, still, beta, weight)
-                beta = weight
-            at = clean if weight == 0.0 else active
-            a[k] = np.where(at.upper, at.u, np.clip(at.a, 0.0, at.u))
-            self.b[k] = at.b + at.intercept_room()
-            _, (a_rate[k], self.b_rate[k], _, _) = self._look(active, still)
+            if weight == 0.0:
+                a[k], self.b[k] = y * self.v_start, b_start
+                a_rate[k], self.b_rate[k] = start_a_rate, start_b_rate
+                continue
+            walk.go(weight - beta)
+            beta = weight
+            active.u[poison] = weight * rate[poison]  # without the drift of steps
+            active.a[active.upper] = active.u[active.upper]
+            walk.gather()
+            a[k] = np.where(active.upper, active.u, np.clip(active.a, 0.0, active.u))
+            self.b[k] = active.b + active.intercept_room()
+            _, a_rate[k], self.b_rate[k] = self._look(walk)
         self.v, self.v_rate = y * a, y * a_rate
-        bounds = np.where(rate > 0, weights[:, None] * rate, active.u)
-        v_start = y * clean.a
-        self._check(active, bounds, v_start)
+        self._check(active, np.where(rate > 0, weights[:, None] * rate, active.u))
 
-    def _look(self, active, still):
-        step, rates = active.follow(still, 1.0, first_only=True)
+    def _look(self, walk):
+        step, a_rate, b_rate = walk.look()
         if step < AT_BREAKPOINT:  # the rates behind it are wanted
-            beyond = active_copy(active)
-            beyond.follow(still, 2 * AT_BREAKPOINT)
-            _, rates = beyond.follow(still, 1.0, first_only=True)
-        if self.first_breakpoint is None:
-            self.first_breakpoint = step
-        return step, rates
+            beyond = Walk(active_copy(walk.active))
+            beyond.go(2 * AT_BREAKPOINT)
+            _, a_rate, b_rate = beyond.look()
+        return step, a_rate, b_rate
 
-    def _go(self, active, rate, poison, still, beta, weight):
-        if self.first_breakpoint is None:
-            self._look(active, still)
-        active.follow(still, weight - beta)
-        active.u[poison] = weight * rate[poison]  # without the drift of steps
-        active.a[active.upper] = active.u[active.upper]
-
-    def _check(self, active, bounds, v_start):
+    def _check(self, active, bounds):
         """Decision values at all weights in one product; residuals, norms, and repairs."""
         y, rows = active.y, active.rows
         F = rows.product(self.v)
@@ -243,8 +245,8 @@ class Trace:
                 F[k] = rows.product(self.v[k])
                 self.residuals[k] = point.residual
         self.squared_norm = np.sum(F * self.v, axis=1)
-        self.inner = F @ v_start
-        self.start_squared_norm = float(rows.product(v_start) @ v_start)
+        self.inner = F @ self.v_start
+        self.start_squared_norm = float(rows.product(self.v_start) @ self.v_start)
 
 
 def path_solution(path, weights, kernel, problems):
@@ -255,9 +257,10 @@ def path_solution(path, weights, kernel, problems):
     b, b_rate = np.zeros((len(weights), n_outputs)), np.zeros((len(weights), n_outputs))
     traces = []
     for k, (used, active, rate) in enumerate(progress(problems, n_outputs, "pairs of classes")):
-        trace = Trace(active, rate, weights)
+        with one_blas_thread():
+            trace = Trace(active, rate, weights)
         v[:, used, k], v_rate[:, used, k] = trace.v, trace.v_rate
-        start[used, k] = active.y * active.a
+        start[used, k] = trace.v_start
         b[:, k], b_rate[:, k] = trace.b, trace.b_rate
         traces.append(trace)
     residuals = np.max([trace.residuals for trace in traces], axis=0)

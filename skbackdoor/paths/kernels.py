@@ -56,6 +56,10 @@ class KernelRows:
         self.used += len(missing)
         return self.store[self.place[i]]
 
+    def row(self, i):
+        """Kernel row of one training row, shape (n_samples,)."""
+        return self(np.array([i]))[0]
+
     def product(self, v):
         """v K over the training rows whose v is not 0, in blocks of rows, shape (n_samples,)."""
         rows = np.flatnonzero(v)
@@ -77,6 +81,8 @@ class GramRows:
 
     def __call__(self, i):
         return self.K[i]
+
+    row = __call__
 
     def product(self, v):
         """v K, for one v or a stack of them."""
@@ -184,20 +190,28 @@ class NamedKernel:
         whole = A is B  # one argument: BLAS computes half of the products
         A = self._move(A)
         B = A if whole else self._move(B)
+        if whole:
+            A = B = _lit(A)
         K = A @ B.T
         K = K.toarray() if sp.issparse(K) else K
         if self.metric == "linear":
             return K
-        K *= 2.0
-        K -= row_norms(A, squared=True)[:, None]
-        K -= row_norms(B, squared=True)
-        np.minimum(K, 0.0, out=K)  # -|a - b|^2
-        if whole:
-            np.fill_diagonal(K, 0.0)
-        K *= self.params["gamma"]
-        np.expm1(K, out=K)
-        K -= self._to_origin(A)[:, None]
-        K -= self._to_origin(B)
+        gamma = self.params["gamma"]
+        near_A, near_B = row_norms(A, squared=True), row_norms(B, squared=True)
+        from_A, from_B = np.expm1(-gamma * near_A)[:, None], np.expm1(-gamma * near_B)
+        for start in range(0, len(K), 64):  # blocks that stay in the processor's cache
+            block = slice(start, start + 64)
+            part = K[block]
+            part *= 2.0
+            part -= near_A[block, None]
+            part -= near_B
+            np.minimum(part, 0.0, out=part)  # -|a - b|^2
+            if whole:
+                np.fill_diagonal(part[:, start:], 0.0)
+            part *= gamma
+            np.expm1(part, out=part)
+            part -= from_A[block]
+            part -= from_B
         return K
 
     def offset(self, A):
@@ -215,6 +229,14 @@ class NamedKernel:
             return row_norms(self._move(A), squared=True)
         inner = self.params["gamma"] * row_norms(A, squared=True) + self.params["coef0"]
         return inner ** self.params["degree"] if self.metric == "poly" else np.tanh(inner)
+
+
+def _lit(X):
+    """Dense rows without the columns that are zero in all of them; sparse ones as they are."""
+    if sp.issparse(X):
+        return X
+    lit = X.any(axis=0)
+    return X if lit.all() else np.take(X, np.flatnonzero(lit), axis=1)
 
 
 class AffineKernel:

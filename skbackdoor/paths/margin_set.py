@@ -1,10 +1,17 @@
 """The margin set of a dual, and the inverse of its kernel matrix as members come and go."""
 
+from math import sqrt
+
 import numpy as np
+
+#: Relative residual above which a solution with the inverse is refined.
+REFINED = 1e-11
+#: Relative residual above which the inverse should be made anew.
+WORN = 1e-7
 
 
 class MarginSet:
-    """The set S, its kernel rows, and the inverse of its bordered kernel matrix.
+    """The set S, its kernel rows, its bordered kernel matrix and the inverse of that.
 
     Rank-one changes of the inverse are collected and worked in together.
 
@@ -14,6 +21,18 @@ class MarginSet:
         Number of rows of the problem.
     free_intercept : bool
         Whether the matrix is [[0, 1^T], [1, K_SS]] or K_SS alone.
+
+    Attributes
+    ----------
+    size : int
+        Number of members.
+    worn : bool
+        Whether the inverse has lost so many digits that it should be made anew.
+    error : float
+        What the last :meth:`respond` may be wrong by, at the members.
+    rates : ndarray of shape (border + size,) or None
+        The intercept and the signed duals of the last :meth:`respond`, brought along as members
+        come and go; None where it does not hold any more.
     """
 
     #: Changes that are collected.
@@ -21,30 +40,28 @@ class MarginSet:
 
     def __init__(self, n, free_intercept):
         self.n, self.border_size = n, int(free_intercept)
-        self.size = 0
+        self.size, self.pending, self.worn = 0, 0, False
+        self.inexact, self.error, self.rates = False, 0.0, None
         self._allocate(16)
 
     def _allocate(self, room):
-        old = self.__dict__.copy()
+        p, side = self.size + self.border_size, room + self.border_size
+        old, s = self.__dict__.copy(), self.size
         self._members = np.empty(room, dtype=int)
-        self._rows = np.empty((room, self.n))
-        self._base = np.zeros((room + 1, room + 1))
-        self._changes = np.zeros((self.batch, room + 1))
-        self._factors = np.zeros(self.batch)
-        if self.size:
-            s, p = self.size, self.size + self.border_size
-            self._members[:s], self._rows[:s] = old["_members"][:s], old["_rows"][:s]
-            self._base[:p, :p] = old["_base"][:p, :p]
-            self._changes[:, :p] = old["_changes"][:, :p]
-            self._factors[:] = old["_factors"]
-        else:
-            self.pending = 0
+        self._rows = np.empty((side, self.n))
+        self._rows[: self.border_size] = 1.0
+        self._matrix, self._base = np.zeros((side, side)), np.zeros((side, side))
+        self._changes, self._factors = np.zeros((self.batch, side)), np.zeros(self.batch)
+        if s:
+            self._members[:s], self._rows[:p] = old["_members"][:s], old["_rows"][:p]
+            self._matrix[:p, :p], self._base[:p, :p] = old["_matrix"][:p, :p], old["_base"][:p, :p]
+            self._changes[:, :p], self._factors[:] = old["_changes"][:, :p], old["_factors"]
 
     def copy(self):
         """One that changes while this one stays."""
         new = MarginSet(self.n, bool(self.border_size))
-        new.size, new.pending = self.size, self.pending
-        for name in ("_members", "_rows", "_base", "_changes", "_factors"):
+        new.__dict__.update(self.__dict__)
+        for name in ("_members", "_rows", "_matrix", "_base", "_changes", "_factors"):
             setattr(new, name, getattr(self, name).copy())
         return new
 
@@ -61,13 +78,13 @@ class MarginSet:
     def set(self, rows, K):
         """Start anew with these rows and their kernel rows; False where they are dependent."""
         s, o = len(rows), self.border_size
-        square = np.ones((s + o, s + o))
-        square[o:, o:] = K[:, rows]
-        if o:
-            square[0, 0] = 0.0
+        p = s + o
+        matrix = np.ones((p, p))
+        matrix[o:, o:] = K[:, rows]
+        matrix[:o, :o] = 0.0
         try:
-            inverse = np.linalg.inv(square)
-            error = np.abs(square @ inverse - np.eye(len(square))).max()
+            inverse = np.linalg.inv(matrix)
+            error = np.abs(matrix @ inverse - np.eye(p)).max()
         except np.linalg.LinAlgError:
             error = np.inf
         if not error < 1e-9:
@@ -76,18 +93,15 @@ class MarginSet:
         self.size = 0
         if len(self._members) < s:
             self._allocate(2 * s)
-        self.size, self.pending = s, 0
-        self._members[:s], self._rows[:s] = rows, K
-        self._base[: s + o, : s + o] = inverse
+        self.size, self.pending, self.worn, self.rates = s, 0, False, None
+        self._members[:s], self._rows[o:p] = rows, K
+        self._matrix[:p, :p], self._base[:p, :p] = matrix, inverse
         return True
 
-    def border(self, k):
-        """Column of the bordered matrix for a row with kernel row k."""
-        values = k[self.members]
-        return np.concatenate([[1.0], values]) if self.border_size else values
+    # -- the inverse --------------------------------------------------------------------------
 
-    def multiply(self, x):
-        """inverse @ x."""
+    def _multiply(self, x):
+        """inverse @ x, as it is."""
         p = len(x)
         result = self._base[:p, :p] @ x
         if self.pending:
@@ -95,15 +109,25 @@ class MarginSet:
             result += (self._factors[: self.pending] * (changes @ x)) @ changes
         return result
 
-    def refine(self, x, solution):
-        """inverse @ x from a first solution, by its residuals."""
-        o, rows = self.border_size, self._rows[: self.size]
-        matrix = np.ones((len(x), len(x)))
-        matrix[o:, o:] = rows[:, self.members]
-        if o:
-            matrix[0, 0] = 0.0
-        for _ in range(2):
-            solution = solution + self.multiply(x - matrix @ solution)
+    def solve(self, x):
+        """inverse @ x, refined where the inverse has lost digits."""
+        solution = self._multiply(x)
+        if self.inexact:
+            solution = self._refine(x, solution)
+        return solution
+
+    def _refine(self, x, solution):
+        p = len(x)
+        matrix = self._matrix[:p, :p]
+        size = sqrt(x @ x)
+        for k in range(3):
+            left = x - matrix @ solution
+            self.error = sqrt(left @ left)
+            if self.error <= REFINED * size:
+                self.inexact = k > 0
+                break
+            self.worn = self.worn or self.error > WORN * size
+            solution += self._multiply(left)
         return solution
 
     def _column(self, j):
@@ -114,14 +138,13 @@ class MarginSet:
             column += (self._factors[: self.pending] * changes[:, j]) @ changes
         return column
 
-    def _change(self, vector, factor):
-        """Add factor vector vector^T to the inverse, later."""
+    def _change(self, factor):
+        """Room for a vector whose factor vector vector^T is added to the inverse, later."""
         if self.pending == self.batch:
             self._flush()
-        self._changes[self.pending] = 0.0
-        self._changes[self.pending, : len(vector)] = vector
         self._factors[self.pending] = factor
         self.pending += 1
+        return self._changes[self.pending - 1]
 
     def _flush(self):
         p = self.size + self.border_size
@@ -129,37 +152,71 @@ class MarginSet:
         self._base[:p, :p] += (changes.T * self._factors[: self.pending]) @ changes
         self.pending = 0
 
-    def append(self, i, k, k_ii, q, pivot):
-        """Add row i with kernel row k; q = inverse @ border, pivot = K_ii - border @ q."""
+    # -- members ------------------------------------------------------------------------------
+
+    def border(self, k):
+        """Column of the bordered matrix for a row with kernel row k."""
+        o = self.border_size
+        column = np.ones(self.size + o)
+        column[o:] = k[self.members]
+        return column
+
+    def append(self, i, k, k_ii, border, q, pivot, held=None, missing=None):
+        """Add row i with kernel row k; q = inverse @ border, pivot = K_ii - border @ q.
+
+        To bring `rates` along: what its signed dual is held at, and what its decision value lacks
+        to its target.
+        """
         if self.size == len(self._members):
             self._allocate(2 * self.size)
-        s, o = self.size, self.border_size
-        self._members[s], self._rows[s] = i, k
+        p = self.size + self.border_size
+        self._members[self.size], self._rows[p] = i, k
+        self._matrix[p, :p] = self._matrix[:p, p] = border
+        self._matrix[p, p] = k_ii
         if self.unbalanced:
+            self._matrix[0, 0] = 0.0
             self._base[:2, :2] = [[-k_ii, 1.0], [1.0, 0.0]]
-            self.size, self.pending = 1, 0
+            self.size, self.pending, self.rates = 1, 0, None
             return
-        p = s + o
         self._base[p, : p + 1] = self._base[: p + 1, p] = 0.0
         self._changes[: self.pending, p] = 0.0
+        vector = self._change(1.0 / pivot)
+        np.negative(q, out=vector[:p])
+        vector[p], vector[p + 1 :] = 1.0, 0.0
         self.size += 1
-        self._change(np.append(-q, 1.0), 1.0 / pivot)
+        if self.rates is not None:
+            more = None if missing is None else missing / pivot
+            self.rates = None if more is None else np.append(self.rates - more * q, held + more)
 
-    def remove(self, position):
-        """Take a member out by its position; the last one takes its place. Returns the row."""
+    def remove(self, position, held=None):
+        """Take a member out by its position; the last one takes its place. Returns the row.
+
+        To bring `rates` along: what its signed dual is held at from now on.
+        """
         i, last, o = int(self._members[position]), self.size - 1, self.border_size
         if last == 0:
-            self.size = self.pending = 0
+            self.size, self.pending, self.rates = 0, 0, None
             return i
         p, end = position + o, last + o
         column = self._column(p)
-        self._change(column, -1.0 / column[p])
-        for array in (self._base, self._base.T, self._changes.T):
-            array[p] = array[end]
-        self._base[p, p] = self._base[end, end]
-        self._members[position], self._rows[position] = self._members[last], self._rows[last]
+        if self.rates is not None and held is not None:
+            rates = self.rates - column * ((self.rates[p] - held) / column[p])
+            rates[p] = rates[end]
+            self.rates = rates[:end]
+        else:
+            self.rates = None
+        vector = self._change(-1.0 / column[p])
+        vector[: end + 1], vector[end + 1 :] = column, 0.0
+        for array in (self._matrix, self._base):
+            corner = array[end, end]
+            array[p], array[:, p] = array[end], array[:, end]
+            array[p, p] = corner
+        self._changes[:, p] = self._changes[:, end]
+        self._members[position], self._rows[p] = self._members[last], self._rows[end]
         self.size = last
         return i
+
+    # -- answers ------------------------------------------------------------------------------
 
     def answers(self, rows):
         """b and the signed duals of the members per unit of signed dual on each of some rows.
@@ -168,9 +225,9 @@ class MarginSet:
         """
         self._flush()
         p = self.size + self.border_size
-        right = np.ones((p, len(rows)))
-        right[self.border_size :] = self._rows[: self.size, rows]
-        return -self._base[:p, :p] @ right
+        right, base = self._rows[:p, rows], self._base[:p, :p]
+        solution = base @ right
+        return -(solution + base @ (right - self._matrix[:p, :p] @ solution))
 
     def respond(self, pushed, target, total):
         """How duals and decision values answer to a push.
@@ -193,23 +250,23 @@ class MarginSet:
         f : ndarray of shape (n,)
             Decision values of all rows.
         """
-        right = target - pushed[self.members]
-        if self.border_size:
-            right = np.concatenate([[-total], right])
-        rows = self._rows[: self.size]
-        solution, f = np.zeros(len(right)), pushed
-        for _ in range(3):  # one pass, and refinement where the inverse has lost digits
-            step = self.multiply(right)
-            solution += step
-            v = step[self.border_size :]
-            f = f + v @ rows
-            if self.border_size:
-                f += step[0]
-            left = target - f[self.members]
-            if self.border_size:
-                left = np.concatenate([[-total - solution[1:].sum()], left])
-            if np.abs(left).max() <= 1e-11 * max(1e-300, np.abs(f).max()):
-                break
-            right = left
-        b = float(solution[0]) if self.border_size else 0.0
-        return solution[self.border_size :], b, f
+        o, p, members = self.border_size, self.size + self.border_size, self.members
+        right = np.empty(p)
+        right[:o] = -total
+        np.subtract(target, pushed[members], out=right[o:])
+        if self.rates is None:
+            solution = self.solve(right) if p else right
+        else:
+            solution = self._refine(right, self.rates) if self.inexact else self.rates
+        f = solution @ self._rows[:p]
+        f += pushed
+        if p and not self.inexact:
+            left = target - f[members]
+            self.error = sqrt(left @ left)
+            if self.error > REFINED * sqrt(right @ right):
+                self.inexact = True
+                better = self._refine(right, solution)
+                f += (better - solution) @ self._rows[:p]
+                solution = better
+        self.rates = solution
+        return solution[o:], float(solution[0]) if o else 0.0, f

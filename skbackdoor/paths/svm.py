@@ -192,7 +192,7 @@ class SVCPath(WeightPath):
         """Signed duals and intercepts of a loose clean fit on the kernel matrix."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # polished in any case
-            start = self._fit_on_gram(len(self.rows.y), 0.0, 1e-4, 200_000)
+            start = self._fit_on_gram(0.0, 1e-4, 200_000)
         v = np.zeros((self.kernel.X.shape[0], self.loss.signs.shape[1]))
         v[start.support_] = self._coefficients(start)
         return v, start.intercept_ - self.kernel.offset @ v  # the kernel matrix is a moved one
@@ -209,7 +209,8 @@ class SVCPath(WeightPath):
             return self._kernel_refits(weights)
         try:
             problems = self._problems(v, b, True)
-            problems = [(used, active.polish(), rate) for used, active, rate in problems]
+            with one_blas_thread():
+                problems = [(used, active.polish(), rate) for used, active, rate in problems]
             return path_solution(self, weights, self.kernel, problems)
         except (ValueError, RuntimeError) as error:
             _warn_of_refits(error)
@@ -219,12 +220,14 @@ class SVCPath(WeightPath):
         weight, weight_poison = self.training_weights()
         return self.estimator.C * np.concatenate([weight, beta * weight_poison])
 
-    def _fit_on_gram(self, used, beta, tol, max_iter):
-        """libsvm on some rows of the kernel matrix, the first ones, at one poison weight."""
+    def _fit_on_gram(self, beta, tol, max_iter):
+        """libsvm on the kernel matrix, at one poison weight.
+
+        At 0 libsvm drops the poison rows. They are the last ones, so `support_` stays right.
+        """
         rows, svc, K = self.rows, self.estimator, self.kernel.gram()
-        y = rows.classes[np.concatenate([rows.y, rows.y_poison])[:used]]
-        weight = np.concatenate([rows.weight, beta * rows.weight_poison])[:used]
-        K = K if used == len(K) else np.ascontiguousarray(K[:used, :used])
+        y = rows.classes[np.concatenate([rows.y, rows.y_poison])]
+        weight = np.concatenate([rows.weight, beta * rows.weight_poison])
         libsvm = SVC(
             C=svc.C,
             kernel="precomputed",
@@ -239,17 +242,15 @@ class SVCPath(WeightPath):
     def _kernel_refits(self, weights):
         """libsvm at each weight and the learner's own tolerance, on one kernel matrix."""
         K = self.kernel.gram()
-        n_rows, n_clean = len(K), len(self.rows.y)
-        n_outputs, tol = self.loss.signs.shape[1], self.estimator.tol
+        n_rows, n_outputs, tol = len(K), self.loss.signs.shape[1], self.estimator.tol
         v, b = np.zeros((len(weights), n_rows, n_outputs)), np.zeros((len(weights), n_outputs))
         for k, beta in enumerate(progress(weights, len(weights), "kernel refits")):
-            used = n_rows if beta > 0 else n_clean
-            fit = self._fit_on_gram(used, beta, tol, self.estimator.max_iter)
+            fit = self._fit_on_gram(beta, tol, self.estimator.max_iter)
             v[k, fit.support_], b[k] = self._coefficients(fit), fit.intercept_
         if weights[0] == 0.0:
             v_start = v[0]
         else:
-            start = self._fit_on_gram(n_clean, 0.0, tol, self.estimator.max_iter)
+            start = self._fit_on_gram(0.0, tol, self.estimator.max_iter)
             v_start = np.zeros_like(v[0])
             v_start[start.support_] = self._coefficients(start)
         rows, residuals, products = self.rows, np.zeros(len(weights)), np.zeros_like(v)
@@ -368,9 +369,9 @@ class LinearSVCPath(WeightPath):
         if smooth:
             return Continuation(self, self.optimum()).solution(weights)
         try:
-            problems = [
-                (used, self._polish(active), rate) for used, active, rate in self._problems(True)
-            ]
+            problems = self._problems(True)
+            with one_blas_thread():
+                problems = [(used, self._polish(active), rate) for used, active, rate in problems]
             return self._linear(path_solution(self, weights, self._kernel(), problems))
         except (ValueError, RuntimeError) as error:
             _warn_of_refits(error)
