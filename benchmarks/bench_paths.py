@@ -81,6 +81,7 @@ def named(threads):
 
 
 def seconds(run, threads=None):
+    time.sleep(0.1)  # idle BLAS threads of the side before spin on for a while
     with threadpool_limits(threads), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         start = time.perf_counter()

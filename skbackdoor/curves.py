@@ -284,11 +284,6 @@ def slope_of_fit(probe, X_test, y_test, sample_weight, scale):
         theta after one Newton step towards the optimum; None where the fit is close enough, or
         has no closed form.
     """
-    with one_blas_thread():  # dozens of products of a few milliseconds each
-        return _slope_of_fit(probe, X_test, y_test, sample_weight, scale)
-
-
-def _slope_of_fit(probe, X_test, y_test, sample_weight, scale):
     path = clean_path(probe)
     X_triggered, y_target, rows = probe.triggered_test(X_test, y_test)
     test = (
@@ -299,10 +294,13 @@ def _slope_of_fit(probe, X_test, y_test, sample_weight, scale):
     n_poison = len(probe.poisoned_indices_)
     if path.method != "implicit":
         return _difference(path, test, DEFAULT_H, n_poison, scale), None
-    optimum = path.optimum(rtol=SCORER_RTOL)
-    moved = optimum.newton_step(test[0])
-    slope = _implicit(path, optimum, test, n_poison, scale)
-    return slope, None if moved is None else _implicit(path, moved, test, n_poison, scale).theta
+    with one_blas_thread(path.rows.X):  # dozens of products of a few milliseconds each
+        optimum = path.optimum(rtol=SCORER_RTOL)
+        moved = optimum.newton_step(test[0])
+        slope = _implicit(path, optimum, test, n_poison, scale)
+        if moved is None:
+            return slope, None
+        return slope, _implicit(path, moved, test, n_poison, scale).theta
 
 
 def _implicit(path, optimum, test, n_poison, scale):

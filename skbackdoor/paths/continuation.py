@@ -5,9 +5,10 @@ from functools import partial
 import numpy as np
 import scipy.sparse as sp
 from scipy.interpolate import CubicSpline
+from scipy.linalg import qr
 
 from .linear import on_live, warn_unless_optimal
-from .newton import by_nearest, newton, newton_directions
+from .newton import nearest, newton, newton_directions
 from .solutions import LinearSolution
 from .threads import one_blas_thread
 
@@ -32,6 +33,8 @@ class Continuation:
     tol = 1e-9
     #: Weights at which directions are looked for, and how many of them a round.
     n_probes, n_directions = 24, 6
+    #: Solved neighbours that a weight between them is found from.
+    n_near = 14
     #: Most dimensions of the subspace.
     max_size = 240
 
@@ -53,19 +56,26 @@ class Continuation:
         y = np.concatenate([objective.y, y_poison])
         self.objective = on_live(objective, stacked, y, None)
         self.factors = {}
+        origin = np.zeros((2, *start.W[:, live].shape))
+        ends = self.objective.reweighted(self._weights(np.array([0.0, 1.0])))
+        #: Gradients at zero parameters, which are linear in the weight: at 0, and what 1 adds.
+        self.origin = np.diff(ends.gradient(origin), axis=0, prepend=0.0)
 
-    def _at(self, betas):
-        """The objectives at some weights, side by side."""
+    def _weights(self, betas):
         weight = np.empty((len(betas), len(self.objective.y)))
         n_clean = len(self.clean_weight)
         weight[:, :n_clean] = self.clean_weight
         weight[:, n_clean:] = betas[:, None] * self.weight_poison
-        return self.objective.reweighted(weight)
+        return weight
+
+    def _at(self, betas):
+        """The objectives at some weights, side by side."""
+        origin = self.origin[0] + betas[:, None, None] * self.origin[1]
+        return self.objective.reweighted(self._weights(betas), np.linalg.norm(origin, axis=(1, 2)))
 
     def solution(self, weights):
         """The solution at strictly increasing weights."""
-        with one_blas_thread():
-            fits, residuals, clean = self._solve(weights)
+        fits, residuals, clean = self._solve(weights)
         warn_unless_optimal(residuals.max())
         return LinearSolution(
             self.path,
@@ -93,24 +103,59 @@ class Continuation:
 
     def _follow(self, clean, tangent, weights):
         """Fits and residuals at weights above 0."""
-        probes = np.linspace(0, len(weights) - 1, min(self.n_probes, len(weights)))
-        betas = weights[probes.round().astype(int)]
-        subspace = Subspace(self.objective)
-        fits = self._span(subspace, np.concatenate([clean, tangent]), betas)
+        probes = np.arange(len(weights))
+        if len(weights) > self.n_probes:  # more of them where paths are steep
+            probes = np.linspace(0, 1, self.n_probes) ** 1.5 * (len(weights) - 1)
+            probes = np.unique(probes.round().astype(int))
+        betas = weights[probes]
+        guesses = self._span(Subspace(self.objective), np.concatenate([clean, tangent]), betas)
         all_probed = len(betas) == len(weights)
-        tol = self.tol if all_probed else 0.03 * self.tol
-        fits, _, residuals = newton(self._at(betas), fits, self.factors, betas, tol)
+        tol = self.tol if all_probed else 0.1 * self.tol
+        solved, _, left = newton(self._at(betas), guesses, self.factors, betas, tol)
         if all_probed:
-            return fits, residuals
-        # All others lie very close to the span of these.
-        fits, roots = np.concatenate([clean, fits]), np.sqrt(np.append(0.0, betas))
-        subspace.add(fits)
-        coordinates = fits.reshape(len(fits), -1) @ subspace.basis.reshape(len(subspace), -1).T
-        start = CubicSpline(roots, coordinates)(np.sqrt(weights))
-        objective = self._at(weights)
-        fits, _, _ = subspace.minimise(objective, start, 0.1 * self.tol)
-        fits, _, residuals = newton(objective, fits, self.factors, weights, 5 * self.tol)
+            return solved, left
+        fits, residuals = np.empty((len(weights), *clean.shape[1:])), np.empty(len(weights))
+        fits[probes], residuals[probes] = solved, left
+        known = np.append(0.0, betas), np.concatenate([clean, solved])
+        rest = np.setdiff1d(np.arange(len(weights)), probes)
+        for chunk in np.array_split(rest, -(-len(rest) // self.n_probes)):
+            while len(chunk):
+                some, fits[chunk[some]], residuals[chunk[some]] = self._between(
+                    *known, weights[chunk]
+                )
+                now, chunk = chunk[some], np.delete(chunk, some)
+                known = np.append(known[0], weights[now]), np.concatenate([known[1], fits[now]])
         return fits, residuals
+
+    def _between(self, at, known, betas):
+        """Fits at some of these neighbouring weights, or at all, from those known near them.
+
+        Returns
+        -------
+        some : ndarray of int
+            Positions of those that are solved now, so that the others can be found from them.
+        fits, residuals : ndarrays
+            There.
+        """
+        roots, wanted = np.sqrt(at), np.sqrt(betas)
+        near = np.abs(roots - wanted[:, None]).min(axis=0).argsort()[: self.n_near]
+        near = near[roots[near].argsort()]
+        subspace, objective = Subspace(self.objective), self._at(betas)
+        subspace.add(known[near])
+        start = CubicSpline(roots[near], subspace.coordinates(known[near]))(wanted)
+        W, F, _ = subspace.minimise(objective, start, 0.1 * self.tol)
+        gradients, tol = objective.gradient(W, F), 5 * self.tol
+        residuals = np.linalg.norm(gradients, axis=(1, 2)) / objective.gradient_scale(W.shape[1])
+        some = np.flatnonzero(residuals > tol)
+        if len(some) > 2 * self.n_directions:
+            some = some[np.linspace(0, len(some) - 1, self.n_directions).round().astype(int)]
+            objective = self._at(betas[some])
+        else:
+            some = np.arange(len(betas))
+        fits, _, residuals = newton(
+            objective, W[some], self.factors, betas[some], tol, (F[some], gradients[some])
+        )
+        return some, fits, residuals
 
     def _span(self, subspace, directions, betas):
         """Fits at these weights in a subspace that grows until it holds them or helps no more."""
@@ -143,7 +188,7 @@ class Continuation:
     def _direct(self, objective, F, gradients, betas, chosen):
         """Newton directions at some of the weights, roughly."""
         if self.factors:
-            return by_nearest(self.factors, betas[chosen], gradients[chosen])
+            return nearest(self.factors, betas[chosen])(gradients[chosen])
         part = objective.reweighted(objective.weight[chosen])
         curvature = objective.loss.curvature(F[chosen], objective.y)
         return part.iterate(curvature, gradients[chosen], 0.1, 50)[0]
@@ -159,7 +204,7 @@ class Continuation:
 
     def _rates(self, weights, fits):
         """d W / d beta, exactly, asked for by the solution."""
-        with one_blas_thread():
+        with one_blas_thread(self.objective.X):
             return self._full(self._tangents(weights, self.objective.decision(fits), 1e-10))
 
     def _full(self, W):
@@ -207,8 +252,9 @@ class Subspace:
         flat = flat[np.linalg.norm(flat, axis=1) > 1e-7]
         if len(flat) == 0:
             return 0
-        Q, R = np.linalg.qr((flat / np.linalg.norm(flat, axis=1, keepdims=True)).T)
-        new = Q.T[np.abs(np.diag(R)) > 1e-7].reshape(-1, *directions.shape[1:])
+        flat /= np.linalg.norm(flat, axis=1, keepdims=True)
+        Q, R, _ = qr(flat.T, mode="economic", pivoting=True, check_finite=False)
+        new = Q.T[np.abs(np.diag(R)) > 1e-9].reshape(-1, *directions.shape[1:])
         images = self.objective.decision(new)
         if self.basis is None:
             self.basis, self.images = new, images
@@ -216,6 +262,10 @@ class Subspace:
             self.basis = np.concatenate([self.basis, new])
             self.images = np.concatenate([self.images, images])
         return len(new)
+
+    def coordinates(self, W):
+        """Of parameters in the span, shape (n_fits, len(self))."""
+        return W.reshape(len(W), -1) @ self.basis.reshape(len(self), -1).T
 
     def minimise(self, objective, start=None, rtol=1e-11):
         """Minimise each of the objectives over the span, by damped Newton steps.
@@ -237,6 +287,7 @@ class Subspace:
         """
         size, n_fits = len(self), len(objective.weight)
         basis, images = self.basis.reshape(size, -1), self.images.reshape(size, -1)
+        single = self.images.astype(np.float32)  # for Hessians, which need no more
         penalty = np.broadcast_to(objective.penalty, self.shape).ravel()
         penalty = (basis * penalty) @ basis.T
         c = np.zeros((n_fits, size))
@@ -259,10 +310,12 @@ class Subspace:
                 break
             if hessians is None or left > 0.2 * before:
                 curvature = objective.loss.curvature(F, objective.y)
-                hessians = np.stack(
-                    [self._hessian(objective, curvature[i], i) for i in range(n_fits)]
-                )
-                hessians = _inverse(hessians + penalty)
+                curvature = curvature.astype(np.float32)
+                hessians = [
+                    _hessian(objective.loss, objective.weight[i], curvature[i], single)
+                    for i in range(n_fits)
+                ]
+                hessians = _inverse(np.stack(hessians) + penalty)
             before = left
             step = -np.matmul(hessians, gradient[:, :, None])[:, :, 0]
             F_step = (step @ images).reshape(shape)
@@ -278,11 +331,11 @@ class Subspace:
             c, F = c + reach[:, None] * step, F + reach[:, None, None] * F_step
         return (c @ basis).reshape(-1, *self.shape), F, c
 
-    def _hessian(self, objective, curvature, i):
-        weight = objective.weight[i][:, None]
-        bent = weight * objective.loss.hessian_product(curvature, self.images)
-        size = len(self)
-        return bent.reshape(size, -1) @ self.images.reshape(size, -1).T
+
+def _hessian(loss, weight, curvature, images):
+    """Of one fit within a span whose directions have these decision values."""
+    bent = weight.astype(np.float32)[:, None] * loss.hessian_product(curvature, images)
+    return bent.reshape(len(images), -1) @ images.reshape(len(images), -1).T
 
 
 def _inverse(hessians):

@@ -192,25 +192,25 @@ class NamedKernel:
         B = A if whole else self._move(B)
         if whole:
             A = B = _lit(A)
+        if self.metric == "rbf":  # so that a.b and |a - b|^2 / 2 come in units of 1 / (2 gamma)
+            A = A * np.sqrt(2.0 * self.params["gamma"])
+            B = A if whole else B * np.sqrt(2.0 * self.params["gamma"])
         K = A @ B.T
         K = K.toarray() if sp.issparse(K) else K
         if self.metric == "linear":
             return K
-        gamma = self.params["gamma"]
-        near_A, near_B = row_norms(A, squared=True), row_norms(B, squared=True)
-        from_A, from_B = np.expm1(-gamma * near_A)[:, None], np.expm1(-gamma * near_B)
+        half_A, half_B = row_norms(A, squared=True) / 2, row_norms(B, squared=True) / 2
+        from_A, from_B = np.expm1(-half_A), np.expm1(-half_B)
         for start in range(0, len(K), 64):  # blocks that stay in the processor's cache
             block = slice(start, start + 64)
             part = K[block]
-            part *= 2.0
-            part -= near_A[block, None]
-            part -= near_B
-            np.minimum(part, 0.0, out=part)  # -|a - b|^2
+            part -= half_A[block, None]
+            part -= half_B
+            np.minimum(part, 0.0, out=part)
             if whole:
                 np.fill_diagonal(part[:, start:], 0.0)
-            part *= gamma
             np.expm1(part, out=part)
-            part -= from_A[block]
+            part -= from_A[block, None]
             part -= from_B
         return K
 

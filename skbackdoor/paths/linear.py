@@ -23,7 +23,7 @@ from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.linalg import LinAlgError, cho_factor, cho_solve, lapack
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, get_lapack_funcs
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.extmath import row_norms
 
@@ -32,6 +32,10 @@ from .threads import one_blas_thread
 
 #: Up to so many unknowns an exact solve factorises a dense Hessian; beyond, conjugate gradients.
 DENSE_UNKNOWNS = 1200
+#: Right-hand sides beyond which a factor in double precision is cheaper than iterating.
+MANY = 16
+#: Relative residual that conjugate gradients reach in single precision.
+SINGLE_RTOL = 1e-5
 #: Relative gradient norm above which an optimum is reported as not reached.
 REACHED = 1e-8
 
@@ -75,11 +79,13 @@ class LinearObjective:
         if fit_intercept:
             self.penalty[-1] = alpha * intercept_penalty
         self._factor = self._scale = None
+        self._single = []
 
-    def reweighted(self, weight):
-        """The same objective with other sample weights."""
+    def reweighted(self, weight, scale=None):
+        """The same objective with other sample weights; its :meth:`gradient_scale`, if known."""
         other = copy(self)
-        other.weight, other._scale = weight, None
+        other.weight = weight
+        other._scale = None if scale is None else np.where(scale == 0, 1.0, scale)
         return other
 
     def to_own(self, W):
@@ -105,6 +111,13 @@ class LinearObjective:
         """F (..., n_samples, n_outputs) at parameters W (..., n_outputs, n_parameters)."""
         return self._forward(W, self.X if X is None else self.rows(X))
 
+    def roughly(self, W):
+        """Decision values of live parameters W, in single precision where rows are dense."""
+        live, X = self.live
+        if sp.issparse(X):
+            return self._forward(W, X)
+        return self._forward(W.astype(np.float32), self._single_rows())
+
     def pull_back(self, R, X=None):
         """R^T Z: values for each sample and output back to parameter space."""
         return self._back(R, self.X if X is None else self.rows(X))
@@ -112,7 +125,12 @@ class LinearObjective:
     def _forward(self, W, X):
         flat = W.reshape(-1, W.shape[-1])
         coef = flat[:, :-1] if self.fit_intercept else flat
-        F = (X @ coef.T).T if sp.issparse(X) else coef @ X.T
+        if sp.issparse(X):
+            F = (X @ coef.T).T
+        elif X.dtype == np.float32:  # some columns in single precision: the faster way round
+            F = np.ascontiguousarray((X @ coef.T).T)
+        else:
+            F = coef @ X.T
         if self.fit_intercept:
             F = F + flat[:, -1:]
         return np.swapaxes(F.reshape(*W.shape[:-1], -1), -1, -2)
@@ -177,8 +195,8 @@ class LinearObjective:
             Right-hand sides, solved side by side.
         rtol : float or None
             Relative residual of conjugate gradients; None for as exact as can be. Up to
-            `DENSE_UNKNOWNS` the Hessian is factorised; with an `rtol`, a factor at other decision
-            values that is there already serves as preconditioner instead.
+            `DENSE_UNKNOWNS` they are preconditioned by a factor of the Hessian, one at other
+            decision values if that is there already.
 
         Returns
         -------
@@ -192,14 +210,8 @@ class LinearObjective:
         live, _ = self.live
         inner = right[:, :, live]
         curvature = self.loss.curvature(F, self.y)
-        solved = None
         if self.can_factorise(right.shape[1]):
-            if rtol is not None and self._factor is not None:
-                solved, left = self.iterate(curvature, inner, rtol, STALE_PRODUCTS, self._factor)
-                solved = solved if np.all(left <= max(1e-6, rtol)) else None
-            if solved is None:
-                self._factor = self.factorise(curvature)
-                solved = self._factor(inner)
+            solved = self._solve_by_factor(curvature, inner, rtol)
         else:
             limit = 20 * inner.shape[2] + 200
             solved, left = self.iterate(curvature, inner, rtol or 1e-12, limit)
@@ -213,54 +225,86 @@ class LinearObjective:
         solution[:, :, live] = solved
         return solution
 
-    def factorise(self, curvature):
+    def _solve_by_factor(self, curvature, right, rtol):
+        goal = 1e-13 if rtol is None else rtol
+        if len(right) <= MANY:
+            fresh = self._factor is None
+            for _ in range(2):
+                if self._factor is None:
+                    self._factor = self.factorise(curvature)
+                solved, left = self.iterate(curvature, right, goal, STALE_PRODUCTS, self._factor)
+                if np.all(left <= (1e-12 if rtol is None else max(rtol, 1e-6))):
+                    return solved
+                self._factor = None
+                if fresh:
+                    break
+                fresh = True
+        self._factor = self.factorise(curvature, exact=True)
+        return self._factor(right)
+
+    def factorise(self, curvature, exact=False):
         """A solver of the Hessian of one fit, on live parameters.
 
         Parameters
         ----------
         curvature : ndarray of shape (n_samples, n_outputs)
             As the loss gives it.
+        exact : bool, default=False
+            Whether in double precision. Else it is in single precision, in half the time, where
+            the Hessian's condition allows: good enough to precondition.
 
         Returns
         -------
         solve : callable
             From right-hand sides of shape (n_right, n_outputs, n_live) to solutions.
         """
-        if curvature.shape[1] > 1 and not self.loss.decouples:
-            return self._factor_joint(curvature)
+        joint = curvature.shape[1] > 1 and not self.loss.decouples
+        factorise = self._factor_joint if joint else self._factor_apart
         live, X = self.live
+        if not exact and not sp.issparse(X):
+            factors = factorise(curvature.astype(np.float32), self._single_rows())
+            if None not in factors:
+                return Factor(factors, joint)
+        return Factor(factorise(curvature, X), joint)
+
+    def _single_rows(self):
+        """Live columns in single precision, shared by all weightings of the rows."""
+        if not self._single:
+            self._single.append(self.live[1].astype(np.float32))
+        return self._single[0]
+
+    def _factor_apart(self, curvature, X):
+        """Factors of the Hessians of one output each."""
+        penalty, weight = (part.astype(X.dtype) for part in (self.penalty, self.weight))
         factors = []
         for k in range(curvature.shape[1]):
             if k > 0 and np.array_equal(curvature[:, k], curvature[:, 0]):
                 factors.append(factors[0])  # ridge: the Hessian knows no labels
                 continue
-            hessian = weighted_gram(X, self.weight * curvature[:, k], self.fit_intercept)
-            hessian[np.diag_indices_from(hessian)] += self.penalty[live]
+            hessian = weighted_gram(X, weight * curvature[:, k], self.fit_intercept)
+            hessian[np.diag_indices_from(hessian)] += penalty[self.live[0]]
             factors.append(cholesky(hessian))
+        return factors
 
-        return Factor(factors)
-
-    def _factor_joint(self, curvature):
-        """Solver of the Hessian of all outputs at once (softmax)."""
-        live, X = self.live
-        penalty, n_outputs = self.penalty[live], curvature.shape[1]
+    def _factor_joint(self, curvature, X):
+        """Factor of the Hessian of all outputs at once (softmax)."""
+        penalty, weight = (part.astype(X.dtype) for part in (self.penalty, self.weight))
+        penalty, n_outputs = penalty[self.live[0]], curvature.shape[1]
         n_parameters = len(penalty)
-        hessian = np.zeros((n_outputs, n_parameters, n_outputs, n_parameters))
+        hessian = np.zeros((n_outputs, n_parameters, n_outputs, n_parameters), X.dtype)
         for k in range(n_outputs):
             unit = np.zeros_like(curvature)
             unit[:, k] = 1.0
             block = self.loss.hessian_product(curvature, unit)  # d^2 loss / dF_j dF_k
             for j in range(k + 1):
-                gram = weighted_gram(X, self.weight * block[:, j], self.fit_intercept)
+                gram = weighted_gram(X, weight * block[:, j], self.fit_intercept)
                 hessian[k, :, j, :] = hessian[j, :, k, :] = gram
             hessian[k, :, k, :] += np.diag(penalty)
         if self.fit_intercept and penalty[-1] == 0:
             # As in iterate: a direction that no right-hand side has a part in gets curvature.
-            hessian[:, -1, :, -1] += self.weight.sum() / n_outputs
+            hessian[:, -1, :, -1] += weight.sum() / n_outputs
         size = n_outputs * n_parameters
-        factor = cholesky(hessian.reshape(size, size))
-
-        return Factor([factor], joint=True)
+        return [cholesky(hessian.reshape(size, size))]
 
     def iterate(self, curvature, right, rtol, max_iter, precondition=None):
         """Conjugate gradients on Hessian-vector products, on live parameters.
@@ -276,7 +320,8 @@ class LinearObjective:
         max_iter : int
             Most products.
         precondition : callable, default=None
-            An approximate solver, as :meth:`factorise` gives it.
+            An approximate solver, as :meth:`factorise` gives it. With one, residuals of
+            `SINGLE_RTOL` and more are reached in single precision.
 
         Returns
         -------
@@ -286,6 +331,14 @@ class LinearObjective:
         """
         live, X = self.live
         penalty, weight = self.penalty[live], self.weight[..., None]
+        norms = np.linalg.norm(right, axis=(1, 2))[:, None, None]
+        norms[norms == 0] = 1.0
+        right = right / norms
+        if precondition is not None and np.min(rtol) >= SINGLE_RTOL and not sp.issparse(X):
+            X = self._single_rows()
+            penalty, weight, curvature, right = (
+                part.astype(np.float32) for part in (penalty, weight, curvature, right)
+            )
         # All intercepts plus one constant is the same softmax model: a direction of curvature 0
         # that no right-hand side has a part in; give it some, so that rounding stays out of it.
         shift = 0.0
@@ -299,8 +352,9 @@ class LinearObjective:
                 back[:, :, -1] += np.expand_dims(shift * V[:, :, -1].sum(axis=1), 1)
             return back
 
-        with one_blas_thread():
-            return _conjugate_gradients(product, right, rtol, max_iter, precondition)
+        with one_blas_thread(X):
+            solution, left = _conjugate_gradients(product, right, rtol, max_iter, precondition)
+        return solution * norms, left
 
 
 class Factor:
@@ -318,6 +372,7 @@ class Factor:
         self.factors, self.joint = factors, joint
 
     def __call__(self, right):
+        right = right.astype(self.factors[0][0].dtype, copy=False)
         if self.joint:
             flat = right.reshape(len(right), -1).T
             return cho_solve(self.factors[0], flat, check_finite=False).T.reshape(right.shape)
@@ -339,7 +394,7 @@ def far_mean(X):
 
 
 def _conjugate_gradients(product, right, rtol, max_iter, precondition):
-    """Solve product(x_r) = right_r for each block r side by side, each with its own step sizes."""
+    """Solve product(x_r) = right_r for each block r of norm 1, each with its own step sizes."""
 
     def dot(a, b):
         return np.sum(a * b, axis=(1, 2))[:, None, None]
@@ -349,10 +404,8 @@ def _conjugate_gradients(product, right, rtol, max_iter, precondition):
             numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0
         )
 
-    norms = np.sqrt(dot(right, right))
-    norms[norms == 0] = 1.0
     limit = np.broadcast_to(rtol, len(right))[:, None, None]
-    x, r = np.zeros_like(right), right / norms
+    x, r = np.zeros_like(right), right
     left = np.sqrt(dot(r, r))
     p, old = None, None
     for _ in range(max_iter):
@@ -366,7 +419,7 @@ def _conjugate_gradients(product, right, rtol, max_iter, precondition):
         size = np.where(going, steps(new, dot(p, q)), 0.0)
         x, r, old = x + size * p, r - size * q, new
         left = np.where(going, np.sqrt(dot(r, r)), left)
-    return x * norms, left.ravel()
+    return x, left.ravel()
 
 
 def weighted_gram(X, row_weight, fit_intercept):
@@ -394,16 +447,24 @@ def weighted_gram(X, row_weight, fit_intercept):
 
 
 def cholesky(hessian):
-    """Cholesky factor of a Hessian, or an error if it is singular or indefinite."""
+    """Cholesky factor of a Hessian.
+
+    Where it is singular or indefinite: an error in double precision; in single precision, where
+    it may be only too ill-conditioned, None.
+    """
+    single = hessian.dtype == np.float32
     size = np.abs(hessian).sum(axis=0).max()
     try:
-        factor = cho_factor(hessian, lower=True)
+        factor = cho_factor(hessian, lower=True, overwrite_a=True)
+        (condition,) = get_lapack_funcs(("pocon",), (hessian,))
+        rcond, _ = condition(factor[0], size, uplo="L")
     except LinAlgError:
-        raise _singular(0.0) from None
-    rcond, _ = lapack.dpocon(factor[0], size, uplo="L")
-    if rcond < 1e-15:
-        raise _singular(rcond)
-    return factor
+        rcond = 0.0
+    if rcond >= (1e-5 if single else 1e-15):
+        return factor
+    if single:
+        return None
+    raise _singular(rcond)
 
 
 def _singular(rcond):
@@ -579,5 +640,6 @@ def on_live(objective, X, y, weight):
     if objective.fit_intercept:
         reduced.penalty[-1] = objective.penalty[-1]
     reduced._factor = reduced._scale = None
+    reduced._single = []
     reduced.live = slice(None), X
     return reduced

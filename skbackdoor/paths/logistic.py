@@ -83,8 +83,9 @@ class LogisticPath(WeightPath):
         return LinearOptimum(objective, objective.to_own(parameters(self.fitted)), poison, rtol)
 
     def _solve(self, weights, n_jobs=None):
-        with one_blas_thread(), warnings.catch_warnings():
-            # The learner's own fit is only where the path starts; its residual is checked.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            start = self.optimum()
-        return Continuation(self, start).solution(weights)
+        with one_blas_thread(self.rows.X):
+            with warnings.catch_warnings():
+                # The learner's own fit is only where the path starts; its residual is checked.
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                start = self.optimum()
+            return Continuation(self, start).solution(weights)

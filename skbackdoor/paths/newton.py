@@ -1,7 +1,5 @@
 """Newton steps of linear models with a smooth loss, many fits side by side."""
 
-from functools import partial
-
 import numpy as np
 
 from .progress import progress
@@ -12,7 +10,7 @@ STALE_PRODUCTS = 25
 CLOSE = 2e-7
 
 
-def newton(objective, W, factors, betas, tol, max_iter=100):
+def newton(objective, W, factors, betas, tol, known=None, max_iter=100):
     """Damped Newton steps of fits side by side, until they are optimal or rounding stops them.
 
     Directions are found by conjugate gradients, preconditioned by the factor of the Hessian of a
@@ -30,6 +28,8 @@ def newton(objective, W, factors, betas, tol, max_iter=100):
         Poison weights.
     tol : float
         Relative gradient norm to reach.
+    known : tuple of ndarrays, default=None
+        Decision values (n_fits, n_samples, n_outputs) and gradients there.
     max_iter : int, default=100
         Most steps.
 
@@ -41,20 +41,27 @@ def newton(objective, W, factors, betas, tol, max_iter=100):
     residual : ndarray of shape (n_fits,)
         Relative gradient norms.
     """
-    W, F = W.copy(), objective.decision(W)
+    if known is None:
+        W = _centred(objective, W.copy())
+        F = objective.decision(W)
+        gradients = objective.gradient(W, F)
+    else:
+        W, (F, gradients) = W.copy(), known
     values, scale = objective.value(W, F), objective.gradient_scale(W.shape[1])
-    gradients = objective.gradient(W, F)
     residual = np.linalg.norm(gradients, axis=(1, 2)) / scale
     far = _distance(objective, gradients, factors, betas)
     if objective.loss.jumps:
         far[:] = np.inf  # only a step of its own tells
     active, patience = np.flatnonzero((residual > tol) | (far > CLOSE)), np.full(len(betas), 3)
+    moved = np.zeros(len(betas), dtype=bool)
     for _ in progress(range(max_iter), None, "Newton steps of the path"):
         if len(active) == 0:
             break
         part = objective.reweighted(objective.weight[active])
         gradient, F_old, W_old, old = gradients[active], F[active], W[active], values[active]
-        rtol = np.clip(0.1 * tol / np.maximum(residual[active], tol), 1e-6, 1e-2)
+        # No more digits of a step than the next gradient can show: steps converge quadratically.
+        now = np.maximum(residual[active], tol)
+        rtol = np.clip(np.maximum(0.1 * tol / now, np.sqrt(now)), 1e-5, 1e-2)
         step = newton_directions(part, F_old, -gradient, factors, betas[active], rtol)
         F_step, decrease = part.decision(step), np.sum(gradient * step, axis=(1, 2))
         size = np.ones(len(active))
@@ -78,17 +85,21 @@ def newton(objective, W, factors, betas, tol, max_iter=100):
         taken = active[better]
         W[taken], F[taken], values[taken] = W_new[better], F_new[better], new[better]
         gradients[taken], residual[taken] = gradient[better], left[better]
-        moved = np.abs(F_step).max(axis=(1, 2))
+        moved[active] = True
+        way = np.abs(F_step).max(axis=(1, 2))
         if factors:  # a neighbour's Hessian may be larger than a fit's own, as the step tells
-            factor = np.maximum(moved / np.maximum(far[active], 1e-300), 1.0)
-            part = objective.reweighted(objective.weight[active])
+            factor = np.maximum(way / np.maximum(far[active], 1e-300), 1.0)
             ahead = factor * _distance(part, gradients[active], factors, betas[active])
-            far[active] = np.maximum(ahead, rtol * moved)
+            far[active] = np.maximum(ahead, rtol * way)
         else:
-            far[active] = rtol * moved
+            far[active] = rtol * way
         active = active[~stalled & ((residual[active] > tol) | (far[active] > CLOSE))]
-    F = objective.decision(W)  # without the drift of updates
-    residual = np.linalg.norm(objective.gradient(W, F), axis=(1, 2)) / scale
+    stepped = np.flatnonzero(moved)
+    if len(stepped):  # without the drift of updates
+        part = objective.reweighted(objective.weight[stepped])
+        F[stepped] = part.decision(W[stepped])
+        gradients = part.gradient(W[stepped], F[stepped])
+        residual[stepped] = np.linalg.norm(gradients, axis=(1, 2)) / scale[stepped]
     return W, F, residual
 
 
@@ -96,7 +107,7 @@ def _distance(objective, gradients, factors, betas):
     """How far decision values are from their optimum, by the Hessians of neighbours; or inf."""
     if not factors:
         return np.full(len(betas), np.inf)
-    far = objective.decision(by_nearest(factors, betas, gradients))
+    far = objective.roughly(nearest(factors, betas)(gradients))
     return np.abs(far).max(axis=(1, 2))
 
 
@@ -130,27 +141,33 @@ def newton_directions(objective, F, right, factors, betas, rtol, accepted=1e-2):
         solution, left = objective.iterate(curvature, right, rtol, limit)
         if np.any(left > max(accepted, 1e-6)):
             raise not_converged(limit)
-        return solution
+        return _centred(objective, solution)
     solution, left = np.zeros_like(right), np.full(len(right), np.inf)
     accepted = np.maximum(rtol, accepted)
     if factors:
-        precondition = partial(by_nearest, factors, betas)
+        precondition = nearest(factors, betas)
         solution, left = objective.iterate(curvature, right, rtol, STALE_PRODUCTS, precondition)
     waiting = np.flatnonzero(left > accepted)
-    while len(waiting):  # the middle one's own factor; the others try with that
+    while len(waiting):  # the middle one's own factor; the others try with that, too
         i = waiting[len(waiting) // 2]
-        own = objective.reweighted(objective.weight[i]).factorise(curvature[i])
-        factors[float(betas[i])] = own
-        solution[i] = own(right[i : i + 1])[0]
-        waiting = waiting[waiting != i]
-        if len(waiting):
-            rest = objective.reweighted(objective.weight[waiting])
-            precondition = partial(by_nearest, factors, betas[waiting])
-            solution[waiting], left = rest.iterate(
-                curvature[waiting], right[waiting], rtol[waiting], STALE_PRODUCTS, precondition
-            )
-            waiting = waiting[left > accepted[waiting]]
-    return solution
+        beta, own = float(betas[i]), objective.reweighted(objective.weight[i])
+        factors[beta] = own.factorise(curvature[i])
+        rest = objective.reweighted(objective.weight[waiting])
+        precondition = nearest(factors, betas[waiting])
+        solution[waiting], left = rest.iterate(
+            curvature[waiting], right[waiting], rtol[waiting], STALE_PRODUCTS, precondition
+        )
+        waiting = waiting[left > accepted[waiting]]
+        if i in waiting:
+            factors[beta] = own.factorise(curvature[i], exact=True)
+            solution[i] = factors[beta](right[i : i + 1])[0]
+            waiting = waiting[waiting != i]
+    return _centred(objective, solution)
+
+
+def _centred(objective, W):
+    """Of all equal softmax models the one whose parameters sum to 0 over the outputs."""
+    return W if objective.loss.decouples else W - W.mean(axis=1, keepdims=True)
 
 
 def not_converged(limit):
@@ -162,11 +179,26 @@ def not_converged(limit):
     )
 
 
-def by_nearest(factors, betas, right):
-    """Each block by the factor whose poison weight is nearest, as square roots."""
+def nearest(factors, betas):
+    """A solver of blocks side by side, each by the factor whose weight is nearest in square roots.
+
+    Parameters
+    ----------
+    factors : dict of {float: callable}
+        Solvers by their poison weight.
+    betas : ndarray of shape (n_right,)
+        Poison weights of the blocks.
+    """
     at = np.array(list(factors))
-    nearest = np.abs(np.sqrt(betas)[:, None] - np.sqrt(at)[None, :]).argmin(axis=1)
-    solution = np.empty_like(right)
-    for i in np.unique(nearest):
-        solution[nearest == i] = factors[at[i]](right[nearest == i])
-    return solution
+    chosen = np.abs(np.sqrt(betas)[:, None] - np.sqrt(at)[None, :]).argmin(axis=1)
+    groups = [(factors[at[i]], np.flatnonzero(chosen == i)) for i in np.unique(chosen)]
+
+    def solve(right):
+        if len(groups) == 1:
+            return groups[0][0](right)
+        solution = np.empty_like(right)
+        for factor, blocks in groups:
+            solution[blocks] = factor(right[blocks])
+        return solution
+
+    return solve

@@ -81,9 +81,9 @@ class RidgePath(WeightPath):
         return LinearOptimum(objective, W, poison, rtol, tangent)
 
     def _solve(self, weights, n_jobs=None):
-        if min(self.rows.X.shape) > LARGEST_FACTOR:
-            return Continuation(self, self.optimum()).solution(weights)
-        with one_blas_thread():
+        with one_blas_thread(self.rows.X):
+            if min(self.rows.X.shape) > LARGEST_FACTOR:
+                return Continuation(self, self.optimum()).solution(weights)
             return ClosedForm(self).solution(weights)
 
 

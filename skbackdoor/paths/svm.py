@@ -362,12 +362,13 @@ class LinearSVCPath(WeightPath):
         smooth = self.estimator.loss == "squared_hinge"
         if not smooth and n_rows > LARGEST_PATH:
             return self.refits(weights, n_jobs=n_jobs)
-        with one_blas_thread(), warnings.catch_warnings():
-            # The learner's own fit is only where the path starts; its residual is checked.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            self.fitted  # noqa: B018 - made here, where its warnings are no one's business
-        if smooth:
-            return Continuation(self, self.optimum()).solution(weights)
+        with one_blas_thread(self.rows.X):
+            with warnings.catch_warnings():
+                # The learner's own fit is only where the path starts; its residual is checked.
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                self.fitted  # noqa: B018 - made here, where its warnings are no one's business
+            if smooth:
+                return Continuation(self, self.optimum()).solution(weights)
         try:
             problems = self._problems(True)
             with one_blas_thread():
