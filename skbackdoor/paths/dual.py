@@ -49,6 +49,8 @@ class ActiveSet:
         Its intercept.
     free_intercept : bool
         Whether b is a variable; else it stays 0 and the kernel holds whatever intercept there is.
+    outside : ndarray of shape (n,), default=0.0
+        What rows that are left out, and stay where they are, add to the decision values.
 
     Attributes
     ----------
@@ -58,17 +60,15 @@ class ActiveSet:
         Margins, chosen so that the given point is exactly optimal; :meth:`polish` moves them to 1.
     """
 
-    def __init__(self, rows, diagonal, y, u, a, b, free_intercept):
-        self.rows, self.diagonal, self.y = rows, diagonal, y
+    def __init__(self, rows, diagonal, y, u, a, b, free_intercept, outside=0.0):
+        self.rows, self.diagonal, self.y, self.outside = rows, diagonal, y, outside
         self.u, self.a, self.b = u.astype(float), a.astype(float), b
         self.free_intercept = free_intercept
         self.u_rate = np.zeros_like(self.u)
         self.playing = u > 0
-        # Duals are compared with the largest of them, not with C: on separable data C is any
-        # number above it.
-        near = 1e-10 * np.minimum(u, self.a.max(initial=0.0))
-        self.a[self.playing & (self.a <= near)] = 0.0
-        at_bound = self.playing & (self.a >= u - near)
+        lower, upper = ends_of(self.a, u)
+        self.a[self.playing & lower] = 0.0
+        at_bound = self.playing & upper
         self.a[at_bound] = u[at_bound]
         self.upper = at_bound.copy()  # set E
         self.inside = np.zeros(len(y), dtype=bool)  # set S
@@ -80,7 +80,7 @@ class ActiveSet:
         self._shift()
 
     def _margins(self):
-        return self.y * (self.rows.product(self.y * self.a) + self.b)
+        return self.y * (self.rows.product(self.y * self.a) + self.outside + self.b)
 
     def _shift(self):
         """Choose the margins so that the point is optimal, where h is that of margins 1."""
@@ -285,13 +285,28 @@ class ActiveSet:
     def newton_step(self):
         """The point after moving all margins to 1 as if no member changed sets."""
         a_rate, b_rate, h_rate = Walk(self, 1.0 - self.r).full_rates()
-        a, h, b = self.a + a_rate, self.h + h_rate, self.b + b_rate
-        a = np.clip(a, 0.0, self.u)
+        new = active_copy(self)
+        new.a, new.b, h = np.clip(self.a + a_rate, 0.0, self.u), self.b + b_rate, self.h + h_rate
+        for position in range(self.margin.size - 1, -1, -1):  # from the last: none moves up
+            i = new.margin.members[position]
+            if new.a[i] in (0.0, self.u[i]):
+                new.leave(position, to_upper=new.a[i] > 0)
         rest = self.playing & ~self.inside
-        crossed = rest & np.where(self.upper, h > 0, h < 0)
-        inch = 1e-8 * np.minimum(self.u, a.max(initial=0.0))  # enough to count as free
-        a[crossed] = np.where(self.upper, self.u - inch, inch)[crossed]
-        return ActiveSet(self.rows, self.diagonal, self.y, self.u, a, b, self.free_intercept)
+        for i in np.flatnonzero(rest & np.where(self.upper, h > 0, h < 0)):
+            new.enter(i)
+        new.h = new._margins() - 1.0
+        new._shift()
+        return new
+
+
+def ends_of(a, u):
+    """Which duals are at 0, and which at their bound, but for rounding.
+
+    They are compared with the largest of them, not with C: on separable data C is any number
+    above it.
+    """
+    near = 1e-10 * np.minimum(u, a.max(initial=0.0))
+    return a <= near, a >= u - near
 
 
 def active_copy(active):

@@ -39,12 +39,14 @@ class DualOptimum:
     problems : list of (rows, ActiveSet, poison_rate)
         For each binary problem the training rows in it, its active set, and the rates at which
         the bounds of these rows grow with beta (0 for clean rows).
+    held : ndarray of shape (n_rows, n_problems), default=None
+        Signed duals of rows that are left out of the problems, since they stay where they are.
     whole : callable, default=None
-        Where rows are left out that are beyond the margin: the same problems with all rows.
+        Where rows are left out: gives the same with all rows.
     """
 
-    def __init__(self, kernel, problems, whole=None):
-        self.kernel, self.problems, self._whole = kernel, problems, whole
+    def __init__(self, kernel, problems, held=None, whole=None):
+        self.kernel, self.problems, self._held, self._whole = kernel, problems, held, whole
         self.residual = max(active.residual for _, active, _ in problems)
         self._limits = self._test_rows = None
 
@@ -83,7 +85,7 @@ class DualOptimum:
     def right_limit(self, X):
         """Decision values on X at beta = 0+ and their derivative in beta."""
         shape = (self.kernel.X.shape[0], len(self.problems))
-        v, v_rate = np.zeros(shape), np.zeros(shape)
+        v, v_rate = np.zeros(shape) if self._held is None else self._held.copy(), np.zeros(shape)
         b, b_rate = np.zeros(shape[1]), np.zeros(shape[1])
         for k, (rows, _, _) in enumerate(self.problems):
             active, (a_rate, b_rate[k]), _, _ = self._right_limits()[k]
@@ -138,7 +140,7 @@ class DualOptimum:
         if self.residual < 1e-6:
             return None
         moved = [(rows, active.newton_step(), rate) for rows, active, rate in self.problems]
-        step = DualOptimum(self.kernel, moved, self._whole)
+        step = DualOptimum(self.kernel, moved, self._held, self._whole)
         step._test_rows = self._test_rows = self.kernel.at(X)  # for both, on the same samples
         return step
 

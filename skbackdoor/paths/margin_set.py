@@ -84,15 +84,16 @@ class MarginSet:
         matrix[:o, :o] = 0.0
         try:
             inverse = np.linalg.inv(matrix)
-            error = np.abs(matrix @ inverse - np.eye(p)).max()
         except np.linalg.LinAlgError:
-            error = np.inf
-        if not error < 1e-9:
             return False
+        condition = np.abs(matrix).sum(axis=0).max() * np.abs(inverse).sum(axis=0).max()
+        if not condition < 1e6:  # else it has digits enough
+            if not np.abs(matrix @ inverse - np.eye(p)).max() < 1e-9:
+                return False
         rows = np.array(rows)
         self.size = 0
         if len(self._members) < s:
-            self._allocate(2 * s)
+            self._allocate(s + self.batch)
         self.size, self.pending, self.worn, self.rates = s, 0, False, None
         self._members[:s], self._rows[o:p] = rows, K
         self._matrix[:p, :p], self._base[:p, :p] = matrix, inverse
@@ -168,7 +169,7 @@ class MarginSet:
         to its target.
         """
         if self.size == len(self._members):
-            self._allocate(2 * self.size)
+            self._allocate(self.size + max(self.batch, self.size // 2))
         p = self.size + self.border_size
         self._members[self.size], self._rows[p] = i, k
         self._matrix[p, :p] = self._matrix[:p, p] = border

@@ -20,7 +20,7 @@ from sklearn.svm import SVC, LinearSVC
 from .._compat import ovr_decision_function
 from .base import WeightPath, as_float64, stack
 from .continuation import Continuation
-from .dual import ActiveSet, active_copy, violations
+from .dual import ActiveSet, active_copy, ends_of, violations
 from .hinge import DualOptimum, path_solution
 from .kernels import AffineKernel, Kernel, NamedKernel, look_up, number_rows
 from .linear import LinearObjective, LinearOptimum
@@ -100,17 +100,20 @@ class SVCPath(WeightPath):
         if type(self.estimator) is not SVC:  # a subclass may fit otherwise
             self.method = "finite_difference"
         self.loss = MarginLoss.one_vs_one(Hinge(), len(rows.classes))
-        self.kernel = self._shared_kernel()
 
-    def _shared_kernel(self):
+    @property
+    def kernel(self):
         """The kernel over all training rows, one for all C."""
         svc = self.estimator
         name = (svc.kernel, svc.gamma, svc.degree, svc.coef0)
         if ("kernel", name) not in self.shared:
-            X = stack(self.rows.X, self.rows.X_poison)
-            function = svc.kernel if callable(svc.kernel) else NamedKernel(svc, X)
-            self.shared["kernel", name] = Kernel(function, X, svc.cache_size)
+            self.shared["kernel", name] = self._kernel_of(stack(self.rows.X, self.rows.X_poison))
         return self.shared["kernel", name]
+
+    def _kernel_of(self, X):
+        svc = self.estimator
+        function = svc.kernel if callable(svc.kernel) else NamedKernel(svc, X)
+        return Kernel(function, X, svc.cache_size)
 
     def decision_values(self, fitted, X):
         """One column a pair of classes."""
@@ -152,18 +155,18 @@ class SVCPath(WeightPath):
             votes[~won, j] += 1
         return classes[votes.argmax(axis=1)]
 
-    def _problems(self, v, b, whole, only=None):
+    def _problems(self, v, b, whole):
         """Each pair's rows, active set and rates of its bounds, at signed duals v and b.
 
-        `whole` has the whole kernel matrix computed; `only` leaves out all other rows.
+        `whole` has the whole kernel matrix computed.
         """
         rows, kernel = self.rows, self.kernel
         n_clean = len(rows.y)
         y = np.concatenate([rows.y, rows.y_poison])
-        weight = self.estimator.C * np.concatenate(self.training_weights())
+        weight = self._bounds(1.0)
         problems = []
         for k, signs in enumerate(self.loss.signs.T):
-            used = np.flatnonzero((signs[y] != 0) & (True if only is None else only))
+            used = np.flatnonzero(signs[y])
             sign, bound, clean = signs[y[used]], weight[used], used < n_clean
             u, rate = np.where(clean, bound, 0.0), np.where(clean, 0.0, bound)
             kernel_rows, diagonal = kernel.on(used, whole)
@@ -176,17 +179,66 @@ class SVCPath(WeightPath):
 
     def optimum(self, rtol=None):
         """The clean fit as it is, with the rate at which poison moves it (`rtol` is unused)."""
-        n_rows = self.kernel.X.shape[0]
-        if "fitted" not in self.__dict__ and n_rows <= LARGEST_PATH:
+        if "fitted" not in self.__dict__ and self.kernel.X.shape[0] <= LARGEST_PATH:
             return DualOptimum(self.kernel, self._problems(*self._start(), True))
-        v, b = np.zeros((n_rows, self.loss.signs.shape[1])), self.fitted.intercept_
-        v[self.fitted.support_] = self._coefficients(self.fitted)
-        # The slope of a fit as it is needs its support vectors and the poison rows only.
-        only = np.any(v != 0, axis=1) | (np.arange(n_rows) >= len(self.rows.y))
-        problems = self._problems(v, b, False, only)
+        problems, kernel, held = self._near_problems()
         if any(active.margin.unbalanced for _, active, _ in problems):
-            return DualOptimum(self.kernel, self._problems(v, b, False))
-        return DualOptimum(self.kernel, problems, partial(self._problems, v, b, False))
+            return self._all_rows()
+        return DualOptimum(kernel, problems, held, self._all_rows)
+
+    def _all_rows(self):
+        """The clean fit as it is, on all training rows."""
+        v = np.zeros((self.kernel.X.shape[0], self.loss.signs.shape[1]))
+        v[self.fitted.support_] = self._coefficients(self.fitted)
+        return DualOptimum(self.kernel, self._problems(v, self.fitted.intercept_, False))
+
+    def _near_problems(self):
+        """The clean fit as it is, on the rows that have a part in its slope.
+
+        These are its free support vectors and the poison rows. Support vectors at their bound
+        stay there and only push; by its own stopping rule libsvm has them within `tol` of where
+        they belong, and where it gave up they are looked at, too.
+
+        Returns
+        -------
+        problems : list of (rows, ActiveSet, poison_rate)
+            For each pair; rows are positions among the support vectors, then the poison rows.
+        kernel : Kernel
+            Over these.
+        held : ndarray of shape (n_rows, n_pairs)
+            Signed duals of the support vectors that only push.
+        """
+        rows, fitted = self.rows, self.fitted
+        support, n_poison = fitted.support_, len(rows.y_poison)
+        kernel = self._kernel_of(stack(rows.X[support], rows.X_poison))
+        y = np.concatenate([rows.y[support], rows.y_poison])
+        bound = self._bounds(1.0)
+        bound = np.concatenate([bound[support], bound[len(rows.y) :]])
+        poison = np.arange(len(y)) >= len(support)
+        v = self._coefficients(fitted)
+        v = np.concatenate([v, np.zeros((n_poison, v.shape[1]))])
+        held, problems = np.zeros_like(v), []
+        for k, signs in enumerate(self.loss.signs.T):
+            a = np.abs(v[:, k])
+            lower, upper = ends_of(a, bound)
+            near = ~lower if fitted.fit_status_ else ~(lower | upper)
+            near = np.flatnonzero((near | poison) & (signs[y] != 0))
+            held[:, k] = v[:, k]
+            held[near, k] = 0.0
+            pushing = np.flatnonzero(held[:, k])
+            outside = kernel(kernel.X[near], pushing) @ held[pushing, k]
+            sign, u = signs[y[near]], bound[near]
+            rate = np.where(poison[near], u, 0.0)
+            kernel_rows, diagonal = kernel.on(near)
+            b = float(fitted.intercept_[k] + v[:, k] @ kernel.offset)
+            problems.append(
+                (
+                    near,
+                    ActiveSet(kernel_rows, diagonal, sign, u - rate, a[near], b, True, outside),
+                    rate,
+                )
+            )
+        return problems, kernel, held
 
     def _start(self):
         """Signed duals and intercepts of a loose clean fit on the kernel matrix."""
