@@ -41,16 +41,18 @@ class Continuation:
     def __init__(self, path, start):
         self.path, self.start = path, start
         objective, (X_poison, y_poison, self.weight_poison) = start.objective, start.poison
-        live, X = objective.live
-        rows = [objective.X, objective.rows(X_poison)]
-        if isinstance(live, slice):
-            stacked = sp.vstack(rows, format="csr") if sp.issparse(X) else np.concatenate(rows)
+        rows, live = (objective.X, objective.rows(X_poison)), objective.live
+        if sp.issparse(rows[0]):
+            stacked = sp.vstack(rows, format="csr")
+        elif isinstance(live, slice):
+            stacked = np.concatenate(rows)
         else:
-            lit = rows[1].any(axis=0)
-            lit[live[live < len(lit)]] = True
-            columns = np.flatnonzero(lit)
+            lit = rows[0].any(axis=0) | rows[1].any(axis=0)
+            columns, n_clean = np.flatnonzero(lit), len(rows[0])
             live = np.append(columns, len(lit)) if objective.fit_intercept else columns
-            stacked = np.concatenate([np.take(part, columns, axis=1) for part in rows])
+            stacked = np.empty((n_clean + len(rows[1]), len(columns)))
+            np.take(rows[0], columns, axis=1, out=stacked[:n_clean])
+            np.take(rows[1], columns, axis=1, out=stacked[n_clean:])
         self.live = live
         self.clean_weight = objective.weight
         y = np.concatenate([objective.y, y_poison])

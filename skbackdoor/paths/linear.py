@@ -113,9 +113,8 @@ class LinearObjective:
 
     def roughly(self, W):
         """Decision values of live parameters W, in single precision where rows are dense."""
-        live, X = self.live
-        if sp.issparse(X):
-            return self._forward(W, X)
+        if sp.issparse(self.X):
+            return self._forward(W, self.X)
         return self._forward(W.astype(np.float32), self._single_rows())
 
     def pull_back(self, R, X=None):
@@ -163,25 +162,44 @@ class LinearObjective:
 
     @cached_property
     def live(self):
-        """Parameters whose column of Z is not all zero, and those columns of X.
+        """Parameters whose column of Z is not all zero: a slice of all, or an index array.
 
         A column of zeros (a pixel that is never lit) has the Hessian alpha on the diagonal and
         nothing else.
         """
         if sp.issparse(self.X):
-            return slice(None), self.X
-        suspect = np.flatnonzero(np.ones(len(self.X)) @ self.X == 0)  # cheap; sums can cancel
-        dead = suspect[~self.X[:, suspect].any(axis=0)]
-        if len(dead) == 0:
-            return slice(None), self.X
-        columns = np.delete(np.arange(self.X.shape[1]), dead)
-        live = np.append(columns, self.X.shape[1]) if self.fit_intercept else columns
-        return live, np.take(self.X, columns, axis=1)
+            return slice(None)
+        lit = self.X.any(axis=0)
+        if lit.all():
+            return slice(None)
+        columns = np.flatnonzero(lit)
+        return np.append(columns, len(lit)) if self.fit_intercept else columns
+
+    @cached_property
+    def live_rows(self):
+        """Those columns of X."""
+        return self._live_columns(self.X)
+
+    def _live_columns(self, X):
+        if isinstance(self.live, slice):
+            return X
+        return np.take(X, self.live[: len(self.live) - self.fit_intercept], axis=1)
+
+    def _single_rows(self):
+        """Live columns in single precision, shared by all weightings of the rows."""
+        if not self._single:
+            n_live = len(self.penalty[self.live]) - self.fit_intercept
+            single = np.empty((len(self.X), n_live), np.float32)
+            for start in range(0, len(single), 2048):
+                block = slice(start, start + 2048)
+                single[block] = self._live_columns(self.X[block])
+            self._single.append(single)
+        return self._single[0]
 
     def can_factorise(self, n_outputs):
         """Whether the Hessian is small enough to be formed."""
         joint = n_outputs > 1 and not self.loss.decouples
-        n_unknowns = len(self.penalty[self.live[0]]) * (n_outputs if joint else 1)
+        n_unknowns = len(self.penalty[self.live]) * (n_outputs if joint else 1)
         return n_unknowns <= DENSE_UNKNOWNS or self.alpha == 0
 
     def solve(self, F, right, rtol):
@@ -207,8 +225,7 @@ class LinearObjective:
         ValueError
             The Hessian is singular or indefinite.
         """
-        live, _ = self.live
-        inner = right[:, :, live]
+        inner = right[:, :, self.live]
         curvature = self.loss.curvature(F, self.y)
         if self.can_factorise(right.shape[1]):
             solved = self._solve_by_factor(curvature, inner, rtol)
@@ -217,12 +234,12 @@ class LinearObjective:
             solved, left = self.iterate(curvature, inner, rtol or 1e-12, limit)
             if not np.all(left <= max(1e-6, rtol or 0.0)):
                 raise not_converged(limit)
-        if isinstance(live, slice):
+        if isinstance(self.live, slice):
             return solved
         if self.alpha == 0:
             raise _singular(0.0)
         solution = right / self.alpha
-        solution[:, :, live] = solved
+        solution[:, :, self.live] = solved
         return solution
 
     def _solve_by_factor(self, curvature, right, rtol):
@@ -260,18 +277,11 @@ class LinearObjective:
         """
         joint = curvature.shape[1] > 1 and not self.loss.decouples
         factorise = self._factor_joint if joint else self._factor_apart
-        live, X = self.live
-        if not exact and not sp.issparse(X):
+        if not exact and not sp.issparse(self.X):
             factors = factorise(curvature.astype(np.float32), self._single_rows())
             if None not in factors:
                 return Factor(factors, joint)
-        return Factor(factorise(curvature, X), joint)
-
-    def _single_rows(self):
-        """Live columns in single precision, shared by all weightings of the rows."""
-        if not self._single:
-            self._single.append(self.live[1].astype(np.float32))
-        return self._single[0]
+        return Factor(factorise(curvature, self.live_rows), joint)
 
     def _factor_apart(self, curvature, X):
         """Factors of the Hessians of one output each."""
@@ -282,14 +292,14 @@ class LinearObjective:
                 factors.append(factors[0])  # ridge: the Hessian knows no labels
                 continue
             hessian = weighted_gram(X, weight * curvature[:, k], self.fit_intercept)
-            hessian[np.diag_indices_from(hessian)] += penalty[self.live[0]]
+            hessian[np.diag_indices_from(hessian)] += penalty[self.live]
             factors.append(cholesky(hessian))
         return factors
 
     def _factor_joint(self, curvature, X):
         """Factor of the Hessian of all outputs at once (softmax)."""
         penalty, weight = (part.astype(X.dtype) for part in (self.penalty, self.weight))
-        penalty, n_outputs = penalty[self.live[0]], curvature.shape[1]
+        penalty, n_outputs = penalty[self.live], curvature.shape[1]
         n_parameters = len(penalty)
         hessian = np.zeros((n_outputs, n_parameters, n_outputs, n_parameters), X.dtype)
         for k in range(n_outputs):
@@ -329,16 +339,18 @@ class LinearObjective:
         left : ndarray of shape (n_right,)
             The relative residuals reached.
         """
-        live, X = self.live
-        penalty, weight = self.penalty[live], self.weight[..., None]
+        penalty, weight = self.penalty[self.live], self.weight[..., None]
         norms = np.linalg.norm(right, axis=(1, 2))[:, None, None]
         norms[norms == 0] = 1.0
         right = right / norms
-        if precondition is not None and np.min(rtol) >= SINGLE_RTOL and not sp.issparse(X):
+        sparse = sp.issparse(self.X)
+        if precondition is not None and np.min(rtol) >= SINGLE_RTOL and not sparse:
             X = self._single_rows()
             penalty, weight, curvature, right = (
                 part.astype(np.float32) for part in (penalty, weight, curvature, right)
             )
+        else:
+            X = self.live_rows
         # All intercepts plus one constant is the same softmax model: a direction of curvature 0
         # that no right-hand side has a part in; give it some, so that rounding stays out of it.
         shift = 0.0
@@ -460,7 +472,7 @@ def cholesky(hessian):
         rcond, _ = condition(factor[0], size, uplo="L")
     except LinAlgError:
         rcond = 0.0
-    if rcond >= (1e-5 if single else 1e-15):
+    if rcond >= (5e-7 if single else 1e-15):
         return factor
     if single:
         return None
@@ -613,8 +625,8 @@ class LinearOptimum:
         """
         if self.residual <= tol:
             return self
-        live, X = self.objective.live
-        reduced = on_live(self.objective, X, self.objective.y, self.objective.weight[None])
+        objective, live = self.objective, self.objective.live
+        reduced = on_live(objective, objective.live_rows, objective.y, objective.weight[None])
         W = np.zeros_like(self.W)  # a column of zeros has no coefficient at the optimum
         W[:, live] = newton(reduced, self.W[None][:, :, live], {}, np.zeros(1), tol)[0][0]
         best = LinearOptimum(self.objective, W, self.poison, self.rtol)
@@ -641,5 +653,5 @@ def on_live(objective, X, y, weight):
         reduced.penalty[-1] = objective.penalty[-1]
     reduced._factor = reduced._scale = None
     reduced._single = []
-    reduced.live = slice(None), X
+    reduced.live, reduced.live_rows = slice(None), X
     return reduced

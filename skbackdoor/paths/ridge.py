@@ -102,7 +102,8 @@ class ClosedForm:
               \frac{d w}{d \beta} = A^{-1} E Q \,
               \mathrm{diag}\left(\frac{1}{(1 + \beta \lambda)^2}\right) Q^T r.
 
-    With fewer rows than features the same comes from the dual, w = X^T v with
+    With more poison rows than features the eigenvectors are taken on the other side. With fewer
+    clean rows than features the same comes from the dual, w = X^T v with
     :math:`(X X^T + \alpha S^{-1}) v + b = T` and :math:`1^T v = 0` where the intercept is free.
 
     Parameters
@@ -152,9 +153,14 @@ class ClosedForm:
         E = root[:, None] * E
         r = root[:, None] * self.T_poison - E @ start
         half = solve_triangular(factor[0], E.T, lower=True, check_finite=False)
-        lam, Q = np.linalg.eigh(half.T @ half)
-        basis = solve_triangular(factor[0], half @ Q, lower=True, trans="T", check_finite=False)
-        return start, basis, np.maximum(lam, 0.0), Q.T @ r
+        if half.shape[1] > half.shape[0]:  # the same in the space of the parameters
+            lam, U = np.linalg.eigh(half @ half.T)
+            directions, charge = U, U.T @ (half @ r)
+        else:
+            lam, Q = np.linalg.eigh(half.T @ half)
+            directions, charge = half @ Q, Q.T @ r
+        basis = solve_triangular(factor[0], directions, lower=True, trans="T", check_finite=False)
+        return start, basis, np.maximum(lam, 0.0), charge
 
     def _dual(self):
         K, K_poison, K_both = _shared(self.path, ("kernels", self.free), self._kernels)
