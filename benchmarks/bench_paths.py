@@ -1,7 +1,7 @@
 """What weight paths cost and how exact they are, against scikit-learn refits.
 
     python benchmarks/bench_paths.py [--mnist FILE_OR_FOLDER] [--repeats 5]
-        [--only speed machines grid dense slope exact growth] [--limit 300]
+        [--only speed machines grid dense slope reuse exact growth] [--limit 300]
         > benchmarks/results/paths.md
 
 MNIST 7 vs 1 (n = 1500, d = 784), a random 3x3 patch per class, target "next", p = 0.1 (m = 150),
@@ -28,6 +28,7 @@ from scipy.special import expit
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.metrics.pairwise import linear_kernel, rbf_kernel
+from sklearn.model_selection import ParameterGrid
 from sklearn.svm import SVC
 from threadpoolctl import threadpool_limits
 
@@ -36,14 +37,16 @@ from skbackdoor import (
     FeatureTrigger,
     PatchTrigger,
     PerClassTrigger,
+    backdoor_learning_slope,
     fetch_mnist,
+    slope_grid,
     weight_path,
 )
 from skbackdoor.curves import slope_of_fit
 
 WEIGHTS = np.linspace(0.0, 1.0, 20) ** 2
 THREADS = (None, 1)
-SECTIONS = ("speed", "machines", "grid", "dense", "slope", "exact", "growth")
+SECTIONS = ("speed", "machines", "grid", "dense", "slope", "reuse", "exact", "growth")
 
 #: Name, learner, least ratio to SVC(X) refits and to refits on one kernel matrix.
 MACHINES = (
@@ -321,6 +324,59 @@ def slope(data, args):
             fit_s, slope_s = np.median(times, axis=0)
             ratio = spread(times[:, 1] / times[:, 0], ".3f")
             row(name, named(threads), f"{fit_s:.4f}", f"{slope_s:.4f}", ratio, limit)
+
+
+def reuse(data, args):
+    repeats = min(args.repeats, 3)
+    table(
+        f"slope_grid against its slopes one by one, 2 attacks, {repeats} repeats",
+        "learner | cells | threads | one by one s | grid s | ratio min - med - max"
+        " | largest difference of theta",
+    )
+    seeds, test = (0, 1), (data.X_test, data.y_test)
+    Cs = np.logspace(-2, 3, 6)
+    for name, learner, params in (
+        ("ridge", RidgeClassifier(), {"estimator__alpha": np.logspace(-3, 3, 10)}),
+        ("logistic", LogisticRegression(), {"estimator__C": Cs}),
+        ("linear SVM", SVC(kernel="linear"), {"estimator__C": Cs}),
+        ("rbf SVM", SVC(), {"estimator__C": Cs, "estimator__gamma": [5e-4, 5e-3]}),
+    ):
+        log(f"reuse: {name}")
+        attack, thetas = probe(learner), {}
+
+        def grid(attack=attack, params=params, thetas=thetas):
+            rows = data.X_clean, data.y_clean, *test
+            thetas["grid"] = slope_grid(attack, params, *rows, random_states=seeds).theta
+
+        def one_by_one(attack=attack, params=params, thetas=thetas):
+            thetas["single"] = [
+                [
+                    backdoor_learning_slope(
+                        clone(attack).set_params(random_state=seed, **cell),
+                        data.X_clean,
+                        data.y_clean,
+                        *test,
+                    ).theta
+                    for seed in seeds
+                ]
+                for cell in ParameterGrid(params)
+            ]
+
+        for threads in THREADS:
+            times = in_turn([(grid, threads), (one_by_one, threads)], repeats)
+            grid_s, single_s = np.median(times, axis=0)
+            ratio = spread(times[:, 1] / times[:, 0], ".1f")
+            off = np.abs(thetas["grid"] - np.array(thetas["single"])).max()
+            cells = thetas["grid"].size
+            row(
+                name,
+                cells,
+                named(threads),
+                f"{single_s:.2f}",
+                f"{grid_s:.2f}",
+                ratio,
+                f"{off:.0e}",
+            )
 
 
 # -- exactness ---------------------------------------------------------------------------------
@@ -633,6 +689,7 @@ def main():
             "grid": grid,
             "dense": dense,
             "slope": slope,
+            "reuse": reuse,
             "exact": exact,
         }
         sections[name](data, args)

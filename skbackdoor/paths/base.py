@@ -16,6 +16,7 @@ from .._compat import validate_params
 from ..poisoning import clean_class_weight, label_index, weight_argument
 from .progress import progress
 from .solutions import RefitSolution
+from .threads import one_blas_thread
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,10 @@ class WeightPath:
     @cached_property
     def fitted(self):
         """The learner as it fits itself on the clean rows."""
-        return self.fit(0.0)
+        if self.method != "implicit":
+            return self.fit(0.0)
+        with one_blas_thread(self.rows.X):  # only where the optimum is looked for
+            return self.fit(0.0)
 
     def _fixed(self, estimator):
         """The learner with what depends on the training rows set to its clean value."""
