@@ -219,7 +219,8 @@ def backdoor_learning_slope(
         )
     if path.method != "implicit" or method == "finite_difference":
         return _difference(path, test, DEFAULT_H if h is None else h, n_poison, scale)
-    return _implicit(path, path.optimum().polish(), test, n_poison, scale)
+    with one_blas_thread(path.rows.X):
+        return _implicit(path, path.optimum().polish(), test, n_poison, scale)
 
 
 def slope_and_labels(path, test, n_poison, scale, X_clean):
@@ -246,9 +247,10 @@ def slope_and_labels(path, test, n_poison, scale, X_clean):
     if path.method != "implicit":
         slope = _difference(path, test, DEFAULT_H, n_poison, scale)
         return slope, path.predict(path.fitted, X_clean)
-    optimum = path.optimum().polish()
-    labels = path.labels(optimum.decision_values(X_clean))
-    return _implicit(path, optimum, test, n_poison, scale), labels
+    with one_blas_thread(path.rows.X):
+        optimum = path.optimum().polish()
+        labels = path.labels(optimum.decision_values(X_clean))
+        return _implicit(path, optimum, test, n_poison, scale), labels
 
 
 def clean_path(probe):
