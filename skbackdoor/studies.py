@@ -10,8 +10,8 @@ from sklearn.model_selection import ParameterGrid
 from sklearn.pipeline import Pipeline
 
 from .curves import attack_path, attacked_rows, slope_and_labels
-from .paths.progress import progress
 from .poisoning import label_index
+from .progress import progress
 
 #: Parameters of a learner between which everything else on its rows is shared.
 _STRENGTHS = {"C", "alpha"}

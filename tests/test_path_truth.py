@@ -34,6 +34,8 @@ from sklearn.svm import SVC, LinearSVC
 from threadpoolctl import threadpool_limits
 
 from skbackdoor.paths import weight_path
+from skbackdoor.paths.linear import LinearObjective
+from skbackdoor.paths.losses import Logistic, MarginLoss
 
 pytestmark = pytest.mark.filterwarnings(
     "error::sklearn.exceptions.ConvergenceWarning",
@@ -206,6 +208,12 @@ def test_ridge_at_extreme_alpha(n_clean, alpha):
         assert_close(solution.coef[k], W[:, :-1], 1e-6)
         truth = rows.X_test @ W[:, :-1].T + W[:, -1]
         assert_close(solution.decision_function(rows.X_test)[k], truth, 1e-6)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_ridge_with_more_poison_rows_than_features(fit_intercept):
+    estimator = RidgeClassifier(alpha=0.1, fit_intercept=fit_intercept)
+    assert_ridge_is_true(estimator, numbers(3, n_poison=20))
 
 
 @pytest.mark.parametrize("n_clean", [100, 40], ids=["n > d", "n < d"])
@@ -441,6 +449,34 @@ def test_logistic_hundreds_of_weights(name, C):
         assert_close(one.tangent(rows.X_test)[0], many.tangent(rows.X_test)[k], 1e-5)
 
 
+@pytest.mark.parametrize("C", [1.0, 1e9])
+def test_a_factor_in_single_precision_is_taken_only_where_it_serves(C):
+    """Hessian solves reach the same residual, whichever precision the factor has."""
+    rows = digits(1, 7)
+    clean = ~rows.is_poison
+    X = rows.X[clean]
+    X[:, 20] = X[:, 21] + 1e-5 * X[:, 22]
+    objective = LinearObjective(
+        X,
+        np.searchsorted([1, 7], rows.y[clean]),
+        np.ones(clean.sum()),
+        MarginLoss.one_vs_rest(Logistic(), 2),
+        1.0 / C,
+        True,
+    )
+    F = np.zeros((clean.sum(), 1))
+    right = np.random.default_rng(0).normal(size=(2, 1, X.shape[1] + 1))
+    Z = np.column_stack([X, np.ones(len(X))])
+    hessian = 0.25 * Z.T @ Z + np.diag(objective.penalty)  # the logistic curvature at 0
+    # the backward error: what any solve in double precision can promise
+    solution = objective.solve(F, right, None)[:, 0]
+    size = np.linalg.norm(hessian, 2) * np.linalg.norm(solution, axis=1)
+    left = np.linalg.norm(solution @ hessian - right[:, 0], axis=1)
+    assert np.all(left <= 1e-14 * size + 1e-12 * np.linalg.norm(right[:, 0], axis=1))
+    single = objective.factorise(0.25 * np.ones((clean.sum(), 1))).factors[0][0].dtype
+    assert single == (np.float32 if C == 1.0 else np.float64)
+
+
 @pytest.mark.parametrize("C", [1e4, 1e5, 1e6])
 @pytest.mark.parametrize(
     "estimator",
@@ -572,6 +608,15 @@ def assert_svc_is_true(estimator, rows, *, sample_weight=None, tangents=True, **
 )
 def test_svc(kernel, C):
     assert_svc_is_true(SVC(C=C, **kernel), digits(1, 7))
+
+
+@pytest.mark.parametrize("gamma", [1e-4, 1e-3])
+def test_signed_duals_sum_to_0(gamma):
+    """A walk of many steps loses digits of the sum, which counts by the kernel as it is."""
+    rows = digits(1, 3, 7, 8, n_clean=400, n_poison=80)
+    solution = rows.path(SVC(C=1e4, gamma=gamma)).solve(np.linspace(0, 1, 12))
+    assert np.abs(solution.dual_coef.sum(axis=1)).max() <= 5e-11
+    assert solution.residuals.max() <= 1e-9
 
 
 SVC_VARIANTS = {
@@ -779,6 +824,17 @@ def assert_linear_hinge_is_true(estimator, rows, *, sample_weight=None, X=None):
 @pytest.mark.parametrize("labels", [(1, 7), (1, 3, 7)], ids=["binary", "3-class"])
 def test_linear_hinge(labels, C):
     assert_linear_hinge_is_true(LinearSVC(C=C, loss="hinge"), digits(*labels))
+
+
+@pytest.mark.parametrize("labels", [(1, 7), (1, 3, 7)], ids=["binary", "3-class"])
+def test_linear_hinge_from_nothing(labels, monkeypatch):
+    """Where liblinear's fit is too far to be polished, the dual is followed from zero duals."""
+
+    def refuse(active):
+        raise RuntimeError("this fit is too far")
+
+    monkeypatch.setattr("skbackdoor.paths.svm.active_copy", refuse)
+    assert_linear_hinge_is_true(LinearSVC(C=1.0, loss="hinge"), digits(*labels))
 
 
 @pytest.mark.parametrize("C", SIX_DECADES)

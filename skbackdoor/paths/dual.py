@@ -221,6 +221,18 @@ class ActiveSet:
                 h = h + self.y * f_step
         self.h = h
 
+    def balance(self, tol):
+        """Let the members take what rounding has left of the sum of signed duals."""
+        total = float(self.y @ self.a)
+        if not self.free_intercept or self.margin.unbalanced or abs(total) <= tol:
+            return
+        members, self.margin.rates = self.margin.members, None
+        nothing = np.zeros(len(self.y))
+        v_step, b_step, f_step = self.margin.respond(nothing, np.zeros(len(members)), total)
+        self.a[members] += self.y[members] * v_step
+        self.b += b_step
+        self.h += self.y * f_step
+
     def move_intercept(self, sign):
         """With no member to balance a charge, b runs to the first row that can."""
         towards = self.playing & (self.y == np.where(self.upper, sign, -sign))

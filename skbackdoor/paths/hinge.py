@@ -5,14 +5,16 @@ import warnings
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from ..progress import progress
 from .dual import ActiveSet, active_copy, violations
-from .progress import progress
 from .solutions import KernelSolution
 from .threads import one_blas_thread
 from .walk import Walk
 
 #: Above this violation of the optimality conditions a point of a path is polished once more.
 REPAIRED = 1e-9
+#: A sum of signed duals that changes decision values by less than this is left as it is.
+BALANCED = 1e-11
 #: A poison weight this little short of a breakpoint counts as on it.
 AT_BREAKPOINT = 1e-9
 
@@ -173,6 +175,9 @@ class Trace:
         Rates at which bounds grow with beta; 0 for clean rows.
     weights : ndarray of shape (n_weights,)
         Strictly increasing poison weights.
+    offset : float
+        How much a sum of signed duals other than 0 would change decision values by the kernel as
+        the user has it, which may have been moved.
 
     Attributes
     ----------
@@ -192,7 +197,7 @@ class Trace:
         Where the first row changes sets, at most 1.
     """
 
-    def __init__(self, active, rate, weights):
+    def __init__(self, active, rate, weights, offset):
         y, shape = active.y, (len(weights), len(active.y))
         a, a_rate = np.zeros(shape), np.zeros(shape)
         self.b, self.b_rate = np.zeros(shape[0]), np.zeros(shape[0])
@@ -210,12 +215,13 @@ class Trace:
             beta = weight
             active.u[poison] = weight * rate[poison]  # without the drift of steps
             active.a[active.upper] = active.u[active.upper]
+            active.balance(BALANCED / offset)
             walk.gather()
             a[k] = np.where(active.upper, active.u, np.clip(active.a, 0.0, active.u))
             self.b[k] = active.b + active.intercept_room()
             _, a_rate[k], self.b_rate[k] = self._look(walk)
         self.v, self.v_rate = y * a, y * a_rate
-        self._check(active, np.where(rate > 0, weights[:, None] * rate, active.u))
+        self._check(active, np.where(rate > 0, weights[:, None] * rate, active.u), offset)
 
     def _look(self, walk):
         step, a_rate, b_rate = walk.look()
@@ -225,13 +231,13 @@ class Trace:
             _, a_rate, b_rate = beyond.look()
         return step, a_rate, b_rate
 
-    def _check(self, active, bounds):
+    def _check(self, active, bounds, offset):
         """Decision values at all weights in one product; residuals, norms, and repairs."""
         y, rows = active.y, active.rows
         F = rows.product(self.v)
         self.residuals = violations(y, self.v, self.b, F, bounds)
-        if active.free_intercept:  # what a sum does to values by a kernel that is not moved
-            self.residuals = np.maximum(self.residuals, active.scale * np.abs(self.v.sum(axis=1)))
+        if active.free_intercept:
+            self.residuals = np.maximum(self.residuals, offset * np.abs(self.v.sum(axis=1)))
         for k in np.flatnonzero(self.residuals > REPAIRED):
             point = ActiveSet(
                 rows,
@@ -260,7 +266,7 @@ def path_solution(path, weights, kernel, problems):
     traces = []
     for k, (used, active, rate) in enumerate(progress(problems, n_outputs, "pairs of classes")):
         with one_blas_thread():
-            trace = Trace(active, rate, weights)
+            trace = Trace(active, rate, weights, 1.0 + np.abs(kernel.offset).max())
         v[:, used, k], v_rate[:, used, k] = trace.v, trace.v_rate
         start[used, k] = trace.v_start
         b[:, k], b_rate[:, k] = trace.b, trace.b_rate

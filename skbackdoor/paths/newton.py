@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .progress import progress
+from ..progress import progress
 
 #: Products of conjugate gradients before a Hessian is factorised anew.
 STALE_PRODUCTS = 25

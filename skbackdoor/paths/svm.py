@@ -18,6 +18,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC, LinearSVC
 
 from .._compat import ovr_decision_function
+from ..progress import progress
 from .base import WeightPath, as_float64, stack
 from .continuation import Continuation
 from .dual import ActiveSet, active_copy, ends_of, violations
@@ -25,7 +26,6 @@ from .hinge import DualOptimum, path_solution
 from .kernels import AffineKernel, Kernel, NamedKernel, look_up, number_rows
 from .linear import LinearObjective, LinearOptimum
 from .losses import Hinge, MarginLoss, SquaredHinge
-from .progress import progress
 from .ridge import linear_decision, parameters
 from .solutions import KernelSolution, LinearSolution
 from .threads import one_blas_thread
