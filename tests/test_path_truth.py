@@ -759,6 +759,15 @@ def test_tangent_of_an_undetermined_intercept_is_that_of_the_decision_values():
     assert_allclose(solution.tangent(grid)[0], (F[1] - F[0]) / 0.01, rtol=1e-6)
 
 
+@pytest.mark.parametrize("kernel", ["linear", "rbf", "poly"])
+def test_kernel_of_very_many_rows(kernel, monkeypatch):
+    """Where BLAS must not know that rows are multiplied with themselves: the same kernel."""
+    rows, estimator = digits(1, 7), SVC(kernel=kernel, gamma=0.05)
+    expected = rows.path(estimator).kernel.gram()
+    monkeypatch.setattr("skbackdoor.paths.kernels.LARGEST_SYRK", 50)
+    assert_allclose(rows.path(estimator).kernel.gram(), expected, rtol=0, atol=1e-13)
+
+
 def test_kernel_refits_are_refits(monkeypatch):
     """Beyond the size that is followed: libsvm on a kernel matrix, named, without a tangent."""
     monkeypatch.setattr("skbackdoor.paths.svm.LARGEST_PATH", 50)

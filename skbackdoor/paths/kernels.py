@@ -7,6 +7,9 @@ from sklearn.utils.extmath import row_norms
 
 from .linear import far_mean
 
+#: Most rows that are multiplied with themselves as such.
+LARGEST_SYRK = 8000
+
 
 class KernelRows:
     """Kernel rows K(rows[i], X), each computed once while they fit into a cache.
@@ -185,9 +188,10 @@ class NamedKernel:
         return np.expm1(-self.params["gamma"] * row_norms(A, squared=True))
 
     def __call__(self, A, B):
-        if not self.moved:
-            return pairwise_kernels(A, B, metric=self.metric, filter_params=True, **self.params)
         whole = A is B  # one argument: BLAS computes half of the products
+        if not self.moved:
+            B = _second(A) if whole else B
+            return pairwise_kernels(A, B, metric=self.metric, filter_params=True, **self.params)
         A = self._move(A)
         B = A if whole else self._move(B)
         if whole:
@@ -195,7 +199,7 @@ class NamedKernel:
         if self.metric == "rbf":  # so that a.b and |a - b|^2 / 2 come in units of 1 / (2 gamma)
             A = A * np.sqrt(2.0 * self.params["gamma"])
             B = A if whole else B * np.sqrt(2.0 * self.params["gamma"])
-        K = A @ B.T
+        K = A @ (_second(A) if whole else B).T
         K = K.toarray() if sp.issparse(K) else K
         if self.metric == "linear":
             return K
@@ -229,6 +233,15 @@ class NamedKernel:
             return row_norms(self._move(A), squared=True)
         inner = self.params["gamma"] * row_norms(A, squared=True) + self.params["coef0"]
         return inner ** self.params["degree"] if self.metric == "poly" else np.tanh(inner)
+
+
+def _second(A):
+    """The second argument of a product of rows with themselves.
+
+    OpenBLAS crashes in such products of too many rows on some threads (numpy issue 19685); a copy
+    makes it another product.
+    """
+    return A.copy() if A.shape[0] > LARGEST_SYRK else A
 
 
 def _lit(X):
