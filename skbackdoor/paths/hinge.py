@@ -12,7 +12,7 @@ from .threads import one_blas_thread
 from .walk import Walk
 
 #: Above this violation of the optimality conditions a point of a path is polished once more.
-REPAIRED = 1e-9
+REPAIRED = 3e-10
 #: A sum of signed duals that changes decision values by less than this is left as it is.
 BALANCED = 1e-11
 #: A poison weight this little short of a breakpoint counts as on it.
