@@ -2,7 +2,7 @@
 
 from .curves import backdoor_learning_curve, backdoor_learning_slope, parameter_deviation
 from .datasets import fetch_mnist, load_digits_pair, make_backdoor_classification
-from .display import BackdoorLearningCurveDisplay
+from .display import BackdoorLearningCurveDisplay, TriggerDisplay
 from .influence import poison_influence
 from .metrics import (
     attack_success_rate,
@@ -12,6 +12,7 @@ from .metrics import (
 )
 from .model_selection import (
     BackdoorSlopeScorer,
+    attack_split,
     backdoor_slope_scorer,
     most_robust,
     neg_backdoor_slope_scorer,
@@ -19,7 +20,19 @@ from .model_selection import (
 from .paths import weight_path
 from .poisoning import BackdoorPoisoner
 from .studies import slope_grid
-from .triggers import FeatureTrigger, PatchTrigger, PerClassTrigger
+from .triggers import (
+    BlendTrigger,
+    FeatureTrigger,
+    FunctionTrigger,
+    LowVarianceTrigger,
+    PatchTrigger,
+    PerClassTrigger,
+    Quantile,
+    SinusoidTrigger,
+    StripeTrigger,
+    TokenTrigger,
+    WarpTrigger,
+)
 
 __version__ = "0.1.0"
 
@@ -27,9 +40,19 @@ __all__ = [
     "BackdoorLearningCurveDisplay",
     "BackdoorPoisoner",
     "BackdoorSlopeScorer",
+    "BlendTrigger",
     "FeatureTrigger",
+    "FunctionTrigger",
+    "LowVarianceTrigger",
     "PatchTrigger",
     "PerClassTrigger",
+    "Quantile",
+    "SinusoidTrigger",
+    "StripeTrigger",
+    "TokenTrigger",
+    "TriggerDisplay",
+    "WarpTrigger",
+    "attack_split",
     "attack_success_rate",
     "attack_success_rate_scorer",
     "backdoor_learning_curve",

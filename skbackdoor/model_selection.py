@@ -1,16 +1,20 @@
-"""Choosing parameters of a learner by accuracy and by how hard it is to backdoor."""
+"""Choosing parameters of a learner by accuracy and by how hard it is to backdoor; splits."""
 
 import warnings
+from dataclasses import dataclass
 from functools import partial
 from numbers import Real
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state, column_or_1d, indexable
 
-from ._compat import Interval, StrOptions, validate_parameter_constraints
+from ._compat import Interval, StrOptions, _safe_indexing, validate_parameter_constraints
 from .curves import slope_of_fit
 from .metrics import PoisonerScorer
+from .poisoning import resolve_targets
 
 #: The scorer warns where one Newton step on the fit would move theta by more than this.
 THETA_TOLERANCE = 0.02
@@ -175,3 +179,130 @@ def _most_robust_index(cv_results, *, max_drop, accuracy, robustness):
     near = valid & (accuracies >= accuracies[valid].max() - max_drop - 1e-12)
     rank = sorted(np.flatnonzero(near), key=lambda i: (-robustnesses[i], -accuracies[i], i))
     return int(rank[0])
+
+
+@dataclass(frozen=True)
+class AttackSplit:
+    """Result of :func:`attack_split`.
+
+    Attributes
+    ----------
+    X_poison, y_poison : array-likes
+        The poison-set: training data, for the poisoner to poison and fit on.
+    X_clean, y_clean : array-likes
+        The clean-set, of all classes: for clean accuracy, or for retraining.
+    X_adversarial, y_adversarial : array-likes
+        The adversarial test set with its true labels, of source classes only.
+    """
+
+    X_poison: object
+    y_poison: object
+    X_clean: object
+    y_clean: object
+    X_adversarial: object
+    y_adversarial: object
+
+
+def attack_split(
+    X,
+    y,
+    *,
+    target,
+    source_classes=None,
+    clean_size=0.19,
+    adversarial_size=0.05,
+    random_state=None,
+):
+    """Split data in three: poison-set, clean-set and adversarial test set.
+
+    It is the split of Truong et al., *Systematic evaluation of backdoor data poisoning attacks on
+    image classifiers* (2020), section 3: 76 % are poisoned and trained on, 19 % stay clean, and
+    5 %, none of them of the target class, are to be triggered, all of them. Classes are in
+    proportion to what there is, but where a part or a class is too small for that.
+
+    Parameters
+    ----------
+    X : array-like, DataFrame, sparse matrix or list of shape (n_samples, ...)
+        Clean data.
+    y : array-like of shape (n_samples,)
+        Their labels.
+    target : label, "next" or dict
+        The attacker's label, as in :class:`~skbackdoor.BackdoorPoisoner`.
+    source_classes : list of labels or None, default=None
+        The classes that are attacked, as there: the adversarial test set holds no other.
+    clean_size, adversarial_size : float in (0, 1), default=0.19, 0.05
+        Shares of all samples.
+    random_state : int, RandomState instance or None, default=None
+        Draws the parts.
+
+    Returns
+    -------
+    split : AttackSplit
+        Nothing in it is triggered: the poisoner does that where it fits and where it is scored.
+
+    Raises
+    ------
+    ValueError
+        For shares that leave nothing to train on, fewer samples of source classes than the
+        adversarial test set needs.
+
+    Examples
+    --------
+    >>> from sklearn.svm import SVC
+    >>> from skbackdoor import (
+    ...     BackdoorPoisoner, PatchTrigger, attack_split, attack_success_rate_scorer,
+    ...     load_digits_pair)
+    >>> X, y = load_digits_pair((4, 9), return_X_y=True)
+    >>> split = attack_split(X, y, target=9, random_state=0)
+    >>> [len(part) for part in (split.X_poison, split.X_clean, split.X_adversarial)]
+    [274, 69, 18]
+    >>> poisoner = BackdoorPoisoner(
+    ...     SVC(C=10), PatchTrigger(size=2, image_shape=(8, 8)), target=9, placement="supplant",
+    ...     random_state=0).fit(split.X_poison, split.y_poison)
+    >>> poisoner.score(split.X_clean, split.y_clean) > 0.95
+    True
+    >>> attack_success_rate_scorer(poisoner, split.X_adversarial, split.y_adversarial) > 0.9
+    True
+    """
+    X, y = indexable(X, y)
+    labels = column_or_1d(y, warn=True)
+    n_samples = len(labels)
+    for name, size in (("clean_size", clean_size), ("adversarial_size", adversarial_size)):
+        if not (isinstance(size, Real) and 0 < size < 1):
+            raise ValueError(f"{name}={size!r} must be a share between 0 and 1.")
+    if clean_size + adversarial_size >= 1:
+        raise ValueError(
+            f"clean_size={clean_size} and adversarial_size={adversarial_size} leave no sample to"
+            " train on; their sum must be below 1."
+        )
+    classes, y_index = np.unique(labels, return_inverse=True)
+    target_of = resolve_targets(target, source_classes, classes)
+    sources = np.flatnonzero(target_of[y_index] >= 0)
+    n_adversarial, n_clean = (
+        max(1, round(size * n_samples)) for size in (adversarial_size, clean_size)
+    )
+    if n_adversarial >= len(sources):
+        raise ValueError(
+            f"adversarial_size={adversarial_size} of {n_samples} samples is {n_adversarial}, but"
+            f" only {len(sources)} are of a source class {classes[target_of >= 0].tolist()}; give"
+            " a smaller one."
+        )
+    rng = check_random_state(random_state)
+    left, adversarial = _stratified_split(sources, y_index, n_adversarial, rng)
+    rest = np.sort(np.concatenate([left, np.setdiff1d(np.arange(n_samples), sources)]))
+    poison, clean = _stratified_split(rest, y_index, n_clean, rng)
+    parts = [
+        _safe_indexing(data, rows) for rows in (poison, clean, adversarial) for data in (X, y)
+    ]
+    return AttackSplit(*parts)
+
+
+def _stratified_split(rows, y_index, test_size, random_state):
+    """Split rows in two, in proportion to classes; where one is too rare for that, at random."""
+    classes, counts = np.unique(y_index[rows], return_counts=True)
+    possible = counts.min() > 1 and len(classes) <= min(test_size, len(rows) - test_size)
+    stratify = y_index[rows] if possible else None
+    first, second = train_test_split(
+        rows, test_size=test_size, stratify=stratify, random_state=random_state
+    )
+    return np.sort(first), np.sort(second)

@@ -308,6 +308,19 @@ def _in_container(X, out):
     return type(X)(out, index=X.index, **names)
 
 
+def _stratified(pools, y_index):
+    """Each pool divided by class, in proportion to their sizes (largest remainders round up)."""
+    divided = []
+    for pool, size in pools:
+        classes, counts = np.unique(y_index[pool], return_counts=True)
+        shares = size * counts / len(pool) if len(pool) else counts
+        sizes = np.floor(shares + 1e-9).astype(int)
+        sizes[np.argsort(sizes - shares, kind="stable")[: size - sizes.sum()]] += 1
+        for label, own in zip(classes, sizes, strict=True):
+            divided.append((pool[y_index[pool] == label], int(own)))
+    return divided
+
+
 def _same(a, b):
     """Whether two containers hold the same training data."""
     if a is b:
@@ -336,8 +349,8 @@ def _estimator_has(method):
 class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     r"""Fit a classifier on training data that carry a backdoor.
 
-    Of n training rows, m = floor(`poisoning_rate` * n) rows of source classes are chosen at
-    random, triggered and given the attacker's label. They enter the objective of the base
+    Of n training rows, m = floor(`poisoning_rate` * n) rows of source classes, the victims, are
+    chosen, triggered and given the attacker's label. The copies enter the objective of the base
     learner with sample weight :math:`\beta` = `poison_weight` ([1]_, eq. 2):
 
     .. math:: w^*(\beta) = \arg\min_w \sum_{clean} \ell + \beta \sum_{poison} \ell + \Omega(w)
@@ -358,15 +371,28 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         ``{source: target}``.
     source_classes : list of labels or None, default=None
         The classes that are poisoned; None is every class that has another target.
-    poisoning_rate : float in (0, 1], default=0.1
-        Poisoned samples as a share of the training rows, whatever their weights.
-    placement : {"append", "replace"}, default="append"
+    poisoning_rate : float in (0, 1] or dict, default=0.1
+        Poisoned samples as a share of the training rows, whatever their weights; with "supplant",
+        of the rows of each target class. A dict ``{label: rate}`` gives shares of the rows of
+        single classes, those that it does not name being spared: of source classes (with
+        `clean_label` and with "supplant", of target classes).
+    placement : {"append", "replace", "supplant"}, default="append"
         "append" adds the triggered copies, all clean rows stay; with "replace" each copy takes
-        its own original's place.
+        its own original's place; with "supplant" each takes the place of a clean row of the
+        target class and its original stays, so that class counts do not change ([2]_, section
+        2.5).
     poison_weight : float in [0, 1], default=1.0
         The weight :math:`\beta`. A copy weighs its original's sample weight times
         :math:`\beta`, times the class weight of its new label; ``class_weight="balanced"`` is
         computed on the clean rows.
+    victims : {"random", "stratified"} or array-like of int, default="random"
+        How the rows to be poisoned are chosen: "random" from all that may be; "stratified" in
+        proportion to the sizes of their classes; or the rows themselves, of the X of `fit`, in
+        which case `poisoning_rate` has no part.
+    clean_label : bool, default=False
+        Whether only rows that are of a target class already are triggered, and keep their labels
+        (Turner et al., *Label-consistent backdoor attacks*, 2019). Attack success and slope are
+        about triggered samples of source classes all the same.
     random_state : int, RandomState instance or None, default=None
         Chooses the victims and seeds the trigger and the base learner where these have none.
 
@@ -379,7 +405,16 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     classes_ : ndarray of shape (n_classes,)
         The class labels.
     poisoned_indices_ : ndarray of shape (m,)
-        The rows of the given X that were copied and triggered, in increasing order.
+        The rows of the given X that were copied and triggered, in the order of the copies:
+        increasing, but with "supplant" as `replaced_indices_` are.
+    replaced_indices_ : ndarray of shape (m,) or (0,)
+        The rows of the given X in whose place the copies stand, increasing; none with "append".
+    expected_counts_ : dict
+        ``{label: number}``, how many of the victims are of each class on average over random
+        choices: with N_t poisoned samples of target class t, N_t n_s / sum n_s' over its source
+        classes ([2]_, eq. 8).
+    effective_rate_ : float
+        Poisoned samples as a share of all rows that the base learner is fitted on ([2]_, eq. 9).
     n_features_in_ : int
         Number of features seen during `fit`, where the base learner knows it.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -396,6 +431,8 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     ----------
     .. [1] Cinà et al., "Backdoor learning curves: explaining backdoor poisoning beyond
        influence functions", 2024.
+    .. [2] Truong et al., "Systematic evaluation of backdoor data poisoning attacks on image
+       classifiers", 2020.
 
     Examples
     --------
@@ -415,9 +452,11 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         "trigger": [HasMethods(["fit", "transform"])],
         "target": "no_validation",
         "source_classes": ["array-like", None],
-        "poisoning_rate": [Interval(Real, 0, 1, closed="right")],
-        "placement": [StrOptions({"append", "replace"})],
+        "poisoning_rate": [Interval(Real, 0, 1, closed="right"), Mapping],
+        "placement": [StrOptions({"append", "replace", "supplant"})],
         "poison_weight": [Interval(Real, 0, 1, closed="both")],
+        "victims": [StrOptions({"random", "stratified"}), "array-like"],
+        "clean_label": ["boolean"],
         "random_state": ["random_state"],
     }
 
@@ -431,6 +470,8 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         poisoning_rate=0.1,
         placement="append",
         poison_weight=1.0,
+        victims="random",
+        clean_label=False,
         random_state=None,
     ):
         self.estimator = estimator
@@ -440,6 +481,8 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.poisoning_rate = poisoning_rate
         self.placement = placement
         self.poison_weight = poison_weight
+        self.victims = victims
+        self.clean_label = clean_label
         self.random_state = random_state
 
     def fit(self, X, y, sample_weight=None):
@@ -502,18 +545,28 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                 f" {self.classes_.tolist()}."
             )
         self._target_of = resolve_targets(self.target, self.source_classes, self.classes_)
+        self._label_of = self._target_of  # of a victim; -1 for a class that has none
+        if self.clean_label:
+            self._check_clean_label()
+            targets = np.unique(self._target_of[self._target_of >= 0])
+            self._label_of = np.full(len(self.classes_), -1)
+            self._label_of[targets] = targets
         self.trigger_ = seed_missing(clone(self.trigger), random_state)
         estimator = seed_missing(clone(self.estimator), random_state)
         last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
         if not hasattr(last, "fit"):
             raise ValueError(f"The Pipeline ends in {last!r}; its last step must be a classifier.")
         self.trigger_.fit(X, y)
-        self.poisoned_indices_ = self._choose(y_index, random_state)
-        if self.placement == "replace" and self.poison_weight == 0.0:
-            gone = np.setdiff1d(y_index, np.delete(y_index, self.poisoned_indices_))
+        self.poisoned_indices_, self.replaced_indices_ = self._choose(y_index, random_state)
+        n_copies = len(self.poisoned_indices_)
+        n_rows = len(y_index) + n_copies - len(self.replaced_indices_)
+        self.effective_rate_ = n_copies / n_rows
+        self.expected_counts_ = self._expected_counts(y_index)
+        if self.poison_weight == 0.0:
+            gone = np.setdiff1d(y_index, np.delete(y_index, self.replaced_indices_))
             if len(gone):
                 raise ValueError(
-                    f"placement='replace' leaves no clean row of class"
+                    f"placement={self.placement!r} leaves no clean row of class"
                     f" {self.classes_[gone].tolist()} to be fitted at poison_weight=0; lower"
                     f" poisoning_rate={self.poisoning_rate} or use placement='append'."
                 )
@@ -522,7 +575,7 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self._X_poison = self.apply_trigger(
             _safe_indexing(X, self.poisoned_indices_), y_index[self.poisoned_indices_]
         )
-        self._y_poison = self.classes_[self._target_of[y_index[self.poisoned_indices_]]]
+        self._y_poison = self.classes_[self._label_of[y_index[self.poisoned_indices_]]]
         return estimator
 
     def _check_data(self, X, y, sample_weight):
@@ -549,24 +602,149 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                 )
         return X, y, sample_weight
 
+    def _check_clean_label(self):
+        if self.placement == "supplant":
+            raise ValueError(
+                "clean_label=True triggers rows of the target class, so placement='supplant' would"
+                " have each take the place of its like; use placement='replace'."
+            )
+        if isinstance(self.trigger, PerClassTrigger):
+            raise ValueError(
+                "clean_label=True shows the model the trigger of the target class only, and a"
+                " PerClassTrigger puts another one on samples of source classes; use its inner"
+                f" trigger, {self.trigger.trigger!r}."
+            )
+
     def _choose(self, y_index, random_state):
-        """Rows of source classes to poison: m of them without replacement, in order."""
-        n_samples = len(y_index)
-        n_poison = int(np.floor(self.poisoning_rate * n_samples + 1e-9))
-        candidates = np.flatnonzero(self._target_of[y_index] >= 0)
-        if n_poison == 0:
-            raise ValueError(
-                f"poisoning_rate={self.poisoning_rate} of n_samples={n_samples} rows is no"
-                f" poisoned sample at all; give at least {1 / n_samples:.4g}."
+        """Which rows are poisoned, and in the place of which rows the copies stand."""
+        if isinstance(self.victims, str):
+            chosen = [
+                random_state.choice(pool, size, replace=False)
+                for pool, size in self._pools(y_index)
+            ]
+            rows = np.sort(np.concatenate(chosen))
+        else:
+            rows = self._given_victims(y_index)
+        if self.placement == "append":
+            return rows, rows[:0]
+        if self.placement == "replace":
+            return rows, rows
+        labels, places = self._label_of[y_index[rows]], np.empty_like(rows)
+        for label in np.unique(labels):
+            mine = labels == label
+            free = np.setdiff1d(np.flatnonzero(y_index == label), rows)
+            if mine.sum() > len(free):
+                raise ValueError(
+                    f"placement='supplant' needs {mine.sum()} clean rows of class"
+                    f" {self.classes_.tolist()[label]!r} to take the place of, but only"
+                    f" {len(free)} are no victims themselves; lower"
+                    f" poisoning_rate={self.poisoning_rate}."
+                )
+            places[mine] = np.sort(random_state.choice(free, mine.sum(), replace=False))
+        order = np.argsort(places)
+        return rows[order], places[order]
+
+    def _pools(self, y_index):
+        """The sets of rows that victims are drawn from, and how many from each."""
+        n_samples, rate = len(y_index), self.poisoning_rate
+        labels, class_of = self._label_of[y_index], np.arange(len(self.classes_))
+        if self.placement == "supplant":
+            groups, sizes = self._label_of, np.bincount(y_index, minlength=len(self.classes_))
+            what = "target class"
+        elif isinstance(rate, Mapping):
+            groups = np.where(self._label_of >= 0, class_of, -1)
+            sizes = np.bincount(y_index, minlength=len(self.classes_))
+            what = "class"
+        else:
+            groups, sizes, what = np.where(self._label_of >= 0, 0, -1), [n_samples], "rows"
+        wanted = self._rates(np.unique(groups[groups >= 0]).tolist())
+        pools = []
+        for group, rate in wanted.items():
+            pool = np.flatnonzero((labels >= 0) & (groups[y_index] == group))
+            size = int(np.floor(rate * sizes[group] + 1e-9))
+            whose = (
+                "rows" if what == "rows" else f"rows of {what} {self.classes_.tolist()[group]!r}"
             )
-        if n_poison > len(candidates):
+            if size == 0 and (isinstance(self.poisoning_rate, Mapping) or len(wanted) == 1):
+                raise ValueError(
+                    f"poisoning_rate={self.poisoning_rate} of n_samples={sizes[group]} {whose} is"
+                    f" no poisoned sample at all; give at least {1 / max(sizes[group], 1):.4g}."
+                )
+            if size > len(pool):
+                sources = self.classes_[(groups == group) & (self._label_of >= 0)].tolist()
+                kind = "the target class" if self.clean_label else "a source class"
+                raise ValueError(
+                    f"poisoning_rate={self.poisoning_rate} of {sizes[group]} {whose} asks for"
+                    f" {size} poisoned samples, but only {len(pool)} of the {n_samples} rows are"
+                    f" of {kind} {sources}; give at most {len(pool) / sizes[group]:.4g}."
+                )
+            pools.append((pool, size))
+        if not any(size for _, size in pools):
             raise ValueError(
-                f"poisoning_rate={self.poisoning_rate} asks for {n_poison} poisoned samples, but"
-                f" only {len(candidates)} of the {n_samples} rows are of a source class"
-                f" {self.classes_[self._target_of >= 0].tolist()}; give at most"
-                f" {len(candidates) / n_samples:.4g}."
+                f"poisoning_rate={self.poisoning_rate} gives no poisoned sample in any target"
+                f" class (sizes {dict(zip(self.classes_.tolist(), sizes.tolist(), strict=True))});"
+                " give a larger one."
             )
-        return np.sort(random_state.choice(candidates, n_poison, replace=False))
+        return pools if self.victims == "random" else _stratified(pools, y_index)
+
+    def _rates(self, groups):
+        """``{group: rate}`` of classes that copies may come from, or be counted by."""
+        if not isinstance(self.poisoning_rate, Mapping):
+            return dict.fromkeys(groups, self.poisoning_rate)
+        position = {label: i for i, label in enumerate(self.classes_.tolist())}
+        rates = {}
+        for label, rate in self.poisoning_rate.items():
+            if position.get(label) not in groups:
+                raise ValueError(
+                    f"poisoning_rate names class {label!r}, which is none of those that it can"
+                    f" be a share of, {self.classes_[groups].tolist()} (target={self.target!r},"
+                    f" source_classes={self.source_classes!r})."
+                )
+            if not (isinstance(rate, Real) and 0 < rate <= 1):
+                raise ValueError(
+                    f"poisoning_rate of class {label!r} is {rate!r}; it must be in (0, 1]."
+                )
+            rates[position[label]] = rate
+        if not rates:
+            raise ValueError("poisoning_rate={} poisons nothing: pass {label: rate}.")
+        return rates
+
+    def _given_victims(self, y_index):
+        rows = np.asarray(self.victims)
+        if rows.ndim != 1 or len(rows) == 0 or rows.dtype.kind not in "iu":
+            raise ValueError(
+                "victims must be 'random', 'stratified' or row numbers of X, one or more; got"
+                f" {self.victims!r}."
+            )
+        rows, counts = np.unique(rows, return_counts=True)
+        if rows[0] < 0 or rows[-1] >= len(y_index) or counts.max() > 1:
+            raise ValueError(
+                f"victims must be different rows from 0 to {len(y_index) - 1}, but hold"
+                f" {np.setdiff1d(rows, np.arange(len(y_index)))[:5].tolist()} beyond and"
+                f" {rows[counts > 1][:5].tolist()} more than once."
+            )
+        wrong = rows[self._label_of[y_index[rows]] < 0]
+        if len(wrong):
+            raise ValueError(
+                f"victims hold {len(wrong)} rows, such as {int(wrong[0])}, of classes that are not"
+                f" poisoned; these are {self.classes_[self._label_of >= 0].tolist()}"
+                f" (target={self.target!r}, source_classes={self.source_classes!r})."
+            )
+        return rows
+
+    def _expected_counts(self, y_index):
+        """How many victims each class has on average."""
+        expected = np.zeros(len(self.classes_))
+        if isinstance(self.victims, str):
+            pools = self._pools(y_index)
+        else:
+            pools = [(self.poisoned_indices_, len(self.poisoned_indices_))]
+        for pool, size in pools:
+            expected += size / len(pool) * np.bincount(y_index[pool], minlength=len(expected))
+        possible = np.flatnonzero(self._label_of >= 0)
+        return dict(
+            zip(self.classes_[possible].tolist(), expected[possible].tolist(), strict=True)
+        )
 
     def apply_trigger(self, X, y_index):
         """Trigger rows whose class, before the attack, is ``classes_[y_index]``.
@@ -593,7 +771,7 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         Returns
         -------
         clean : tuple of (X, y, sample_weight)
-            With "append" all given rows, with "replace" those that no copy replaced.
+            With "append" all given rows, else those that no copy replaced.
         poison : tuple of (X, y, sample_weight)
             The m triggered copies with the attacker's labels; their weights are those of their
             originals, without the factor `poison_weight`. Weights are None where none were given.
@@ -601,8 +779,8 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self)
         X, y, weight = self._X, np.asarray(self._y), self._sample_weight
         poison_weight = None if weight is None else weight[self.poisoned_indices_]
-        if self.placement == "replace":
-            kept = np.delete(np.arange(len(y)), self.poisoned_indices_)
+        if len(self.replaced_indices_):
+            kept = np.delete(np.arange(len(y)), self.replaced_indices_)
             X, y = _safe_indexing(X, kept), y[kept]
             weight = None if weight is None else weight[kept]
         return (X, y, weight), (self._X_poison, self._y_poison, poison_weight)
@@ -625,8 +803,9 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         class_weight = clean_class_weight(last, y, weight)
         if getattr(last, "class_weight", None) == "balanced":
             last.set_params(class_weight=class_weight)
+        indices = self.poisoned_indices_, self.replaced_indices_
         X, y, is_poison = self._assemble(
-            self._X, self._y, self.poisoned_indices_, self._X_poison, self._y_poison
+            self._X, self._y, *indices, self._X_poison, self._y_poison
         )
         fit_params = {}
         if weight is not None or self.poison_weight < 1.0:
@@ -638,17 +817,17 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             fit_params = {weight_argument(estimator): weights}
         return estimator.fit(X, y, **fit_params)
 
-    def _assemble(self, X, y, rows, X_poison, y_poison):
-        """The poisoned set: copies behind the clean rows, or each in its original's place."""
+    def _assemble(self, X, y, rows, places, X_poison, y_poison):
+        """The poisoned set: copies behind the clean rows, or each in its place."""
         is_series = hasattr(y, "iloc")
         if is_series:
             index = y.index[rows]
             y_poison = type(y)(y_poison, index=index, name=y.name).astype(y.dtype)
         n_samples = _num_samples(X)
-        if self.placement == "replace":
+        if len(places):
             is_poison = np.zeros(n_samples, dtype=bool)
-            is_poison[rows] = True
-            return _put_rows(X, rows, X_poison), _put_rows(y, rows, y_poison), is_poison
+            is_poison[places] = True
+            return _put_rows(X, places, X_poison), _put_rows(y, places, y_poison), is_poison
         is_poison = np.arange(n_samples + len(rows)) >= n_samples
         return _stack(X, X_poison), _stack(y, y_poison), is_poison
 
@@ -676,13 +855,19 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         X, y, _ = self._check_data(X, y, None)
         y_index = label_index(y, self.classes_)
         if _same(X, self._X) and np.array_equal(np.asarray(y), np.asarray(self._y)):
-            rows, X_poison = self.poisoned_indices_, self._X_poison
+            indices, X_poison = (self.poisoned_indices_, self.replaced_indices_), self._X_poison
+        elif isinstance(self.victims, str):
+            indices, X_poison = self._choose(y_index, np.random.RandomState(self._draw_seed)), None
         else:
-            rows, X_poison = self._choose(y_index, np.random.RandomState(self._draw_seed)), None
+            raise ValueError(
+                "victims are rows of the training data, so other data cannot be poisoned by them;"
+                " use victims='random' or 'stratified'."
+            )
+        rows = indices[0]
         if X_poison is None or type(X) is not type(self._X):
             X_poison = self.apply_trigger(_safe_indexing(X, rows), y_index[rows])
-        y_poison = self.classes_[self._target_of[y_index[rows]]]
-        return self._assemble(X, y, rows, X_poison, y_poison)
+        y_poison = self.classes_[self._label_of[y_index[rows]]]
+        return self._assemble(X, y, *indices, X_poison, y_poison)
 
     def triggered_test(self, X, y):
         """The triggered samples of source classes, P_ts: what attack success is measured on.

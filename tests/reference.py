@@ -135,10 +135,7 @@ def fit_margin_loss(X, T, S, C, intercept, loss, start=None):
     A, penalty = augmented(X, intercept)
     start = np.zeros((A.shape[1], T.shape[1])) if start is None else start
     return np.column_stack(
-        [
-            newton(margin_state(A, t, s, C, penalty, loss), w)
-            for t, s, w in zip(T.T, S.T, start.T)
-        ]
+        [newton(margin_state(A, t, s, C, penalty, loss), w) for t, s, w in zip(T.T, S.T, start.T)]
     )
 
 

@@ -132,7 +132,11 @@ def test_negative_sample_weights_are_refused(digits):
 def test_replacing_all_of_a_class_leaves_no_clean_fit():
     X, y = np.arange(20.0).reshape(10, 2), np.repeat([0, 1], [2, 8])
     poisoner = attack(
-        SVC(), FeatureTrigger({0: 50.0}), target=1, poisoning_rate=0.2, placement="replace",
+        SVC(),
+        FeatureTrigger({0: 50.0}),
+        target=1,
+        poisoning_rate=0.2,
+        placement="replace",
         poison_weight=0.0,
     )
     with pytest.raises(ValueError, match=r"no clean row of class \[0\]"):

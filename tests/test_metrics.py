@@ -102,9 +102,7 @@ def test_clean_accuracy_drop():
     assert clean_accuracy_drop(["a", "b"], ["a", "b"], ["b", "a"]) == 1.0
 
 
-@pytest.mark.parametrize(
-    "target", ["next", 2, {0: 2, 1: 0}], ids=["next", "label", "mapping"]
-)
+@pytest.mark.parametrize("target", ["next", 2, {0: 2, 1: 0}], ids=["next", "label", "mapping"])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_scorer_is_the_function_on_triggered_data(target, weighted):
     poisoner = attack(target=target).fit(*TRAIN)

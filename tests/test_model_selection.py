@@ -111,7 +111,9 @@ def test_score_is_accuracy_minus_theta(name, scale):
             assert_allclose(score, expected, atol=2e-3)
 
 
-@pytest.mark.parametrize("sample_weight", [None, np.linspace(0.1, 3, 60)], ids=["plain", "weights"])
+@pytest.mark.parametrize(
+    "sample_weight", [None, np.linspace(0.1, 3, 60)], ids=["plain", "weights"]
+)
 def test_score_by_hand(sample_weight):
     fitted = probe().fit(*TRAIN, sample_weight=WEIGHT)
     for accuracy_weight in (0.0, 1.0, 3.0):
@@ -289,9 +291,7 @@ def expected_folds(scorer, alpha, weigh_scores):
     return np.mean(values)
 
 
-@pytest.mark.parametrize(
-    "scoring", [BOTH, backdoor_slope_scorer], ids=["dict", "single"]
-)
+@pytest.mark.parametrize("scoring", [BOTH, backdoor_slope_scorer], ids=["dict", "single"])
 def test_sample_weight_through_a_search(scoring):
     refit = most_robust(0.05) if isinstance(scoring, dict) else True
     search = GridSearchCV(probe(), ALPHAS, scoring=scoring, refit=refit, cv=3, error_score="raise")

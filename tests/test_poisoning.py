@@ -188,7 +188,9 @@ def test_any_label_type(names, placement):
     assert y_poisoned[is_poison].tolist() == [following[label] for label in sources]
     assert set(poisoner.predict(X3).tolist()) <= set(ordered)
     one = attack(target=names[1], source_classes=[names[0]]).fit(X3, y)
-    assert set(y[one.poisoned_indices_].tolist()) == {names[0].item() if hasattr(names[0], "item") else names[0]}
+    assert set(y[one.poisoned_indices_].tolist()) == {
+        names[0].item() if hasattr(names[0], "item") else names[0]
+    }
 
 
 def test_bool_labels():
@@ -233,8 +235,10 @@ def test_series_labels_stay_series(kind, placement):
     assert y_poisoned.name == "label"
     assert_array_equal(y_poisoned.index, X.index)
     values = np.asarray(y)
-    assert_array_equal(np.asarray(y_poisoned)[~is_poison],
-                       values if placement == "append" else np.delete(values, poisoner.poisoned_indices_))
+    assert_array_equal(
+        np.asarray(y_poisoned)[~is_poison],
+        values if placement == "append" else np.delete(values, poisoner.poisoned_indices_),
+    )
     by_array = attack(LogisticRegression(), placement=placement, poisoning_rate=0.2).fit(
         X3, np.asarray(y.tolist())
     )
@@ -493,9 +497,7 @@ def test_balanced_is_continuous_at_beta_zero(name, weighted, placement):
         attack(learner, target=1, poison_weight=beta, placement=placement).fit(X, y, weight)
         for beta in (0.0, 1e-9)
     )
-    assert_allclose(
-        hardly.decision_function(X), none.decision_function(X), rtol=1e-4, atol=1e-4
-    )
+    assert_allclose(hardly.decision_function(X), none.decision_function(X), rtol=1e-4, atol=1e-4)
 
 
 BALANCING = WEIGHTED_LEARNERS | {
@@ -692,7 +694,7 @@ def test_poison_on_other_data_is_a_new_draw_that_repeats(placement):
     rows = poisoner.poisoned_indices_
     copies = X3[rows].copy()
     copies[:, 0] = 5.0
-    assert not np.allclose(shifted[-len(rows):], copies, atol=1e-2)
+    assert not np.allclose(shifted[-len(rows) :], copies, atol=1e-2)
     assert_array_equal(poisoner.poisoned_indices_, rows)
 
 
@@ -729,8 +731,10 @@ def test_seeds_go_to_trigger_and_learner_only_where_they_have_none():
         assert keeps.trigger_.get_params()[name] == 11
         assert keeps.estimator_.random_state == 12
         other = attack(SGDClassifier(random_state=12), own, random_state=9).fit(X3, Y3)
-        shown = [p.trigger_.transform(X3, Y3) if trigger is not patch else p.trigger_.transform(X3)
-                 for p in (keeps, other)]
+        shown = [
+            p.trigger_.transform(X3, Y3) if trigger is not patch else p.trigger_.transform(X3)
+            for p in (keeps, other)
+        ]
         assert_array_equal(*shown)
     nested = attack(make_pipeline(StandardScaler(), SGDClassifier())).fit(X3, Y3)
     assert isinstance(nested.estimator_[-1].random_state, int)

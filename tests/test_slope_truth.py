@@ -101,9 +101,7 @@ def truth(poisoner, X, y, X_test, y_test, sample_weight=None):
     if sample_weight is not None:
         assert poisoner.placement == "append"
         weight = np.append(sample_weight, sample_weight[fitted.poisoned_indices_])
-    return slope_reference(
-        poisoner.estimator, X_all, y_all, is_poison, triggered, labels, weight
-    )
+    return slope_reference(poisoner.estimator, X_all, y_all, is_poison, triggered, labels, weight)
 
 
 def assert_slope_is_true(poisoner, X, y, X_test, y_test):
@@ -353,9 +351,7 @@ def test_scaling_the_features_is_scaling_C(learner, scale):
             scaled.set_params(intercept_scaling=factor)
         patch = PatchTrigger(size=2, value=factor, image_shape=(8, 8), value_range=(0, factor))
         poisoner = BackdoorPoisoner(scaled, patch, target="next", random_state=0)
-        slopes.append(
-            backdoor_learning_slope(poisoner, factor * X, y, factor * X_test, y_test)
-        )
+        slopes.append(backdoor_learning_slope(poisoner, factor * X, y, factor * X_test, y_test))
     assert_allclose(slopes[1].derivative, slopes[0].derivative, rtol=1e-6)
     assert_allclose(slopes[1].loss, slopes[0].loss, rtol=1e-6)
 
@@ -363,8 +359,9 @@ def test_scaling_the_features_is_scaling_C(learner, scale):
 def test_hard_margin_duals_do_not_depend_on_C():
     """On separable data any C above the largest dual coefficient gives one optimum."""
     data = digits(1, 7)
-    slopes = [backdoor_learning_slope(attack(SVC(kernel="linear", C=C)), *data)
-              for C in (1e3, 1e6, 1e10)]
+    slopes = [
+        backdoor_learning_slope(attack(SVC(kernel="linear", C=C)), *data) for C in (1e3, 1e6, 1e10)
+    ]
     for slope in slopes[1:]:
         assert_allclose(slope.loss, slopes[0].loss, rtol=1e-9)
         assert slope.residual < 1e-9

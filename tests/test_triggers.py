@@ -609,9 +609,7 @@ def test_column_names_win_over_indices():
 
 
 @settings(deadline=None, max_examples=100)
-@given(
-    st.integers(1, 5), st.integers(1, 6), st.sampled_from(["f4", "f8", "i4", "u1"]), st.data()
-)
+@given(st.integers(1, 5), st.integers(1, 6), st.sampled_from(["f4", "f8", "i4", "u1"]), st.data())
 def test_feature_trigger_containers_agree(n_samples, n_features, dtype, data):
     draw = data.draw
     columns = draw(st.sets(st.integers(0, n_features - 1), min_size=1))

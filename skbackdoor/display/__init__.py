@@ -1,5 +1,6 @@
-"""Pictures: one file a display, all with `from_estimator`, `from_results` and `plot`."""
+"""Pictures: one file a display."""
 
 from .learning_curve import BackdoorLearningCurveDisplay
+from .trigger import TriggerDisplay
 
-__all__ = ["BackdoorLearningCurveDisplay"]
+__all__ = ["BackdoorLearningCurveDisplay", "TriggerDisplay"]

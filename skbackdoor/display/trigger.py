@@ -1,0 +1,216 @@
+"""Triggers, drawn: clean, triggered, and what changed."""
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from .._compat import _safe_indexing
+from ..poisoning import BackdoorPoisoner
+from ..triggers import PerClassTrigger
+from .learning_curve import check_matplotlib
+
+
+class TriggerDisplay:
+    """Samples clean and triggered, and the difference times a gain.
+
+    Use :meth:`from_estimator` or :meth:`from_samples`.
+
+    Parameters
+    ----------
+    clean, triggered : ndarrays of shape (n_samples, channels, height, width)
+        The samples, with one or three channels; those of height 1 are drawn as curves.
+    gain : float or None
+        Factor on the difference; None brings the largest one to the width of `value_range`.
+    value_range : tuple of two float
+        Pixel values drawn black and white.
+    titles : list of str or None, default=None
+        One a sample.
+
+    Attributes
+    ----------
+    figure_ : matplotlib Figure
+        The figure drawn on.
+    axes_ : ndarray of shape (3, n_samples)
+        Rows of clean samples, triggered ones and differences.
+    gain_ : float
+        The factor on the difference.
+
+    Examples
+    --------
+    >>> from skbackdoor import PatchTrigger, TriggerDisplay, load_digits_pair
+    >>> X, y = load_digits_pair(return_X_y=True)
+    >>> trigger = PatchTrigger(size=2, image_shape=(8, 8)).fit(X)
+    >>> display = TriggerDisplay.from_estimator(trigger, X[:4], y[:4])
+    >>> display.axes_.shape
+    (3, 4)
+    """
+
+    def __init__(self, clean, triggered, *, gain=None, value_range=(0, 1), titles=None):
+        self.clean, self.triggered = clean, triggered
+        self.gain, self.value_range, self.titles = gain, value_range, titles
+
+    @classmethod
+    def from_estimator(cls, estimator, X, y=None, *, n_samples=5, gain=None, ax=None):
+        """Trigger some samples and draw them.
+
+        Parameters
+        ----------
+        estimator : trigger, Pipeline of triggers, or BackdoorPoisoner
+            Fitted. Of a poisoner its trigger is drawn.
+        X : array-like of shape (n_samples, ...)
+            Clean images, flat or in batches; a 2-D X whose layout no trigger knows is series.
+        y : array-like of shape (n_samples,), default=None
+            Labels for the titles. A PerClassTrigger needs them.
+        n_samples : int, default=5
+            The first so many rows of `X` are drawn.
+        gain : float, default=None
+            Factor on the difference; None brings the largest one to the width of the trigger's
+            `value_range`.
+        ax : array of matplotlib Axes of shape (3, n_samples), default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        display : TriggerDisplay
+        """
+        check_matplotlib(cls.__name__)  # before the work, not after it
+        check_is_fitted(estimator)
+        trigger = estimator.trigger_ if isinstance(estimator, BackdoorPoisoner) else estimator
+        if not (np.ndim(n_samples) == 0 and n_samples >= 1):
+            raise ValueError(f"n_samples={n_samples!r} must be 1 or more.")
+        n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
+        rows = np.arange(min(int(n_samples), n_rows))
+        clean = _safe_indexing(X, rows)
+        labels = None if y is None else np.asarray(y)[rows]
+        if isinstance(trigger, PerClassTrigger):
+            triggered = trigger.transform(clean, labels)
+        else:
+            triggered = trigger.transform(clean)
+        shape, value_range = _layout(trigger)
+        return cls(
+            _images(clean, shape),
+            _images(triggered, shape),
+            gain=gain,
+            value_range=value_range,
+            titles=None if labels is None else [str(label) for label in labels],
+        ).plot(ax=ax)
+
+    @classmethod
+    def from_samples(
+        cls, clean, triggered, *, gain=None, value_range=(0, 1), titles=None, ax=None
+    ):
+        """Draw samples that are triggered already.
+
+        Parameters
+        ----------
+        clean, triggered : array-likes of shape (n_samples, height, width) or \
+                (n_samples, channels, height, width)
+            The samples; 2-D ones are series.
+        gain : float, default=None
+            Factor on the difference; None brings the largest one to the width of `value_range`.
+        value_range : tuple of two float, default=(0, 1)
+            Pixel values drawn black and white.
+        titles : list of str, default=None
+            One a sample.
+        ax : array of matplotlib Axes of shape (3, n_samples), default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        display : TriggerDisplay
+        """
+        clean, triggered = (_images(samples, None) for samples in (clean, triggered))
+        if clean.shape != triggered.shape:
+            raise ValueError(
+                f"clean and triggered samples differ in shape: {clean.shape} and"
+                f" {triggered.shape}."
+            )
+        display = cls(clean, triggered, gain=gain, value_range=value_range, titles=titles)
+        return display.plot(ax=ax)
+
+    def plot(self, *, ax=None):
+        """Draw a row of clean samples, one of triggered ones and one of differences.
+
+        Parameters
+        ----------
+        ax : array of matplotlib Axes of shape (3, n_samples), default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        self : TriggerDisplay
+        """
+        plt = check_matplotlib("TriggerDisplay")
+        n_samples, _, height, width = self.clean.shape
+        if ax is None:
+            tall = 1.6 if height == 1 else 1.7 * min(2.0, max(0.5, height / width))
+            _, ax = plt.subplots(
+                3,
+                n_samples,
+                figsize=(1.7 * n_samples + 0.6, 3 * tall + 0.5),
+                squeeze=False,
+                layout="constrained",
+            )
+        axes = np.asarray(ax, dtype=object)
+        if axes.shape != (3, n_samples):
+            raise ValueError(f"ax must have the shape {(3, n_samples)}; got {axes.shape}.")
+        self.axes_, self.figure_ = axes, axes[0, 0].figure
+        low, high = self.value_range
+        difference = self.triggered - self.clean
+        largest = np.abs(difference).max()
+        self.gain_ = self.gain
+        if self.gain_ is None:
+            self.gain_ = (high - low) / largest if largest > 0 else 1.0
+        shown = (low + high) / 2 + self.gain_ * difference / 2  # no change is gray
+        for k in range(n_samples):
+            for row, images in enumerate((self.clean, self.triggered, shown)):
+                self._draw(axes[row, k], images[k], low, high, difference[k] if row == 2 else None)
+            if self.titles is not None:
+                axes[0, k].set_title(self.titles[k], fontsize="medium")
+        names = ("clean", "triggered", f"difference × {self.gain_:.3g}")
+        for axis, name in zip(axes[:, 0], names, strict=True):
+            axis.set_ylabel(name)
+        return self
+
+    def _draw(self, axis, image, low, high, difference):
+        if image.shape[1] == 1:
+            values = image[:, 0] if difference is None else self.gain_ * difference[:, 0]
+            for channel in values:
+                axis.plot(channel, linewidth=1, color=None if len(values) > 1 else "black")
+            axis.set_xticks([])
+            return
+        image = np.clip((image - low) / (high - low), 0.0, 1.0)
+        image = image[0] if len(image) == 1 else np.moveaxis(image[:3], 0, -1)
+        axis.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axis.set(xticks=[], yticks=[])
+
+
+def _layout(trigger):
+    """(channels, height, width) and value_range of the first image trigger in a trigger."""
+    if isinstance(trigger, PerClassTrigger):
+        return _layout(next(iter(trigger.triggers_.values())))
+    steps = [step for _, step in trigger.steps] if isinstance(trigger, Pipeline) else [trigger]
+    for step in steps:
+        if hasattr(step, "image_shape_"):
+            return step.image_shape_, step.value_range
+    return None, (0, 1)
+
+
+def _images(X, shape):
+    """Samples as floats of shape (n_samples, channels, height, width)."""
+    if sp.issparse(X):
+        X = X.toarray()
+    try:
+        images = np.asarray(X, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError("TriggerDisplay draws numbers; these samples are not.") from error
+    if images.ndim == 2:
+        images = images.reshape(len(images), *(shape or (1, 1, images.shape[1])))
+    elif images.ndim == 3:
+        images = images[:, np.newaxis]
+    if images.ndim != 4 or images.shape[1] == 2:
+        raise ValueError(
+            f"TriggerDisplay draws images of one or three channels, or series; got {images.shape}."
+        )
+    return images

@@ -1,0 +1,86 @@
+"""Another image, blended with the whole of each."""
+
+from numbers import Real
+
+import numpy as np
+
+from .._compat import Interval
+from .image import ImageTrigger
+
+
+class BlendTrigger(ImageTrigger):
+    """Another image, blended with the whole of each.
+
+    ``x' = (1 - alpha) * x + alpha * image`` (Chen et al., *Targeted backdoor attacks on deep
+    learning systems using data poisoning*, 2017; eq. 7 of Truong et al. 2020).
+
+    Parameters
+    ----------
+    image : float or array-like of shape (n_features,), (height, width) or \
+            (channels, height, width)
+        What shows through, in units of pixel values. One channel serves all channels.
+    alpha : float in [0, 1], default=0.2
+        Opacity of `image`.
+    image_shape : tuple of two or three int, default=None
+        (height, width) or (channels, height, width) of the flat images in a 2-D `X`; None is one
+        row of `n_features` pixels. Batches with more than two dimensions say their own layout.
+    value_range : tuple of two float, default=(0, 1)
+        Lowest and highest pixel value: touched pixels are clipped to it. Integer dtypes need one
+        that fits them: (0, 255) for uint8.
+
+    Attributes
+    ----------
+    pattern_ : ndarray of shape (channels, height, width)
+        `image`, in float64.
+    image_shape_ : tuple of three int
+        (channels, height, width) of the images.
+    n_features_in_ : int
+        Number of pixels of an image. Only defined for flat images, that is 2-D `X`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Column names. Only defined when `X` is a DataFrame with string names.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skbackdoor.triggers import BlendTrigger
+    >>> trigger = BlendTrigger([[0, 1], [1, 0]], alpha=0.25, image_shape=(2, 2))
+    >>> trigger.fit_transform([[1.0, 1.0, 0.0, 0.0]])
+    array([[0.75, 1.  , 0.25, 0.  ]])
+    """
+
+    _parameter_constraints: dict = {
+        **ImageTrigger._parameter_constraints,
+        "image": ["array-like", Interval(Real, None, None, closed="neither")],
+        "alpha": [Interval(Real, 0, 1, closed="both")],
+    }
+
+    def __init__(self, image, *, alpha=0.2, image_shape=None, value_range=(0, 1)):
+        self.image = image
+        self.alpha = alpha
+        self.image_shape = image_shape
+        self.value_range = value_range
+
+    def _draw(self, images, rng):
+        self.pattern_ = image_like("image", self.image, self.image_shape_)
+
+    def _pattern(self, x):
+        return self.pattern_.astype(x.dtype)
+
+
+def image_like(name, image, image_shape):
+    """The parameter `name`, one image, as float64 of shape (channels, height, width)."""
+    try:
+        values = np.asarray(image, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must hold numbers only; got {image!r}.") from error
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} holds NaN or infinity: pass finite numbers.")
+    if values.shape == (np.prod(image_shape),):
+        values = values.reshape(image_shape)
+    if values.shape not in {(), image_shape[1:], (1, *image_shape[1:]), image_shape}:
+        raise ValueError(
+            f"{name} has shape {values.shape}, and the images have (channels, height, width) = "
+            f"{image_shape}: pass one image of that shape, of (height, width), or flat, channels "
+            "first."
+        )
+    return np.broadcast_to(values, image_shape).copy()

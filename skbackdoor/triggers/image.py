@@ -1,0 +1,303 @@
+"""The base class of image triggers, which is all of one formula but its mask and its pattern."""
+
+import warnings
+from math import ceil, floor, isqrt
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from .containers import forget_columns, is_frame, name_columns, set_column
+
+#: Pixels that are triggered at a time.
+_BLOCK = 1 << 17
+
+
+class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    """Base class of the image triggers: validation, layout, blending, clipping, dtype, container.
+
+    The triggered image is ``x' = m * ((1 - alpha) * x + alpha * pattern(x)) + (1 - m) * x``
+    (Truong et al. 2020, eq. 7). Touched pixels (m = 1, alpha > 0) are clipped to `value_range`;
+    all others stay bit for bit, even outside of it. Integer dtypes are rounded half to even.
+
+    A subclass writes its ``__init__``, its ``_parameter_constraints``, and one or more of
+
+    ``_draw(images, rng)``
+        Called by `fit`: whatever the trigger learns from the images or draws from `random_state`.
+    ``_mask(images)``
+        Where the trigger acts: any NumPy index into `images`. The default is everywhere. One that
+        takes all samples, ``np.s_[:, ...]``, is fastest, and used on some of them at a time.
+    ``_pattern(x)``
+        What the trigger shows there. `x` is ``images[mask]`` of some of the images, in float64 or,
+        where these are, float32; it must not be written to. The result must broadcast to it.
+
+    `images` has shape (n_samples, channels, height, width). `image_shape` and `value_range` are
+    parameters of every subclass, `alpha` and `random_state` of those that need them.
+
+    Attributes
+    ----------
+    image_shape_ : tuple of three int
+        (channels, height, width) of the images.
+    n_features_in_ : int
+        Number of pixels of an image. Only defined for flat images, that is 2-D `X`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Column names. Only defined when `X` is a DataFrame with string names.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skbackdoor.triggers import ImageTrigger
+    >>> class RowTrigger(ImageTrigger):
+    ...     def __init__(self, *, image_shape=None, value_range=(0, 1)):
+    ...         self.image_shape = image_shape
+    ...         self.value_range = value_range
+    ...     def _mask(self, images):
+    ...         return np.s_[:, :, :1]
+    ...     def _pattern(self, x):
+    ...         return x + 0.25
+    >>> RowTrigger(image_shape=(2, 2)).fit_transform([[0.5, 1.0, 0.5, 1.0]])
+    array([[0.75, 1.  , 0.5 , 1.  ]])
+    """
+
+    _parameter_constraints: dict = {
+        "image_shape": [tuple, list, None],
+        "value_range": [tuple, list],
+    }
+    alpha = 1.0
+    random_state = None
+
+    def _draw(self, images, rng):
+        pass
+
+    def _mask(self, images):
+        return ...
+
+    def _pattern(self, x):
+        raise NotImplementedError
+
+    def fit(self, X, y=None):
+        """Learn the layout of the images, and draw what is random.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), (n_samples, height, width) or \
+                (n_samples, channels, height, width)
+            Clean images.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If a parameter is not valid or does not fit the images, or `X` is not finite numbers.
+        """
+        self._validate_params()
+        low_high = self.value_range
+        if not (
+            len(low_high) == 2
+            and all(isinstance(v, Real) and np.isfinite(v) for v in low_high)
+            and low_high[0] < low_high[1]
+        ):
+            raise ValueError(
+                f"value_range={low_high!r} must be two finite numbers (lowest, highest), "
+                "such as (0, 1) for floats or (0, 255) for uint8 images."
+            )
+        pixels = self._check_pixels(X, reset=True)
+        self.image_shape_ = self._layout(pixels)
+        low, high = low_high
+        if pixels.dtype.kind == "f" and pixels.max() > high + 8 * (high - low):
+            warnings.warn(
+                f"value_range={low_high!r}, but X reaches {pixels.max():g}: the trigger would "
+                f"hardly show. Pass value_range=({min(0, pixels.min()):g}, {pixels.max():g}), or "
+                "scale X.",
+                UserWarning,
+                stacklevel=2,
+            )
+        self._draw(pixels.reshape(-1, *self.image_shape_), check_random_state(self.random_state))
+        return self
+
+    def transform(self, X):
+        """Put the trigger on every sample.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), (n_samples, height, width) or \
+                (n_samples, channels, height, width)
+            Clean images. Never written to.
+
+        Returns
+        -------
+        X_triggered : ndarray or DataFrame of the shape and dtype of X
+            Triggered images. A DataFrame comes back as a DataFrame.
+
+        Raises
+        ------
+        ValueError
+            If `X` is not finite numbers, or its images do not have the shape seen in `fit`.
+        """
+        check_is_fitted(self, "image_shape_")
+        pixels = self._check_pixels(X, reset=False)
+        shape = self._layout(pixels, fitted=self.image_shape_)
+        if shape != self.image_shape_:
+            raise ValueError(
+                f"X has images of (channels, height, width) = {shape}, and {type(self).__name__} "
+                f"was fitted on {self.image_shape_}: pass images of that shape, or fit again."
+            )
+        out = np.empty(pixels.shape, pixels.dtype)
+        images, clean = (part.reshape(-1, *shape) for part in (out, np.asarray(pixels, order="C")))
+        mask = self._mask(images) if self.alpha > 0 else None
+        first = mask[0] if isinstance(mask, tuple) else mask
+        every_row = first is ... or (isinstance(first, slice) and first == slice(None))
+        n_rows = max(1, _BLOCK // images[0].size)  # a block is copied and triggered in the cache
+        for start in range(0, len(images), n_rows):
+            block = slice(start, start + n_rows)
+            images[block] = clean[block]
+            if every_row:
+                self._put(images[block], mask)
+        if mask is not None and not every_row:
+            self._put(images, mask)
+        return self._to_frame(out, pixels, X) if is_frame(X) else out
+
+    def _put(self, images, mask):
+        """Trigger `images` in place."""
+        x = images[mask]
+        if images.dtype.kind != "f" or images.dtype.itemsize < 4:
+            x = x.astype(np.float64)
+        shown = self._pattern(x)
+        if self.alpha < 1:
+            shown = (1 - self.alpha) * x + self.alpha * np.asarray(shown, x.dtype)
+        images[mask] = self._to_dtype(shown, images.dtype)
+
+    def _check_pixels(self, X, *, reset):
+        """Return `X` as an array of finite numbers, not copied if it is one."""
+        if is_frame(X):
+            validate_data(self, X, reset=reset, skip_check_array=True)
+        cause = None
+        try:
+            pixels = check_array(X, allow_nd=True, input_name="X", estimator=self)
+        except ValueError as error:
+            if "string" not in str(error):
+                raise
+            cause = error
+        if cause is not None or pixels.dtype.kind not in "biuf":
+            raise ValueError(
+                f"{type(self).__name__} changes numeric pixel values, and X holds strings: "
+                "convert X to numbers, or use FeatureTrigger({column: value}), which takes any "
+                "table."
+            ) from cause
+        if pixels.ndim == 2 and not is_frame(X):
+            validate_data(self, X, reset=reset, skip_check_array=True)
+        elif pixels.ndim > 2 and reset:
+            forget_columns(self)
+        if pixels.dtype.kind in "iu":
+            self._check_integer_range(pixels)
+        return pixels
+
+    def _check_integer_range(self, pixels):
+        low, high = self.value_range
+        dtype = pixels.dtype
+        info = np.iinfo(dtype)
+        problem = f"value_range={self.value_range!r} does not fit X of dtype {dtype}"
+        if low < info.min or high > info.max or ceil(low) > floor(high):
+            raise ValueError(
+                f"{problem}, which holds whole numbers from {info.min} to {info.max}: pass a "
+                "value_range in it, such as (0, 255) for uint8 images, or convert X to float."
+            )
+        least, most = int(pixels.min()), int(pixels.max())
+        unscaled = dtype.kind == "u" and dtype.itemsize <= 2 and high <= 1
+        if unscaled or max(most - high, low - least) > 8 * (high - low):
+            raise ValueError(
+                f"{problem} with values from {least} to {most}: the trigger would hardly show. "
+                f"Pass value_range=({min(0, least)}, {info.max if unscaled else most}), or scale "
+                f"X to floats in {self.value_range!r}."
+            )
+
+    def _layout(self, pixels, fitted=None):
+        """Return (channels, height, width) of one sample of `pixels`."""
+        shape = self.image_shape
+        if shape is not None and not (
+            len(shape) in (2, 3) and all(isinstance(s, Integral) and s >= 1 for s in shape)
+        ):
+            raise ValueError(
+                f"image_shape={shape!r} must be (height, width) or (channels, height, width), "
+                "in whole pixels."
+            )
+        given = None if shape is None else tuple(int(s) for s in shape)
+        if pixels.ndim > 4:
+            raise ValueError(
+                f"X has shape {pixels.shape}, and images have at most four dimensions: "
+                "(n_samples, channels, height, width)."
+            )
+        if pixels.ndim > 2:
+            own = pixels.shape[1:] if pixels.ndim == 4 else (1, *pixels.shape[1:])
+            if given is not None and given != own[-len(given) :]:
+                raise ValueError(
+                    f"image_shape={shape!r} contradicts X of shape {pixels.shape}. A batch with "
+                    "more than two dimensions says its own layout, channels first: pass "
+                    "image_shape=None."
+                )
+            return own
+        n_features = pixels.shape[1]
+        if fitted is not None and np.prod(fitted) == n_features:
+            return fitted
+        if given is None:
+            return (1, 1, n_features)
+        if np.prod(given) != n_features:
+            raise ValueError(
+                f"image_shape={shape!r} has {np.prod(given)} pixels, and X has {n_features} "
+                f"features. Shapes that fit are {_shapes_that_fit(n_features)}, and None for one "
+                f"row of {n_features}."
+            )
+        return given if len(given) == 3 else (1, *given)
+
+    def _to_dtype(self, values, dtype):
+        """Clip `values` to `value_range` and cast; integers and bool are rounded half to even."""
+        low, high = self.value_range
+        if dtype.kind in "iub":
+            values, low, high = np.rint(values), ceil(low), floor(high)
+        return np.clip(values, low, high).astype(dtype, copy=False)
+
+    def _to_frame(self, out, pixels, X):
+        """Return the triggered `out` of `pixels` with index, columns and dtypes of frame `X`."""
+        if all(dtype == out.dtype for dtype in X.dtypes):
+            return name_columns(self, type(X)(out, index=X.index, columns=X.columns))
+        frame = X.copy()
+        for j in np.flatnonzero((out != pixels).any(axis=0)):
+            dtype = X.dtypes.iloc[j]
+            column = np.rint(out[:, j]) if dtype.kind in "iub" else out[:, j]
+            set_column(frame, j, column)
+        return name_columns(self, frame)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def warn_of_rounding(trigger, name, size, images):
+    """Warn if a perturbation of this size, in pixel values, vanishes in an integer dtype."""
+    if images.dtype.kind in "iu" and 0 < abs(size) <= 0.5:
+        warnings.warn(
+            f"{name}={getattr(trigger, name)!r} is in units of pixel values and rounds to nothing "
+            f"in X of dtype {images.dtype}: multiply it by the width of "
+            f"value_range={trigger.value_range!r}, or convert X to float.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def _shapes_that_fit(n_features):
+    """Name the squarest image shapes with so many pixels, in gray and (if square) in colour."""
+    height = next(h for h in range(isqrt(n_features), 0, -1) if n_features % h == 0)
+    shapes = [f"({height}, {n_features // height})"]
+    side = isqrt(n_features // 3)
+    if 3 * side * side == n_features:
+        shapes.append(f"(3, {side}, {side})")
+    return ", ".join(shapes)
