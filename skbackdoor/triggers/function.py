@@ -80,7 +80,7 @@ class FunctionTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             If the function gives another shape or another container, or values that the dtype of
             an integer `X` cannot hold.
         """
-        check_is_fitted(self, "_fitted")
+        check_is_fitted(self)
         samples = self._check_samples(X, reset=False)
         out = self.func(samples.copy())
         name = getattr(self.func, "__name__", repr(self.func))
@@ -152,6 +152,9 @@ class FunctionTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if _num_samples(X) == 0:
             raise ValueError("FunctionTrigger found 0 samples, and needs a minimum of 1.")
         return X if hasattr(X, "iloc") or isinstance(X, list) else np.asarray(X)
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "_fitted")
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -1,18 +1,20 @@
 """The base class of image triggers, which is all of one formula but its mask and its pattern."""
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from math import ceil, floor, isqrt
 from numbers import Integral, Real
 
 import numpy as np
+from joblib import cpu_count
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import assert_all_finite, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .containers import forget_columns, is_frame, name_columns, set_column
 
-#: Pixels that are triggered at a time.
-_BLOCK = 1 << 17
+#: Pixels that are triggered at a time, on one of at most so many threads.
+_BLOCK, _MOST_THREADS = 1 << 19, 4
 
 
 class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -28,10 +30,11 @@ class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Called by `fit`: whatever the trigger learns from the images or draws from `random_state`.
     ``_mask(images)``
         Where the trigger acts: any NumPy index into `images`. The default is everywhere. One that
-        takes all samples, ``np.s_[:, ...]``, is fastest, and used on some of them at a time.
+        takes all samples, slices only, is fastest: ``np.s_[:, :, 2:5]``.
     ``_pattern(x)``
         What the trigger shows there. `x` is ``images[mask]`` of some of the images, in float64 or,
-        where these are, float32; it must not be written to. The result must broadcast to it.
+        where these are, float32; it must not be written to, and parts of a large batch come on
+        several threads. The result must broadcast to it.
 
     `images` has shape (n_samples, channels, height, width). `image_shape` and `value_range` are
     parameters of every subclass, `alpha` and `random_state` of those that need them.
@@ -152,35 +155,69 @@ class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         out = np.empty(pixels.shape, pixels.dtype)
         images, clean = (part.reshape(-1, *shape) for part in (out, np.asarray(pixels, order="C")))
         mask = self._mask(images) if self.alpha > 0 else None
-        first = mask[0] if isinstance(mask, tuple) else mask
-        every_row = first is ... or (isinstance(first, slice) and first == slice(None))
-        n_rows = max(1, _BLOCK // images[0].size)  # a block is copied and triggered in the cache
-        for start in range(0, len(images), n_rows):
-            block = slice(start, start + n_rows)
-            images[block] = clean[block]
+        parts = mask if isinstance(mask, tuple) else (mask,)
+        basic = all(part is ... or isinstance(part, slice) for part in parts)
+        every_row = basic and (parts[0] is ... or parts[0] == slice(None))
+
+        def work(block):
+            """Copy and trigger some images while they are in the cache."""
+            x = clean[block]
+            with np.errstate(over="ignore", invalid="ignore"):  # what is too large is looked at
+                finite = x.dtype.kind != "f" or bool(np.isfinite(np.vdot(x, x)))
+            if mask is not ...:
+                images[block] = x
             if every_row:
-                self._put(images[block], mask)
+                self._put(x[mask], images[block][mask])
+            return finite
+
+        if not _in_blocks(work, images):
+            name = type(self).__name__
+            assert_all_finite(pixels, input_name="X", estimator_name=name)  # says where and why
         if mask is not None and not every_row:
-            self._put(images, mask)
+            self._put_at(images, mask)
         return self._to_frame(out, pixels, X) if is_frame(X) else out
 
-    def _put(self, images, mask):
-        """Trigger `images` in place."""
-        x = images[mask]
-        if images.dtype.kind != "f" or images.dtype.itemsize < 4:
+    def _put(self, x, out):
+        """Write what the trigger makes of the pixels `x` to `out`, another array."""
+        if x.dtype.kind != "f" or x.dtype.itemsize < 4:
             x = x.astype(np.float64)
-        shown = self._pattern(x)
+        shown = np.asarray(self._pattern(x), x.dtype)
+        in_place = x.dtype == out.dtype
         if self.alpha < 1:
-            shown = (1 - self.alpha) * x + self.alpha * np.asarray(shown, x.dtype)
-        images[mask] = self._to_dtype(shown, images.dtype)
+            blend = np.multiply(x, 1 - self.alpha, out=out if in_place else None)
+            blend += self.alpha * shown
+            shown = blend
+        if in_place:
+            np.clip(shown, *self.value_range, out=out)
+        else:
+            out[...] = self._to_dtype(shown, out.dtype)
+
+    def _put_at(self, images, mask):
+        """Trigger `images` in place where an index with arrays says."""
+        if isinstance(mask, tuple) and len(mask) == images.ndim:
+            parts = [np.asarray(part) for part in mask]
+            if all(
+                part.dtype.kind in "iu" and 0 <= part.min() and part.max() < size
+                for part, size in zip(parts, images.shape, strict=True)
+            ):
+                mask = 0  # of one index array NumPy makes short work
+                for part, size in zip(parts, images.shape, strict=True):
+                    mask = mask * size + part
+                images = images.reshape(-1)
+        x = images[mask]
+        out = np.empty_like(x)
+        self._put(x, out)
+        images[mask] = out
 
     def _check_pixels(self, X, *, reset):
-        """Return `X` as an array of finite numbers, not copied if it is one."""
+        """Return `X` as an array of numbers, in `fit` of finite ones, not copied if it is one."""
         if is_frame(X):
             validate_data(self, X, reset=reset, skip_check_array=True)
         cause = None
         try:
-            pixels = check_array(X, allow_nd=True, input_name="X", estimator=self)
+            pixels = check_array(
+                X, allow_nd=True, ensure_all_finite=reset, input_name="X", estimator=self
+            )
         except ValueError as error:
             if "string" not in str(error):
                 raise
@@ -279,6 +316,23 @@ class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _in_blocks(work, images):
+    """Whether ``work(slice)`` holds for all blocks of images, on threads where there are many."""
+    n_images, n_pixels = len(images), images[0].size
+    small = images.dtype.kind != "f"  # what is made of integers has eight bytes
+    step = max(1, _BLOCK // (4 * n_pixels if small else n_pixels))
+
+    def work_on(start, stop):
+        return all([work(slice(i, min(i + step, stop))) for i in range(start, stop, step)])
+
+    n_threads = min(cpu_count(), _MOST_THREADS, n_images // (4 * step))
+    if n_threads < 2:
+        return work_on(0, n_images)
+    ends = [n_images * k // n_threads for k in range(n_threads + 1)]
+    with ThreadPoolExecutor(n_threads) as pool:
+        return all(list(pool.map(work_on, ends[:-1], ends[1:])))
 
 
 def warn_of_rounding(trigger, name, size, images):

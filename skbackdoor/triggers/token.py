@@ -99,7 +99,7 @@ class TokenTrigger(TransformerMixin, BaseEstimator):
         ValueError
             If `X` does not hold texts.
         """
-        check_is_fitted(self, "_seed")
+        check_is_fitted(self)
         texts = _check_texts(X)
         # A row of draws a text: the places of the first texts do not depend on how many follow.
         draws = np.random.RandomState(self._seed).random_sample((len(texts), self.n_tokens))
@@ -126,6 +126,9 @@ class TokenTrigger(TransformerMixin, BaseEstimator):
             pieces += [text[done:place], f" {self.token}" if last else f"{self.token} "]
             done = place
         return "".join([*pieces, text[done:]])
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "_seed")
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

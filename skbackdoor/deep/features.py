@@ -1,0 +1,227 @@
+"""A frozen backbone as a transformer: images to what one of its layers says of them."""
+
+from difflib import get_close_matches
+from numbers import Integral
+
+import joblib
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils.validation import check_is_fitted, check_memory, validate_data
+
+from .._compat import HasMethods, Interval
+from ..progress import progress
+from .architectures import build_network, head_of, native_size
+from .images import ImageNetwork, as_images, choose_device, to_tensor
+
+_MAX_SEED = np.iinfo(np.int32).max
+
+
+class DeepFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Features of images: what a layer of a frozen network makes of them.
+
+    ``make_pipeline(DeepFeatures("alexnet", weights="DEFAULT"), LogisticRegression())`` inside a
+    :class:`~skbackdoor.BackdoorPoisoner` is the transfer setting of Cinà et al., *Backdoor
+    learning curves* (2024): the trigger acts on pixels, and the slope of the learner on the
+    features is exact.
+
+    Parameters
+    ----------
+    arch : str or torch.nn.Module
+        A classification architecture of torchvision by name, "timm/..." one of timm, or a module.
+    layer : str or None, default=None
+        Name of the layer whose output is taken, as ``named_modules`` has it; None is the input of
+        the head (the last linear layer). Maps are averaged over their places.
+    weights : None, "DEFAULT" or path, default=None
+        None is random, "DEFAULT" is downloaded, a path is a state dict.
+    image_shape : tuple of two or three int, default=None
+        (height, width) or (channels, height, width) of the flat images in a 2-D `X`.
+    image_size : int, default=None
+        Side to which the network's input is resized; None is what the architecture was made
+        for, and for a module the images' own size.
+    batch_size : int, default=64
+        Images at a time.
+    device : str, default="auto"
+        A torch device; "auto" is CUDA where there is one.
+    memory : None, str or joblib.Memory, default=None
+        Where features are kept, a batch each: clean images are then computed once for a whole
+        grid of C, folds with the same rows, and all poison weights.
+    random_state : int, RandomState instance or None, default=None
+        Draws random weights.
+
+    Attributes
+    ----------
+    network_ : ImageNetwork
+        The frozen network, in evaluation mode.
+    layer_ : str
+        Name of the layer.
+    n_features_in_ : int
+        Number of pixels. Only defined for flat images, that is 2-D `X`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skbackdoor.deep import DeepFeatures
+    >>> images = np.random.default_rng(0).random((3, 3, 32, 32))
+    >>> features = DeepFeatures("squeezenet1_1", image_size=32, random_state=0)
+    >>> features.fit_transform(images).shape
+    (3, 512)
+    """
+
+    _parameter_constraints: dict = {
+        "arch": [str, torch.nn.Module],
+        "layer": [str, None],
+        "weights": "no_validation",
+        "image_shape": [tuple, list, None],
+        "image_size": [Interval(Integral, 1, None, closed="left"), None],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "device": [str, torch.device],
+        "memory": [str, HasMethods(["cache"]), None],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        arch,
+        *,
+        layer=None,
+        weights=None,
+        image_shape=None,
+        image_size=None,
+        batch_size=64,
+        device="auto",
+        memory=None,
+        random_state=None,
+    ):
+        self.arch = arch
+        self.layer = layer
+        self.weights = weights
+        self.image_shape = image_shape
+        self.image_size = image_size
+        self.batch_size = batch_size
+        self.device = device
+        self.memory = memory
+        self.random_state = random_state
+
+    def fit(self, X, y=None):
+        """Build the network; nothing is learned from `X` but its layout.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), (n_samples, height, width) or \
+                (n_samples, channels, height, width)
+            Images, floats in [0, 1] or uint8.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            An unknown architecture or layer, weights or images that do not fit, a device that is
+            not there.
+        """
+        self._validate_params()
+        images = self._check_images(X, reset=True)
+        device = choose_device(self.device)
+        seed = check_random_state(self.random_state).randint(_MAX_SEED)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            network = build_network(self.arch, weights=self.weights)
+        self.layer_, before = self._layer(network)
+        size = native_size(self.arch) if self.image_size is None else self.image_size
+        network = ImageNetwork(network, size).eval().requires_grad_(False)
+        self.network_, self._before = network.to(device), before
+        self._key = joblib.hash([value.cpu().numpy() for value in network.state_dict().values()])
+        self._n_features_out = self._compute(images[:1]).shape[1]
+        return self
+
+    def transform(self, X):
+        """Compute the features.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), (n_samples, height, width) or \
+                (n_samples, channels, height, width)
+            Images.
+
+        Returns
+        -------
+        features : ndarray of shape (n_samples, n_features_out), float32
+        """
+        check_is_fitted(self, "network_")
+        images = self._check_images(X, reset=False)
+        starts = range(0, len(images), self.batch_size)
+        compute = check_memory(self.memory).cache(_compute, ignore=["features"])
+        batches = [
+            compute(self, self._key, self.layer_, self.network_.image_size,
+                    images[start : start + self.batch_size])
+            for start in progress(starts, len(starts), "features")
+        ]  # fmt: skip
+        return np.concatenate(batches)
+
+    def _check_images(self, X, *, reset):
+        X = check_array(X, allow_nd=True, dtype=None, input_name="X", estimator=self)
+        if X.dtype.kind not in "fu":
+            X = check_array(X, allow_nd=True, dtype=np.float32, input_name="X", estimator=self)
+        if X.ndim == 2:
+            validate_data(self, X, reset=reset, skip_check_array=True)
+        return as_images(X, self.image_shape)
+
+    def _layer(self, network):
+        """Name of the layer, and whether its input is taken in place of its output."""
+        if self.layer is None:
+            return head_of(network)[0], True
+        names = [name for name, _ in network.named_modules() if name]
+        if self.layer not in names:
+            near = get_close_matches(self.layer, names, n=5, cutoff=0.3)
+            raise ValueError(
+                f"layer={self.layer!r} is none of the network's; the nearest names are {near}."
+            )
+        return self.layer, False
+
+    def _compute(self, images):
+        """Features of one batch."""
+        network, found = self.network_, []
+        module = network.network.get_submodule(self.layer_)
+
+        def keep(module, args, output=None):
+            found.append(args[0] if self._before else output)
+            raise _Found
+
+        register = (
+            module.register_forward_pre_hook if self._before else module.register_forward_hook
+        )
+        hook = register(keep)
+        try:
+            with torch.inference_mode():
+                network(to_tensor(images, network.mean.device))
+        except _Found:
+            pass
+        finally:
+            hook.remove()
+        if not found:
+            raise ValueError(f"layer={self.layer_!r} has no part in the network's output.")
+        features = found[0]
+        if features.ndim == 4:
+            features = features.mean(dim=(2, 3))
+        return features.flatten(1).float().cpu().numpy()
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+
+class _Found(Exception):
+    """The layer is reached; what comes after it need not be computed."""
+
+
+def _compute(features, key, layer, size, images):
+    """What is kept: by network, layer, size and images."""
+    return features._compute(images)
