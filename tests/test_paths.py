@@ -1,14 +1,17 @@
 """weight_path as a door, precomputed kernels, weights of zero."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csr_matrix
 from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.datasets import make_classification
 from sklearn.feature_selection import SelectKBest
-from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
@@ -18,8 +21,10 @@ from sklearn.svm import SVC, LinearSVC
 from skbackdoor import (
     BackdoorPoisoner,
     FeatureTrigger,
+    PatchTrigger,
     backdoor_learning_curve,
     backdoor_learning_slope,
+    load_digits_pair,
     make_backdoor_classification,
     neg_backdoor_slope_scorer,
     weight_path,
@@ -350,3 +355,111 @@ def test_ridge_without_penalty_on_few_rows():
     wide = np.tile(X, (1, 12))
     with pytest.raises(ValueError, match="singular"):
         weight_path(RidgeClassifier(alpha=0.0), wide, y, is_poison).solve([0.5])
+
+
+# -- What a reader found ------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:The SVM optimum was not reached")
+@pytest.mark.parametrize("seed, C", [(9, 10.0), (203, 100.0), (4, 1.0)])
+def test_a_walk_that_gets_lost_is_found_again_or_warned_of(seed, C):
+    """A kernel matrix of hardly any rank: libsvm's decision values, or a residual that tells."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(50, 1))
+    y = (rng.random(50) < 0.5).astype(int)
+    y[:4] = [0, 0, 1, 1]
+    K = np.exp(-0.01 * (X - X.T) ** 2)
+    svc = SVC(C=C, kernel="precomputed", tol=1e-10)
+    solution = weight_path(svc, K, y, np.arange(50) >= 45).solve([0, 0.5, 1.0])
+    assert np.all(np.abs(solution.dual_coef.sum(axis=1)[:, 0]) <= 1.1 * solution.residuals + 1e-9)
+    assert solution.residuals.max() < 1e-5
+    decision = svc.fit(K, y).decision_function(K)
+    assert_allclose(solution.decision_function(K)[2, :, 0], decision, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("kernel", ["poly", "rbf", "sigmoid"])
+def test_a_kernel_of_no_rows(kernel):
+    """Poison that is no support vector: a tangent of 0; no vector at its bound: a slope."""
+    X, y = np.array([[-2.0], [-1.0], [1.0], [2.0], [3.0]]), np.array([0, 0, 1, 1, 1])
+    path = weight_path(SVC(kernel=kernel, C=10, gamma=0.1), X, y, np.arange(5) == 4)
+    if kernel != "sigmoid":
+        assert np.all(path.solve([0, 0.5, 1]).tangent(X) == 0)
+    digits, labels = load_digits_pair((4, 9), return_X_y=True)
+    probe = BackdoorPoisoner(
+        SVC(kernel=kernel, C=10), PatchTrigger(size=3, image_shape=(8, 8)), target="next",
+        poison_weight=0.0, random_state=0,
+    ).fit(digits, labels)  # fmt: skip
+    assert np.isfinite(neg_backdoor_slope_scorer(probe, digits, labels))
+
+
+def test_kernel_refits_know_their_bounds():
+    """libsvm multiplies C, class weight and sample weight in an order of its own."""
+    X, y = make_classification(80, 4, flip_y=0.2, random_state=0)
+    weight = np.random.default_rng(0).random(80)
+    svc = SVC(kernel="sigmoid", C=0.01, class_weight={0: 1.36, 1: 0.247})
+    path = weight_path(svc, X, y, np.arange(80) >= 70, sample_weight=weight)
+    assert path.solve([0, 0.3, 1]).residuals.max() <= 1e-3  # its tol
+
+
+@pytest.mark.parametrize("container", [np.asarray, csr_matrix])
+@pytest.mark.parametrize("scale, gamma", [(1e5, 1.0), (1e6, 1.0), (1e8, "auto"), (1e3, 1e-3)])
+def test_rbf_of_rows_that_are_far_from_0(container, scale, gamma):
+    """As libsvm has it: from differences, not from a.a - 2 a.b + b.b."""
+    X = np.random.default_rng(0).normal(size=(40, 3)) * scale
+    X[5] = X[4] + 1e-3
+    y, is_poison = np.arange(40) % 2, np.arange(40) >= 35
+    solution = weight_path(SVC(gamma=gamma, C=10), container(X), y, is_poison).solve(1.0)
+    decision = SVC(gamma=gamma, C=10, tol=1e-9).fit(X, y).decision_function(X)
+    assert_allclose(solution.decision_function(container(X))[0, :, 0], decision, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "learner",
+    [LogisticRegression(), LogisticRegression(solver="liblinear"), LinearSVC(), RidgeClassifier()],
+)
+def test_rows_that_cancel_are_no_cause_for_a_warning(learner):
+    X, y = np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        solution = weight_path(
+            learner, np.vstack([X, X]), np.r_[y, 1 - y], np.arange(40) >= 20
+        ).solve([0, 0.5, 1])
+    assert solution.norm[2] < 1e-9 and solution.residuals.max() < 1e-8
+
+
+@pytest.mark.parametrize(
+    "learner", [RidgeClassifier(), LogisticRegression(C=1), LogisticRegression(C=1e-6)]
+)
+@pytest.mark.parametrize("scale", [1e7, 1e8])
+def test_units_of_features_make_no_hessian_singular(learner, scale):
+    """The same fit as in other units, with alpha (or C) in the units of these."""
+    X = np.random.default_rng(0).normal(size=(40, 1))
+    y, is_poison = (X[:, 0] > 0.3) * 1, np.arange(40) >= 35
+    solution = weight_path(learner, X * scale, y, is_poison).solve([0, 1.0])
+    assert solution.residuals.max() < 1e-9
+    name = "alpha" if hasattr(learner, "alpha") else "C"
+    factor = scale**2 if name == "C" else scale**-2
+    if name == "C" and factor * learner.C > 1e9:
+        return  # separable rows: no fit in other units to compare with
+    other = clone(learner).set_params(**{name: getattr(learner, name) * factor})
+    expected = weight_path(other, X, y, is_poison).solve([0, 1.0])
+    assert_allclose(
+        solution.decision_function(X * scale), expected.decision_function(X), rtol=1e-6
+    )
+
+
+def test_input_that_is_no_path():
+    X, y = make_classification(30, 4, random_state=0)
+    is_poison = np.arange(30) >= 25
+    for learner in (Ridge(), LogisticRegression(), SVC()):
+        for weight in (2.0, -0.5, np.nan):
+            with pytest.raises(ValueError, match=r"must be in \[0, 1\]"):
+                weight_path(learner, X, y, is_poison).fit(weight)
+    with pytest.raises(ValueError, match=r"Gram matrix.*\(30, 4\)"):
+        weight_path(SVC(kernel="precomputed"), X, y, is_poison)
+    with pytest.raises(ValueError, match="continuous"):
+        weight_path(Ridge(), X, X[:, 0], is_poison)
+    with pytest.raises(ValueError, match="NaN"):
+        weight_path(Ridge(), X, np.where(y == 0, np.nan, 1.0), is_poison)
+    with pytest.raises(ValueError, match="make a new weight_path"):
+        weight_path(SVC(), X, y, is_poison).with_params(kernel="precomputed").solve(0.5)

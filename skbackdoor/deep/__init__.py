@@ -10,6 +10,8 @@ except ImportError as error:
         f" ({error})"
     ) from error
 
+from .classifier import ImageClassifier, image_classifier
 from .features import DeepFeatures
+from .net import BackdoorNetClassifier
 
-__all__ = ["DeepFeatures"]
+__all__ = ["BackdoorNetClassifier", "DeepFeatures", "ImageClassifier", "image_classifier"]

@@ -37,6 +37,8 @@ class ImageNetwork(nn.Module):
 
     def prepare(self, X):
         """Images in [0, 1] as the network wants them."""
+        if X.dim() == 3:
+            X = X[:, None]
         if self.channels is not None and X.shape[1] != self.channels:
             if X.shape[1] != 1:
                 raise ValueError(

@@ -8,7 +8,8 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
-from sklearn.utils import check_array, column_or_1d, indexable
+from sklearn.utils import assert_all_finite, check_array, column_or_1d, indexable
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight
 
 from .._compat import _safe_indexing
@@ -102,8 +103,8 @@ def weight_path(estimator, X, y, is_poison, *, sample_weight=None):
     Raises
     ------
     ValueError
-        A mask that marks no row or all, a class without clean rows, logistic regression without
-        regularization.
+        A mask that marks no row or all, a class without clean rows, labels that are no classes,
+        logistic regression without regularization.
 
     Notes
     -----
@@ -140,6 +141,9 @@ def weight_path(estimator, X, y, is_poison, *, sample_weight=None):
     'closed form'
     """
     X, y = indexable(X, column_or_1d(y))
+    if y.dtype.kind == "f":
+        assert_all_finite(y, input_name="y")
+    check_classification_targets(y)
     is_poison = np.asarray(is_poison)
     if not np.all((is_poison == 0) | (is_poison == 1)):
         raise ValueError("is_poison must hold booleans, or 0 and 1, one a row.")
@@ -159,6 +163,11 @@ def weight_path(estimator, X, y, is_poison, *, sample_weight=None):
     precomputed = isinstance(estimator, SVC) and estimator.kernel == "precomputed"
     if precomputed:
         X = check_array(X)
+        if X.shape[0] != X.shape[1]:
+            raise ValueError(
+                f"With kernel='precomputed' X is the Gram matrix of all rows, but its shape is"
+                f" {X.shape}."
+            )
         X = number_rows(X, np.arange(len(X)))
         estimator = clone(estimator).set_params(kernel=look_up)
     clean, poison = (

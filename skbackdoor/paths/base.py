@@ -262,6 +262,8 @@ class WeightPath:
         fitted : estimator
             The last step, fitted on rows that are already preprocessed.
         """
+        if not 0.0 <= poison_weight <= 1.0:
+            raise ValueError(f"poison_weight={poison_weight!r} must be in [0, 1].")
         rows = self.rows
         drop_poison = poison_weight == 0.0 if drop_poison is None else drop_poison
         if drop_poison:

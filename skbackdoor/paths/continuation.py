@@ -62,6 +62,7 @@ class Continuation:
         ends = self.objective.reweighted(self._weights(np.array([0.0, 1.0])))
         #: Gradients at zero parameters, which are linear in the weight: at 0, and what 1 adds.
         self.origin = np.diff(ends.gradient(origin), axis=0, prepend=0.0)
+        self.floor = self.objective.floor(ends.weight[1], origin.shape[1])
 
     def _weights(self, betas):
         weight = np.empty((len(betas), len(self.objective.y)))
@@ -73,7 +74,8 @@ class Continuation:
     def _at(self, betas):
         """The objectives at some weights, side by side."""
         origin = self.origin[0] + betas[:, None, None] * self.origin[1]
-        return self.objective.reweighted(self._weights(betas), np.linalg.norm(origin, axis=(1, 2)))
+        scale = np.maximum(np.linalg.norm(origin, axis=(1, 2)), self.floor)
+        return self.objective.reweighted(self._weights(betas), scale)
 
     def solution(self, weights):
         """The solution at strictly increasing weights."""

@@ -264,12 +264,19 @@ class ActiveSet:
 
     def _ends(self):
         """Rows that b meets when it rises, and when it falls; it may not go past the nearest."""
+        _, full = ends_of(self.a, self.u)
+        upper = np.where(self.inside, full, self.upper)
         for sign in (1.0, -1.0):
-            yield np.flatnonzero(self.playing & (self.y == np.where(self.upper, sign, -sign)))
+            yield np.flatnonzero(self.playing & (self.y == np.where(upper, sign, -sign)))
 
-    def intercept_room(self):
-        """With no free row b is any of an interval: the way to its middle, as libsvm has it."""
-        if not self.margin.unbalanced:
+    def intercept_room(self, reached=False):
+        """With no free row b is any of an interval: the way to its middle, as libsvm has it.
+
+        With `reached` a member whose dual has just reached a bound does not count as free.
+        """
+        lower, upper = ends_of(self.a, self.u)
+        free = self.inside & ~lower & ~upper if reached else self.inside
+        if not self.free_intercept or np.any(free):
             return 0.0
         room = [np.abs(self.h[rows]) for rows in self._ends()]
         if not all(len(distances) for distances in room):
@@ -332,7 +339,6 @@ def active_copy(active):
 def violations(y, v, b, F, bounds):
     """Largest violation of the optimality conditions of each of some duals."""
     h, a = y * (F + b[:, None]) - 1.0, y * v
-    wrong = np.where(
-        a <= 0, np.maximum(-h, 0.0), np.where(a >= bounds, np.maximum(h, 0.0), np.abs(h))
-    )
+    upper = a >= bounds * (1 - 1e-12)  # a solver multiplies C and weights in an order of its own
+    wrong = np.where(a <= 0, np.maximum(-h, 0.0), np.where(upper, np.maximum(h, 0.0), np.abs(h)))
     return np.where(bounds > 0, wrong, 0.0).max(axis=1)

@@ -1,6 +1,7 @@
 """Hinge machines over all their binary problems: clean optimum, right derivative, whole path."""
 
 import warnings
+from functools import lru_cache, partial
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -13,6 +14,8 @@ from .walk import Walk
 
 #: Above this violation of the optimality conditions a point of a path is polished once more.
 REPAIRED = 3e-10
+#: Above this one the walk got lost, and the point is found from elsewhere.
+LOST = 1e-8
 #: A sum of signed duals that changes decision values by less than this is left as it is.
 BALANCED = 1e-11
 #: A poison weight this little short of a breakpoint counts as on it.
@@ -178,6 +181,8 @@ class Trace:
     offset : float
         How much a sum of signed duals other than 0 would change decision values by the kernel as
         the user has it, which may have been moved.
+    restart : callable
+        ``restart(weight)`` gives duals a and an intercept to start from, where the walk got lost.
 
     Attributes
     ----------
@@ -197,7 +202,7 @@ class Trace:
         Where the first row changes sets, at most 1.
     """
 
-    def __init__(self, active, rate, weights, offset):
+    def __init__(self, active, rate, weights, offset, restart):
         y, shape = active.y, (len(weights), len(active.y))
         a, a_rate = np.zeros(shape), np.zeros(shape)
         self.b, self.b_rate = np.zeros(shape[0]), np.zeros(shape[0])
@@ -218,10 +223,11 @@ class Trace:
             active.balance(BALANCED / offset)
             walk.gather()
             a[k] = np.where(active.upper, active.u, np.clip(active.a, 0.0, active.u))
-            self.b[k] = active.b + active.intercept_room()
+            self.b[k] = active.b + active.intercept_room(reached=True)
             _, a_rate[k], self.b_rate[k] = self._look(walk)
         self.v, self.v_rate = y * a, y * a_rate
-        self._check(active, np.where(rate > 0, weights[:, None] * rate, active.u), offset)
+        bounds = np.where(rate > 0, weights[:, None] * rate, active.u)
+        self._check(active, rate, bounds, offset, restart, weights)
 
     def _look(self, walk):
         step, a_rate, b_rate = walk.look()
@@ -231,7 +237,7 @@ class Trace:
             _, a_rate, b_rate = beyond.look()
         return step, a_rate, b_rate
 
-    def _check(self, active, bounds, offset):
+    def _check(self, active, rate, bounds, offset, restart, weights):
         """Decision values at all weights in one product; residuals, norms, and repairs."""
         y, rows = active.y, active.rows
         F = rows.product(self.v)
@@ -239,34 +245,60 @@ class Trace:
         if active.free_intercept:
             self.residuals = np.maximum(self.residuals, offset * np.abs(self.v.sum(axis=1)))
         for k in np.flatnonzero(self.residuals > REPAIRED):
-            point = ActiveSet(
-                rows,
-                active.diagonal,
-                y,
-                bounds[k],
-                np.clip(y * self.v[k], 0.0, bounds[k]),
-                self.b[k],
-                active.free_intercept,
-            ).polish()
-            if point.residual < self.residuals[k]:
-                self.v[k], self.b[k] = y * point.a, point.b
-                F[k] = rows.product(self.v[k])
-                self.residuals[k] = point.residual
+            starts = [lambda k=k: (np.clip(y * self.v[k], 0.0, bounds[k]), self.b[k])]
+            starts.append(lambda k=k: restart(weights[k]))
+            for start in starts:
+                self._repair(k, active, rate, bounds[k], offset, start, F)
+                if self.residuals[k] <= LOST:
+                    break
         self.squared_norm = np.sum(F * self.v, axis=1)
         self.inner = F @ self.v_start
         self.start_squared_norm = float(rows.product(self.v_start) @ self.v_start)
 
+    def _repair(self, k, active, rate, bounds, offset, start, F):
+        """Polish the point at weight k from somewhere, and take it if it is better."""
+        y, rows = active.y, active.rows
+        try:
+            a, b = start()
+            point = ActiveSet(rows, active.diagonal, y, bounds, a, b, active.free_intercept)
+            point.polish()
+        except (ValueError, RuntimeError):
+            return
+        residual = point.residual
+        if active.free_intercept:
+            residual = max(residual, offset * abs(float(y @ point.a)))
+        if residual >= self.residuals[k]:
+            return
+        self.v[k], self.b[k], self.residuals[k] = y * point.a, point.b, residual
+        F[k] = rows.product(self.v[k])
+        poison = np.flatnonzero(rate > 0)
+        if np.any(bounds[poison] > 0):
+            point.u_rate, point._push = np.where(rate > 0, rate, 0.0), None
+        else:
+            point.admit(poison, rate[poison])
+        _, a_rate, self.b_rate[k] = self._look(Walk(point))
+        self.v_rate[k] = y * a_rate
 
-def path_solution(path, weights, kernel, problems):
-    """Every binary problem followed through the weights, as one solution."""
+
+def path_solution(path, weights, kernel, problems, restart):
+    """Every binary problem followed through the weights, as one solution.
+
+    ``restart(weight)`` gives signed duals (n_rows, n_outputs) and intercepts to start from.
+    """
     n_rows, n_outputs = kernel.X.shape[0], len(problems)
     shape = (len(weights), n_rows, n_outputs)
     v, v_rate, start = np.zeros(shape), np.zeros(shape), np.zeros(shape[1:])
     b, b_rate = np.zeros((len(weights), n_outputs)), np.zeros((len(weights), n_outputs))
-    traces = []
+    traces, restart = [], lru_cache(1)(restart)
+
+    def _at_problem(k, used, y, weight):
+        v, b = restart(weight)
+        return y * v[used, k], b[k]
+
     for k, (used, active, rate) in enumerate(progress(problems, n_outputs, "pairs of classes")):
         with one_blas_thread():
-            trace = Trace(active, rate, weights, 1.0 + np.abs(kernel.offset).max())
+            offset = 1.0 + np.abs(kernel.offset).max()
+            trace = Trace(active, rate, weights, offset, partial(_at_problem, k, used, active.y))
         v[:, used, k], v_rate[:, used, k] = trace.v, trace.v_rate
         start[used, k] = trace.v_start
         b[:, k], b_rate[:, k] = trace.b, trace.b_rate

@@ -2,11 +2,17 @@
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.spatial.distance import cdist
 from sklearn.metrics.pairwise import pairwise_kernels
 from sklearn.utils.extmath import row_norms
 
 from .linear import far_mean
 
+#: Squared lengths, in units of the rbf kernel, from which on its exponents are taken from the
+#: differences of rows: their expansion a.a - 2 a.b + b.b has lost too many digits.
+FAR = 1e5
+#: Exponents below the negative of this are 0 in the kernel.
+VANISHED = 60.0
 #: Most rows that are multiplied with themselves as such.
 LARGEST_SYRK = 8000
 
@@ -116,6 +122,8 @@ class Kernel:
 
     def __call__(self, X, rows):
         """Values between samples X and training rows, shape (n_samples, len(rows))."""
+        if len(rows) == 0:
+            return np.zeros((X.shape[0], 0))
         return np.asarray(self.function(X, self.X[rows]), dtype=np.float64)
 
     def at(self, X):
@@ -205,11 +213,18 @@ class NamedKernel:
             return K
         half_A, half_B = row_norms(A, squared=True) / 2, row_norms(B, squared=True) / 2
         from_A, from_B = np.expm1(-half_A), np.expm1(-half_B)
+        far = half_A.max() + half_B.max() > FAR
+        if far and not sp.issparse(A):
+            K = cdist(A, B, "sqeuclidean")
+            K *= -0.5
         for start in range(0, len(K), 64):  # blocks that stay in the processor's cache
             block = slice(start, start + 64)
             part = K[block]
-            part -= half_A[block, None]
-            part -= half_B
+            if not far or sp.issparse(A):
+                part -= half_A[block, None]
+                part -= half_B
+            if far and sp.issparse(A):
+                _measure(A[block], B, part)
             np.minimum(part, 0.0, out=part)
             if whole:
                 np.fill_diagonal(part[:, start:], 0.0)
@@ -233,6 +248,15 @@ class NamedKernel:
             return row_norms(self._move(A), squared=True)
         inner = self.params["gamma"] * row_norms(A, squared=True) + self.params["coef0"]
         return inner ** self.params["degree"] if self.metric == "poly" else np.tanh(inner)
+
+
+def _measure(A, B, exponents):
+    """Make ``-|a - b|^2 / 2`` exact for sparse rows that may be near one another, in place."""
+    rounding = 1e-14 * np.abs(exponents).max()
+    rows, columns = np.nonzero(exponents > -(VANISHED + rounding))
+    for start in range(0, len(rows), 4096):
+        i, j = rows[start : start + 4096], columns[start : start + 4096]
+        exponents[i, j] = -0.5 * row_norms(A[i] - B[j], squared=True)
 
 
 def _second(A):

@@ -78,14 +78,14 @@ class LinearObjective:
         self.penalty = np.full(n_parameters, alpha)
         if fit_intercept:
             self.penalty[-1] = alpha * intercept_penalty
-        self._factor = self._scale = None
+        self._factor = self._scale = self._norm = None
         self._single = []
 
     def reweighted(self, weight, scale=None):
         """The same objective with other sample weights; its :meth:`gradient_scale`, if known."""
         other = copy(self)
         other.weight = weight
-        other._scale = None if scale is None else np.where(scale == 0, 1.0, scale)
+        other._scale = scale
         return other
 
     def to_own(self, W):
@@ -153,12 +153,23 @@ class LinearObjective:
         return self.pull_back(G) + self.penalty * W
 
     def gradient_scale(self, n_outputs):
-        """Gradient norm at zero parameters, computed once; 1 where it is 0."""
+        """Gradient norm at zero parameters, computed once; at least its :meth:`floor`."""
         if self._scale is None:
-            origin = np.zeros((*self.weight.shape[:-1], n_outputs, len(self.penalty)))
-            scale = np.linalg.norm(self.gradient(origin), axis=(-1, -2))
-            self._scale = np.where(scale == 0, 1.0, scale)
+            F = np.zeros((*self.weight.shape[:-1], len(self.y), n_outputs))
+            G = self.weight[..., None] * self.loss.gradient(F, self.y)
+            scale = np.linalg.norm(self.pull_back(G), axis=(-1, -2))
+            self._scale = np.maximum(scale, self.floor(self.weight, n_outputs))
         return self._scale
+
+    def floor(self, weight, n_outputs):
+        """What a gradient norm at zero parameters counts as where its terms cancel to rounding."""
+        if self._norm is None:
+            entries = self.X.data if sp.issparse(self.X) else self.X.ravel()
+            self._norm = np.sqrt(np.dot(entries, entries) + self.fit_intercept * len(self.y))
+        F = np.zeros((len(self.y), n_outputs))
+        G = np.linalg.norm(self.loss.gradient(F, self.y), axis=-1)
+        size = 1e-7 * self._norm * np.linalg.norm(weight * G, axis=-1)
+        return np.where(size > 0, size, 1.0)
 
     @cached_property
     def live(self):
@@ -465,7 +476,7 @@ def cholesky(hessian):
     it may be only too ill-conditioned, None.
     """
     single = hessian.dtype == np.float32
-    size = np.abs(hessian).sum(axis=0).max()
+    size, diagonal = np.abs(hessian).sum(axis=0).max(), hessian.diagonal().copy()
     try:
         factor = cho_factor(hessian, lower=True, overwrite_a=True)
         (condition,) = get_lapack_funcs(("pocon",), (hessian,))
@@ -476,14 +487,20 @@ def cholesky(hessian):
         return factor
     if single:
         return None
+    if rcond > 0:  # the factor is as good as that of parameters in units of their own
+        scaled = factor[0] / np.sqrt(diagonal)[:, None]
+        size = np.linalg.norm(np.tril(scaled), axis=1).max() ** 2 * len(scaled)
+        rcond, _ = condition(scaled, size, uplo="L")
+        if rcond >= 1e-15:
+            return factor
     raise _singular(rcond)
 
 
 def _singular(rcond):
     return ValueError(
         "The Hessian of the training objective is singular or indefinite (reciprocal condition"
-        f" number {rcond:.1e}), so the slope is not defined. Regularize the learner (a smaller C,"
-        " a larger alpha)."
+        f" number {rcond:.1e}), so neither slope nor path is defined. Regularize the learner (a"
+        " smaller C, a larger alpha), or scale the features."
     )
 
 

@@ -249,6 +249,7 @@ class ClosedForm:
         gradient, origin = self.alpha * W, np.zeros_like(W)
         if self.free:
             gradient[:, :, -1] = 0.0
+        floor = 0.0  # what a scale counts as where its terms cancel to rounding
         for X, T, weight, factor in (
             (self.X, self.T, self.weight, np.ones(n_weights)),
             (self.X_poison, self.T_poison, self.weight_poison, weights),
@@ -259,8 +260,11 @@ class ClosedForm:
             back = self._pull(X, R.T).T.reshape(W.shape)
             gradient += factor[:, None, None] * back
             origin += factor[:, None, None] * self._pull(X, weight[:, None] * T).T
-        scale = np.linalg.norm(origin, axis=(1, 2))
-        residuals = np.linalg.norm(gradient, axis=(1, 2)) / np.where(scale == 0, 1.0, scale)
+            entries = X.data if sp.issparse(X) else X.ravel()
+            size = np.sqrt(np.dot(entries, entries) + self.free * len(T))
+            floor += 1e-7 * size * np.linalg.norm(weight[:, None] * T)
+        scale = np.maximum(np.linalg.norm(origin, axis=(1, 2)), floor if floor > 0 else 1.0)
+        residuals = np.linalg.norm(gradient, axis=(1, 2)) / scale
         warn_unless_optimal(residuals.max())
         return residuals
 

@@ -70,7 +70,8 @@ class SVCPath(WeightPath):
     with_params.__doc__ = WeightPath.with_params.__doc__
 
     def _cast(self, X):
-        return np.asarray(X) if callable(self.estimator.kernel) else as_float64(X)
+        own = callable(self.estimator.kernel) and not sp.issparse(X)
+        return np.asarray(X) if own else as_float64(X)
 
     def _fixed(self, estimator):
         """Class weights are those of the rows; gamma="scale" and "auto" are clean-fit numbers."""
@@ -105,6 +106,11 @@ class SVCPath(WeightPath):
     def kernel(self):
         """The kernel over all training rows, one for all C."""
         svc = self.estimator
+        if svc.kernel == "precomputed":
+            raise ValueError(
+                "kernel='precomputed' needs the Gram matrix in place of the rows: make a new"
+                " weight_path."
+            )
         name = (svc.kernel, svc.gamma, svc.degree, svc.coef0)
         if ("kernel", name) not in self.shared:
             self.shared["kernel", name] = self._kernel_of(stack(self.rows.X, self.rows.X_poison))
@@ -240,11 +246,11 @@ class SVCPath(WeightPath):
             )
         return problems, kernel, held
 
-    def _start(self):
-        """Signed duals and intercepts of a loose clean fit on the kernel matrix."""
+    def _start(self, beta=0.0, tol=1e-4):
+        """Signed duals and intercepts of a loose fit on the kernel matrix."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # polished in any case
-            start = self._fit_on_gram(0.0, 1e-4, 200_000)
+            start = self._fit_on_gram(beta, tol, 200_000)
         v = np.zeros((self.kernel.X.shape[0], self.loss.signs.shape[1]))
         v[start.support_] = self._coefficients(start)
         return v, start.intercept_ - self.kernel.offset @ v  # the kernel matrix is a moved one
@@ -263,7 +269,8 @@ class SVCPath(WeightPath):
             problems = self._problems(v, b, True)
             with one_blas_thread():
                 problems = [(used, active.polish(), rate) for used, active, rate in problems]
-            return path_solution(self, weights, self.kernel, problems)
+            restart = partial(self._start, tol=1e-7)
+            return path_solution(self, weights, self.kernel, problems, restart)
         except (ValueError, RuntimeError) as error:
             _warn_of_refits(error)
             return self._kernel_refits(weights)
@@ -425,7 +432,11 @@ class LinearSVCPath(WeightPath):
             problems = self._problems(True)
             with one_blas_thread():
                 problems = [(used, self._polish(active), rate) for used, active, rate in problems]
-            return self._linear(path_solution(self, weights, self._kernel(), problems))
+            nothing = np.zeros((n_rows, len(problems))), np.zeros(len(problems))
+            solution = path_solution(
+                self, weights, self._kernel(), problems, lambda weight: nothing
+            )
+            return self._linear(solution)
         except (ValueError, RuntimeError) as error:
             _warn_of_refits(error)
             return self.refits(weights, n_jobs=n_jobs)

@@ -1,0 +1,439 @@
+"""A skorch network that behaves as a scikit-learn classifier."""
+
+from collections.abc import Mapping
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from sklearn.utils import check_array, check_random_state, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from skorch import NeuralNetClassifier
+from skorch.callbacks import EpochTimer, PassthroughScoring, PrintLog
+from skorch.dataset import unpack_data
+from torch.utils.data import Dataset
+
+from .architectures import head_of
+from .batches import Batches, ShuffledBatches, TensorData
+from .images import choose_device
+
+_MAX_SEED = np.iinfo(np.int32).max
+
+
+class BackdoorNetClassifier(NeuralNetClassifier):
+    r"""A torch network as a scikit-learn classifier.
+
+    The objective of a batch B is linear in the sample weights s, so that a poison weight means in
+    a network what it means in any learner:
+
+    .. math:: \frac{1}{|B|} \sum_{i \in B} s_i
+              \left(\ell(F_i, y_i) + \lambda R_i\right)
+
+    with the criterion :math:`\ell`, cross-entropy, and a regularizer R where one is given.
+
+    Parameters
+    ----------
+    module : torch.nn.Module (class or instance)
+        Gives one logit a class. Its parameters are ``module__...``.
+    criterion : torch loss, default=torch.nn.CrossEntropyLoss
+        Gives one loss a sample (``criterion__reduction="none"``, which is the default here).
+        ``criterion__label_smoothing`` is label smoothing.
+    optimizer : torch optimizer, default=torch.optim.AdamW
+        ``optimizer__weight_decay`` is weight decay; only trainable parameters get there.
+    lr : float, default=1e-3
+        Learning rate.
+    max_epochs : int, default=10
+        Passes over the training data.
+    batch_size : int, default=128
+        Samples in a batch; -1 is all.
+    regularizer : object, default=None
+        One of :mod:`skbackdoor.deep`, such as :class:`~skbackdoor.deep.LogitSqueezing`. Its
+        parameters are searched as ``regularizer``.
+    augment : callable, default=None
+        From a batch of training samples (float32, on the device) to another one; its random
+        numbers are torch's.
+    mixed_precision : bool, default=False
+        Whether forward passes run in bfloat16, where the device has it.
+    image_shape : tuple of two or three int, default=None
+        (height, width) or (channels, height, width) of the flat images in a 2-D `X`.
+    train_split : None or skorch.dataset.ValidSplit, default=None
+        What is held out for `valid_loss` and `valid_acc`, by which callbacks such as
+        :class:`skorch.callbacks.EarlyStopping` decide.
+    classes : array-like or None, default=None
+        The labels, where training data may lack some; None is those of `y`.
+    device : str, default="auto"
+        A torch device; "auto" is CUDA where there is one.
+    random_state : int, RandomState instance or None, default=None
+        Fixes initial weights, order of batches, dropout and augmentation.
+    verbose : int, default=0
+        Whether epochs are printed.
+    **kwargs
+        As in :class:`skorch.NeuralNetClassifier`: callbacks, ``optimizer__...`` and so on.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels.
+    module_ : torch.nn.Module
+        The fitted network.
+    history_ : skorch History
+        Losses of each epoch.
+    n_features_in_ : int
+        Number of features. Only defined for 2-D `X`.
+
+    Notes
+    -----
+    Training data go to the device once, uint8 pixels as such; they become floats in [0, 1] there.
+    All other data are float32.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn.datasets import load_iris
+    >>> from skbackdoor.deep import BackdoorNetClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> network = torch.nn.Sequential(
+    ...     torch.nn.Linear(4, 16), torch.nn.ReLU(), torch.nn.Linear(16, 3))
+    >>> net = BackdoorNetClassifier(network, lr=0.02, max_epochs=30, random_state=0)
+    >>> net.fit(X, y).score(X, y) > 0.9
+    True
+    """
+
+    def __init__(
+        self,
+        module,
+        *,
+        criterion=torch.nn.CrossEntropyLoss,
+        optimizer=torch.optim.AdamW,
+        lr=1e-3,
+        max_epochs=10,
+        batch_size=128,
+        regularizer=None,
+        augment=None,
+        mixed_precision=False,
+        image_shape=None,
+        train_split=None,
+        classes=None,
+        iterator_train=ShuffledBatches,
+        iterator_valid=Batches,
+        device="auto",
+        random_state=None,
+        verbose=0,
+        criterion__reduction="none",
+        **kwargs,
+    ):
+        super().__init__(
+            module,
+            criterion=criterion,
+            optimizer=optimizer,
+            lr=lr,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            train_split=train_split,
+            classes=classes,
+            iterator_train=iterator_train,
+            iterator_valid=iterator_valid,
+            device=device,
+            verbose=verbose,
+            criterion__reduction=criterion__reduction,
+            **kwargs,
+        )
+        self.regularizer = regularizer
+        self.augment = augment
+        self.mixed_precision = mixed_precision
+        self.image_shape = image_shape
+        self.random_state = random_state
+
+    # -- fit ---------------------------------------------------------------------------------
+
+    def fit(self, X, y, sample_weight=None):
+        """Train the network from the start (with `warm_start`, from where it is).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Samples: features, flat images, or images (n_samples, channels, height, width).
+        y : array-like of shape (n_samples,)
+            Labels of any type.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples' losses.
+
+        Returns
+        -------
+        self : BackdoorNetClassifier
+
+        Raises
+        ------
+        ValueError
+            For labels that the network has no output for, images that do not fit, a device that
+            is not there, a batch of one sample before batch normalisation.
+        """
+        fresh = not (self.warm_start and self.initialized_)
+        return self._train(X, y, sample_weight, fresh, reset=True)
+
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """Go on training for another `max_epochs`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Samples.
+        y : array-like of shape (n_samples,)
+            Labels; after the first call, among those known.
+        classes : array-like, default=None
+            All labels, at the first call.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples' losses.
+
+        Returns
+        -------
+        self : BackdoorNetClassifier
+        """
+        fresh = not self.initialized_
+        return self._train(X, y, sample_weight, fresh, reset=fresh, classes=classes)
+
+    def _train(self, X, y, sample_weight, fresh, reset, classes=None):
+        if y is None:
+            raise ValueError(
+                "BackdoorNetClassifier requires y to be passed, but the target y is None."
+            )
+        X = self._check(X, reset=reset)
+        y = column_or_1d(y, warn=True)
+        check_classification_targets(y)
+        if len(y) != len(X):
+            raise ValueError(f"X and y have inconsistent lengths: {len(X)} and {len(y)}.")
+        if fresh:
+            known = self.classes if self.classes is not None else classes
+            self.classes_inferred_ = np.unique(y if known is None else known)
+        unknown = np.setdiff1d(y, self.classes_inferred_)
+        if len(unknown):
+            raise ValueError(
+                f"y holds the labels {unknown[:5].tolist()}, which are none of the classes"
+                f" {self.classes_inferred_.tolist()}."
+            )
+        if len(self.classes_inferred_) < 2:
+            raise ValueError(
+                "BackdoorNetClassifier needs at least two classes, but y holds only 1 class:"
+                f" {self.classes_inferred_.tolist()}."
+            )
+        y_index = torch.as_tensor(np.searchsorted(self.classes_inferred_, y))
+        weight = None
+        if sample_weight is not None:
+            weight = torch.as_tensor(_check_sample_weight(sample_weight, X, dtype=np.float32))
+        with self._resolved_device() as device, self._seeded(fresh):
+            if fresh:
+                self.initialize()
+            self._check_outputs(X[:2], device)
+            data = TensorData(torch.as_tensor(X), y_index, weight, device)
+            super().partial_fit(data, y_index.numpy())
+        return self
+
+    def _check(self, X, *, reset=False):
+        """X as a contiguous array of float32, or of uint8."""
+        X = check_array(X, allow_nd=True, dtype=None, input_name="X", estimator=self)
+        if X.dtype != np.uint8:
+            X = check_array(X, allow_nd=True, dtype=np.float32, input_name="X", estimator=self)
+        if X.ndim == 2:
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            if self.image_shape is not None:
+                if np.prod(self.image_shape) != X.shape[1]:
+                    raise ValueError(
+                        f"image_shape={self.image_shape!r} has {np.prod(self.image_shape)} pixels,"
+                        f" and X has {X.shape[1]} features."
+                    )
+                shape = (1,) * (3 - len(self.image_shape)) + tuple(self.image_shape)
+                X = X.reshape(len(X), *shape)
+        return np.require(X, requirements=["C", "W"])
+
+    def _check_outputs(self, X, device):
+        """One forward pass, so that a network that does not fit says so before it is trained."""
+        self._set_training(False)
+        with torch.no_grad():
+            logits = self.infer(torch.as_tensor(X).to(device))
+        if logits.ndim != 2 or logits.shape[1] != len(self.classes_inferred_):
+            raise ValueError(
+                f"The network gives outputs of shape {tuple(logits.shape[1:])} for a sample, and y"
+                f" has {len(self.classes_inferred_)} classes"
+                f" {self.classes_inferred_.tolist()[:10]}: it must give one logit a class. Pass"
+                " classes=... if the training data lack some."
+            )
+
+    @contextmanager
+    def _resolved_device(self):
+        """skorch knows no device "auto": while it works, it sees the one that is meant."""
+        given = self.device
+        device = choose_device(given)
+        self.device = str(device)
+        try:
+            yield device
+        finally:
+            self.device = given
+
+    @contextmanager
+    def _seeded(self, fresh):
+        """Random numbers of our own, which go on at the next `partial_fit`."""
+        devices = range(torch.cuda.device_count()) if self.device.startswith("cuda") else []
+        with torch.random.fork_rng(devices=devices):
+            if fresh or not hasattr(self, "random_numbers_"):
+                torch.manual_seed(check_random_state(self.random_state).randint(_MAX_SEED))
+            else:
+                torch.manual_seed(self.random_numbers_)
+            yield
+            self.random_numbers_ = int(torch.randint(_MAX_SEED, ()))
+
+    # -- what skorch calls -------------------------------------------------------------------
+
+    @property
+    def _default_callbacks(self):
+        return [
+            ("epoch_timer", EpochTimer()),
+            ("train_loss", PassthroughScoring(name="train_loss", on_train=True)),
+            ("valid_loss", PassthroughScoring(name="valid_loss")),
+            ("valid_acc", PassthroughScoring(name="valid_acc", lower_is_better=False)),
+            ("print_log", PrintLog()),
+        ]
+
+    def get_dataset(self, X, y=None):
+        """Samples as skorch wants them: on the device, without labels."""
+        if isinstance(X, Dataset):
+            return X
+        return TensorData(torch.as_tensor(self._check(X)), None, None, torch.device(self.device))
+
+    def _get_params_for_optimizer(self, prefix, named_parameters):
+        trainable = [(name, p) for name, p in named_parameters if p.requires_grad]
+        return super()._get_params_for_optimizer(prefix, trainable)
+
+    def _set_training(self, training=True):
+        super()._set_training(training)
+        if training:  # frozen batch normalisation keeps its statistics
+            for module in self.module_.modules():
+                own = list(module.parameters(recurse=False))
+                if own and hasattr(module, "running_mean"):
+                    if not any(parameter.requires_grad for parameter in own):
+                        module.eval()
+
+    def infer(self, x, **fit_params):
+        """Logits of a batch."""
+        if isinstance(x, Mapping):
+            x = x["X"]
+        if x.dtype == torch.uint8:
+            x = x.float() / 255
+        device = torch.device(self.device)
+        x = x.to(device)
+        if not self.mixed_precision:
+            return self.module_(x, **fit_params)
+        with torch.autocast(device.type, torch.bfloat16):
+            return self.module_(x, **fit_params).float()
+
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        """Mean over the batch of weight times loss: linear in the weights."""
+        losses = self.criterion_(y_pred, y_true)
+        if losses.shape != y_true.shape:
+            raise ValueError(
+                "The criterion must give one loss a sample, so that weights can act on it:"
+                " criterion__reduction='none'."
+            )
+        return torch.mean(X["sample_weight"] * losses)
+
+    def train_step_single(self, batch, **fit_params):
+        """Forward and backward pass of a batch, with augmentation and regularizer."""
+        self._set_training(True)
+        inputs, y = unpack_data(batch)
+        X = inputs["X"]
+        X = X.float() / 255 if X.dtype == torch.uint8 else X
+        if self.augment is not None:
+            X = self.augment(X)
+        try:
+            if self.regularizer is None:
+                logits, penalty = self.infer(X, **fit_params), None
+            else:
+                logits, penalty = self.regularizer(self._run, X, y)
+        except ValueError as error:
+            if len(X) > 1 or "more than 1 value per channel" not in str(error):
+                raise
+            raise ValueError(
+                "The last batch holds a single sample, of which batch normalisation cannot take a"
+                f" variance: choose another batch_size than {self.batch_size}."
+            ) from error
+        loss = self.get_loss(logits, y, X=inputs, training=True)
+        if penalty is not None:
+            loss = loss + torch.mean(inputs["sample_weight"] * penalty)
+        loss.backward()
+        return {"loss": loss, "y_pred": logits}
+
+    def _run(self, X, layer=None, change=None):
+        """Logits of X and the output of a hidden layer, which `change` may replace.
+
+        `layer` None is the input of the head.
+        """
+        found = []
+
+        def after(module, args, output):
+            found.append(output if change is None else change(output))
+            return found[0]
+
+        def before(module, args):
+            found.append(args[0] if change is None else change(args[0]))
+            return (found[0],)
+
+        if layer is None:
+            hook = head_of(self.module_)[1].register_forward_pre_hook(before)
+        else:
+            hook = self.module_.get_submodule(layer).register_forward_hook(after)
+        try:
+            logits = self.infer(X)
+        finally:
+            hook.remove()
+        return logits, found[0]
+
+    def validation_step(self, batch, **fit_params):
+        """Loss and accuracy on held-out samples."""
+        step = super().validation_step(batch, **fit_params)
+        hits = step["y_pred"].argmax(dim=1) == unpack_data(batch)[1]
+        self.history.record_batch("valid_acc", hits.float().mean().item())
+        return step
+
+    # -- predict -----------------------------------------------------------------------------
+
+    def decision_function(self, X):
+        """Logits, shape (n_samples, n_classes)."""
+        check_is_fitted(self)
+        data = X if isinstance(X, Dataset) else self._check(X)
+        with self._resolved_device():
+            return self.forward(data).float().numpy()
+
+    def predict_proba(self, X):
+        """Class probabilities: the softmax of the logits.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Samples.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes)
+            One column a class, in the order of `classes_`; rows sum to 1.
+        """
+        logits = self.decision_function(X).astype(np.float64)
+        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return odds / odds.sum(axis=1, keepdims=True)
+
+    def predict(self, X):
+        """The labels of the largest logits.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Samples.
+
+        Returns
+        -------
+        y_pred : ndarray of shape (n_samples,)
+        """
+        return self.classes_inferred_[self.decision_function(X).argmax(axis=1)]
+
+    @property
+    def classes_(self):
+        """The labels."""
+        return self.classes_inferred_
