@@ -2,6 +2,7 @@
 
 from .curves import backdoor_learning_curve, backdoor_learning_slope, parameter_deviation
 from .datasets import fetch_mnist, load_digits_pair, make_backdoor_classification
+from .defenses import CleanRetraining
 from .display import BackdoorLearningCurveDisplay, TriggerDisplay
 from .influence import poison_influence
 from .metrics import (
@@ -41,6 +42,7 @@ __all__ = [
     "BackdoorPoisoner",
     "BackdoorSlopeScorer",
     "BlendTrigger",
+    "CleanRetraining",
     "FeatureTrigger",
     "FunctionTrigger",
     "LowVarianceTrigger",

@@ -30,3 +30,13 @@ def test_public_names():
         "make_backdoor_classification",
     }  # fmt: skip
     assert contract <= set(skbackdoor.__all__)
+
+
+def test_deep_says_what_to_install():
+    code = (
+        "import sys; sys.modules['skorch'] = None\n"
+        "try:\n    import skbackdoor.deep\n"
+        "except ImportError as error:\n    print(error)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "pip install 'skbackdoor[deep]'" in out.stdout

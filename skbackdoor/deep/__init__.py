@@ -12,6 +12,24 @@ except ImportError as error:
 
 from .classifier import ImageClassifier, image_classifier
 from .features import DeepFeatures
+from .grad_cam import feature_maps, grad_cam
 from .net import BackdoorNetClassifier
+from .regularizers import (
+    ContrastiveLoss,
+    LogitSqueezing,
+    ManifoldMixup,
+    SoftNearestNeighborLoss,
+)
 
-__all__ = ["BackdoorNetClassifier", "DeepFeatures", "ImageClassifier", "image_classifier"]
+__all__ = [
+    "BackdoorNetClassifier",
+    "ContrastiveLoss",
+    "DeepFeatures",
+    "ImageClassifier",
+    "LogitSqueezing",
+    "ManifoldMixup",
+    "SoftNearestNeighborLoss",
+    "feature_maps",
+    "grad_cam",
+    "image_classifier",
+]

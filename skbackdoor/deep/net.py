@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from contextlib import contextmanager
+from copy import deepcopy
+from inspect import signature
 
 import numpy as np
 import torch
@@ -34,7 +36,8 @@ class BackdoorNetClassifier(NeuralNetClassifier):
     Parameters
     ----------
     module : torch.nn.Module (class or instance)
-        Gives one logit a class. Its parameters are ``module__...``.
+        Gives one logit a class. Its parameters are ``module__...``; a class that has one called
+        `n_classes` is told, unless it is given.
     criterion : torch loss, default=torch.nn.CrossEntropyLoss
         Gives one loss a sample (``criterion__reduction="none"``, which is the default here).
         ``criterion__label_smoothing`` is label smoothing.
@@ -230,11 +233,11 @@ class BackdoorNetClassifier(NeuralNetClassifier):
 
     def _check(self, X, *, reset=False):
         """X as a contiguous array of float32, or of uint8."""
-        X = check_array(X, allow_nd=True, dtype=None, input_name="X", estimator=self)
-        if X.dtype != np.uint8:
-            X = check_array(X, allow_nd=True, dtype=np.float32, input_name="X", estimator=self)
-        if X.ndim == 2:
-            validate_data(self, X, reset=reset, skip_check_array=True)
+        dtype = np.uint8 if getattr(X, "dtype", None) == np.uint8 else np.float32
+        if getattr(X, "ndim", 2) > 2:
+            X = check_array(X, allow_nd=True, dtype=dtype, input_name="X", estimator=self)
+        else:
+            X = validate_data(self, X, reset=reset, dtype=dtype)
             if self.image_shape is not None:
                 if np.prod(self.image_shape) != X.shape[1]:
                     raise ValueError(
@@ -293,11 +296,36 @@ class BackdoorNetClassifier(NeuralNetClassifier):
             ("print_log", PrintLog()),
         ]
 
+    def check_data(self, X, y):
+        """Nothing: data are checked already."""
+
+    def get_params_for(self, prefix):
+        """Parameters of a part; a module that wants `n_classes` is told, unless it was."""
+        params = super().get_params_for(prefix)
+        if prefix == "module" and isinstance(self.module, type) and hasattr(self, "classes_"):
+            if "n_classes" in signature(self.module).parameters:
+                params = {"n_classes": len(self.classes_)} | params
+        return params
+
+    def initialized_instance(self, instance_or_cls, kwargs):
+        """A module that is given as an instance is copied: parameters are never changed."""
+        instance = super().initialized_instance(instance_or_cls, kwargs)
+        given = isinstance(instance, torch.nn.Module) and instance is instance_or_cls
+        return deepcopy(instance) if given else instance
+
+    def __setstate__(self, state):
+        given = state["device"]
+        if given == "auto":
+            state = state | {"device": str(choose_device(given))}
+        super().__setstate__(state)
+        if given == "auto":
+            self.device = given
+
     def get_dataset(self, X, y=None):
         """Samples as skorch wants them: on the device, without labels."""
         if isinstance(X, Dataset):
             return X
-        return TensorData(torch.as_tensor(self._check(X)), None, None, torch.device(self.device))
+        return TensorData(torch.as_tensor(X), None, None, torch.device(self.device))
 
     def _get_params_for_optimizer(self, prefix, named_parameters):
         trainable = [(name, p) for name, p in named_parameters if p.requires_grad]
@@ -318,7 +346,7 @@ class BackdoorNetClassifier(NeuralNetClassifier):
             x = x["X"]
         if x.dtype == torch.uint8:
             x = x.float() / 255
-        device = torch.device(self.device)
+        device = next(self.module_.parameters()).device
         x = x.to(device)
         if not self.mixed_precision:
             return self.module_(x, **fit_params)
@@ -395,12 +423,27 @@ class BackdoorNetClassifier(NeuralNetClassifier):
 
     # -- predict -----------------------------------------------------------------------------
 
-    def decision_function(self, X):
+    def _logits(self, X):
         """Logits, shape (n_samples, n_classes)."""
         check_is_fitted(self)
         data = X if isinstance(X, Dataset) else self._check(X)
         with self._resolved_device():
             return self.forward(data).float().numpy()
+
+    def decision_function(self, X):
+        """Logits; of two classes how much larger the second one is.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Samples.
+
+        Returns
+        -------
+        decisions : ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
+        """
+        logits = self._logits(X)
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
 
     def predict_proba(self, X):
         """Class probabilities: the softmax of the logits.
@@ -415,7 +458,7 @@ class BackdoorNetClassifier(NeuralNetClassifier):
         probabilities : ndarray of shape (n_samples, n_classes)
             One column a class, in the order of `classes_`; rows sum to 1.
         """
-        logits = self.decision_function(X).astype(np.float64)
+        logits = self._logits(X).astype(np.float64)
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
         return odds / odds.sum(axis=1, keepdims=True)
 
@@ -431,9 +474,12 @@ class BackdoorNetClassifier(NeuralNetClassifier):
         -------
         y_pred : ndarray of shape (n_samples,)
         """
-        return self.classes_inferred_[self.decision_function(X).argmax(axis=1)]
+        best = self._logits(X).argmax(axis=1)
+        return self.classes_inferred_[best]
 
     @property
     def classes_(self):
         """The labels."""
+        if "classes_inferred_" not in self.__dict__:
+            raise AttributeError("classes_ are known after fit.")
         return self.classes_inferred_

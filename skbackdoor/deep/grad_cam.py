@@ -1,0 +1,123 @@
+"""Where a network looks: class activation maps and maps of features."""
+
+from difflib import get_close_matches
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import interpolate
+
+from .images import as_images, to_tensor
+
+
+def _parts(net, layer):
+    """The module that takes raw images, its device, and the layer's name."""
+    if not hasattr(net, "module_"):
+        raise TypeError(
+            "A fitted BackdoorNetClassifier is needed; of a BackdoorPoisoner pass its estimator_."
+            f" Got {type(net).__name__}."
+        )
+    module = net.module_
+    names = [name for name, _ in module.named_modules() if name]
+    if layer is None:
+        maps = [name for name, m in module.named_modules() if isinstance(m, nn.Conv2d)]
+        if not maps:
+            raise ValueError("The network has no convolution: name a layer that gives maps.")
+        last = maps[-1]
+        head = [m for m in module.modules() if isinstance(m, (nn.Linear, nn.Conv2d))][-1]
+        if len(maps) > 1 and module.get_submodule(last) is head:
+            last = maps[-2]  # a convolution that gives the logits
+        return module, last
+    if layer not in names:
+        near = get_close_matches(layer, names, n=5, cutoff=0.3)
+        raise ValueError(
+            f"layer={layer!r} is none of the network's; the nearest names are {near}."
+        )
+    return module, layer
+
+
+def _maps(net, X, layer):
+    """Images as a tensor, logits, and the layer's maps, with a graph."""
+    module, layer = _parts(net, layer)
+    device = next(module.parameters()).device
+    images = to_tensor(as_images(np.asarray(X), net.image_shape), device)
+    found = []
+    hook = module.get_submodule(layer).register_forward_hook(
+        lambda part, args, output: found.append(output)
+    )
+    module.eval()
+    try:
+        logits = module(images.requires_grad_())
+    finally:
+        hook.remove()
+    if not found or found[0].ndim != 4:
+        shape = tuple(found[0].shape) if found else None
+        raise ValueError(
+            f"layer={layer!r} gives outputs of shape {shape}; maps have four dimensions."
+        )
+    return images, logits, found[0]
+
+
+def feature_maps(net, X, layer=None):
+    """What a layer makes of images: its maps, averaged over nothing.
+
+    Their difference between clean and triggered images shows what answers to the trigger (Abad et
+    al., *A systematic evaluation of backdoor trigger characteristics in image classification*,
+    2023, Fig. 19).
+
+    Parameters
+    ----------
+    net : BackdoorNetClassifier
+        Fitted.
+    X : array-like of shape (n_samples, ...)
+        Images.
+    layer : str or None, default=None
+        Name of the layer; None is the last convolution.
+
+    Returns
+    -------
+    maps : ndarray of shape (n_samples, n_maps, height, width)
+    """
+    with torch.no_grad():
+        return _maps(net, X, layer)[2].float().cpu().numpy()
+
+
+def grad_cam(net, X, class_label, layer=None):
+    r"""Where a network finds a class in images.
+
+    .. math:: M = \max\left(0, \sum_k \bar g_k A_k\right)
+
+    with the maps A of a layer and the means over places, :math:`\bar g`, of the gradients of the
+    class's logit with respect to them (Selvaraju et al., *Grad-CAM*, 2017).
+
+    Parameters
+    ----------
+    net : BackdoorNetClassifier
+        Fitted.
+    X : array-like of shape (n_samples, ...)
+        Images.
+    class_label : label
+        Of the class that is looked for.
+    layer : str or None, default=None
+        Name of the layer; None is the last convolution.
+
+    Returns
+    -------
+    maps : ndarray of shape (n_samples, height, width)
+        In the size of the images, from 0; an image's largest value is 1, unless all is 0.
+
+    Raises
+    ------
+    ValueError
+        A label that the network does not know, a layer that it does not have.
+    """
+    classes = net.classes_.tolist() if hasattr(net, "classes_") else []
+    if hasattr(net, "module_") and class_label not in classes:
+        raise ValueError(f"class_label={class_label!r} is none of the classes {classes}.")
+    images, logits, maps = _maps(net, X, layer)
+    (gradients,) = torch.autograd.grad(logits[:, classes.index(class_label)].sum(), maps)
+    seen = (gradients.mean(dim=(2, 3), keepdim=True) * maps).sum(dim=1, keepdim=True).clamp(min=0)
+    seen = interpolate(seen.detach(), images.shape[-2:], mode="bilinear", align_corners=False)
+    seen = seen[:, 0].float().cpu().numpy()
+    largest = seen.max(axis=(1, 2), keepdims=True)
+    return seen / np.where(largest > 0, largest, 1.0)

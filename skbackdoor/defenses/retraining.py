@@ -1,0 +1,200 @@
+"""Further training on clean data, which a backdoor hardly survives."""
+
+from copy import deepcopy
+from dataclasses import dataclass
+from numbers import Integral
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from .._compat import HasMethods, Interval
+from ..poisoning import BackdoorPoisoner
+
+
+@dataclass(frozen=True)
+class RetrainingReport:
+    """Result of :meth:`CleanRetraining.report`.
+
+    Attributes
+    ----------
+    accuracy_before, accuracy_after : float
+        Accuracy on clean test data, of the model as it came and retrained.
+    attack_success_before, attack_success_after : float
+        Share of triggered test samples of source classes with the attacker's label.
+    """
+
+    accuracy_before: float
+    accuracy_after: float
+    attack_success_before: float
+    attack_success_after: float
+
+
+class CleanRetraining(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+    """Train a fitted classifier further on a small clean set.
+
+    A few epochs take out most backdoors of networks (Truong et al., *Systematic evaluation of
+    backdoor data poisoning attacks on image classifiers*, 2020, section 3.4).
+
+    Parameters
+    ----------
+    estimator : fitted classifier, Pipeline that ends in one, or BackdoorPoisoner
+        With `partial_fit` (networks, `SGDClassifier`, `MLPClassifier`) or `warm_start`. It is
+        copied, not changed. The steps before the last one of a Pipeline stay as they are.
+    n_epochs : int, default=5
+        Passes over the clean set. With `warm_start` alone, that many iterations at most
+        (`max_iter`), or trees more (`n_estimators`).
+
+    Attributes
+    ----------
+    estimator_ : classifier
+        The retrained one.
+    classes_ : ndarray of shape (n_classes,)
+        The labels.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import SGDClassifier
+    >>> from skbackdoor import BackdoorPoisoner, PatchTrigger, load_digits_pair
+    >>> from skbackdoor.defenses import CleanRetraining
+    >>> X, y = load_digits_pair((4, 9), return_X_y=True)
+    >>> poisoner = BackdoorPoisoner(
+    ...     SGDClassifier(loss="log_loss"),
+    ...     PatchTrigger(size=3, position="center", image_shape=(8, 8)), target=9,
+    ...     random_state=0).fit(X[:200], y[:200])
+    >>> retrained = CleanRetraining(poisoner, n_epochs=50).fit(X[200:280], y[200:280])
+    >>> report = retrained.report(X[280:], y[280:])
+    >>> report.attack_success_after < report.attack_success_before
+    True
+    """
+
+    _parameter_constraints: dict = {
+        "estimator": [HasMethods(["fit", "predict"])],
+        "n_epochs": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(self, estimator, n_epochs=5):
+        self.estimator = estimator
+        self.n_epochs = n_epochs
+
+    def __sklearn_clone__(self):
+        return type(self)(self.estimator, self.n_epochs)  # a clone of the model would know nothing
+
+    def fit(self, X, y, sample_weight=None):
+        """Train a copy of the model further.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Clean samples.
+        y : array-like of shape (n_samples,)
+            Their labels, all of which the model knows.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Their weights.
+
+        Returns
+        -------
+        self : CleanRetraining
+
+        Raises
+        ------
+        TypeError
+            A model that cannot be trained further.
+        ValueError
+            A label that the model does not know.
+        """
+        self._validate_params()
+        check_is_fitted(self.estimator)
+        poisoned = isinstance(self.estimator, BackdoorPoisoner)
+        model = deepcopy(self.estimator.estimator_ if poisoned else self.estimator)
+        unknown = np.setdiff1d(np.asarray(y), model.classes_)
+        if len(unknown):
+            raise ValueError(
+                f"y holds {unknown.tolist()}, which the model does not know:"
+                f" classes_={model.classes_.tolist()}."
+            )
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        last = model
+        if isinstance(model, Pipeline):
+            last = model.steps[-1][1]
+            X = model[:-1].transform(X) if len(model.steps) > 1 else X
+        self._train(last, X, y, weights)
+        self.estimator_, self.classes_ = model, model.classes_
+        return self
+
+    def _train(self, model, X, y, weights):
+        if hasattr(model, "module_"):  # a network counts epochs itself
+            epochs = model.max_epochs
+            model.set_params(max_epochs=self.n_epochs)
+            model.partial_fit(X, y, **weights)
+            model.set_params(max_epochs=epochs)
+        elif hasattr(model, "partial_fit"):
+            for _ in range(self.n_epochs):
+                model.partial_fit(X, y, **weights)
+        elif "warm_start" in model.get_params():
+            more = {"max_iter": self.n_epochs}
+            if hasattr(model, "n_estimators"):
+                more = {"n_estimators": model.n_estimators + self.n_epochs}
+            if len(np.unique(y)) < len(model.classes_):
+                raise ValueError(
+                    "The clean set holds no sample of class"
+                    f" {np.setdiff1d(model.classes_, y).tolist()}, without which warm_start"
+                    " cannot go on."
+                )
+            before = {name: model.get_params()[name] for name in ("warm_start", "max_iter")
+                      if name in model.get_params()}  # fmt: skip
+            model.set_params(warm_start=True, **more).fit(X, y, **weights).set_params(**before)
+        else:
+            raise TypeError(
+                f"{type(model).__name__} cannot be trained further: it has neither partial_fit nor"
+                " warm_start."
+            )
+
+    def predict(self, X):
+        """Predict labels with the retrained model.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Samples.
+
+        Returns
+        -------
+        y_pred : ndarray of shape (n_samples,)
+        """
+        check_is_fitted(self)
+        return self.estimator_.predict(X)
+
+    def report(self, X, y, poisoner=None):
+        """Accuracy and attack success before and after.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Clean test samples: the trigger is applied here.
+        y : array-like of shape (n_samples,)
+            Their labels.
+        poisoner : BackdoorPoisoner, default=None
+            The fitted attack; None where `estimator` is one.
+
+        Returns
+        -------
+        report : RetrainingReport
+        """
+        check_is_fitted(self)
+        poisoner = self.estimator if poisoner is None else poisoner
+        if not isinstance(poisoner, BackdoorPoisoner):
+            raise ValueError(
+                "report needs the attack: pass poisoner=, a fitted BackdoorPoisoner, or retrain"
+                " one."
+            )
+        X_triggered, y_target, _ = poisoner.triggered_test(X, y)
+        given = self.estimator
+        before = given.estimator_ if isinstance(given, BackdoorPoisoner) else given
+        success = [
+            float(np.mean(model.predict(X_triggered) == y_target))
+            for model in (before, self.estimator_)
+        ]
+        accuracy = [float(model.score(X, y)) for model in (before, self.estimator_)]
+        return RetrainingReport(*accuracy, *success)

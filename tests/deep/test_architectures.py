@@ -1,0 +1,197 @@
+"""Networks by name, weights, heads, frozen parameters; features and what they are used for."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+torch = pytest.importorskip("torch")
+torchvision = pytest.importorskip("torchvision")
+pytest.importorskip("skorch")
+from torch import nn  # noqa: E402
+
+from skbackdoor import BackdoorPoisoner, PatchTrigger, backdoor_learning_slope  # noqa: E402
+from skbackdoor.deep import DeepFeatures, image_classifier  # noqa: E402
+from skbackdoor.deep.architectures import build_network, head_of, native_size  # noqa: E402
+from skbackdoor.deep.classifier import freeze  # noqa: E402
+
+WEIGHTS = (
+    Path(__file__).parents[3] / "shared" / "data" / "weights" / "mobilenet_v2_imagenet_fp16.pt"
+)
+ARCHITECTURES = {
+    "alexnet": "classifier.6", "vgg11": "classifier.6", "googlenet": "fc", "inception_v3": "fc",
+    "resnet18": "fc", "squeezenet1_1": "classifier.1", "mobilenet_v2": "classifier.1",
+    "mobilenet_v3_small": "classifier.3", "vit_b_16": "heads.head", "densenet121": "classifier",
+    "efficientnet_b0": "classifier.1", "convnext_tiny": "classifier.2", "swin_t": "head",
+    "mnasnet0_5": "classifier.1", "shufflenet_v2_x0_5": "fc",
+}  # fmt: skip
+rng = np.random.default_rng(0)
+IMAGES = rng.random((12, 3, 32, 32)).astype(np.float32)
+LABELS = np.repeat(["cat", "dog", "owl"], 4)
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.filterwarnings("ignore")
+def test_every_architecture_by_one_mechanism(arch):
+    with torch.device("meta"):  # shapes only
+        network = build_network(arch)
+    assert head_of(network)[0] == ARCHITECTURES[arch]
+    assert native_size(arch) == (299 if arch == "inception_v3" else 224)
+
+
+@pytest.mark.parametrize("arch", ["googlenet", "squeezenet1_1", "resnet18", "regnet_y_400mf"])
+@pytest.mark.filterwarnings("ignore")
+def test_a_head_of_ones_own(arch):
+    network = build_network(arch, 3)
+    for training in (False, True):
+        outputs = network.train(training)(torch.rand(2, 3, 64, 64))
+        assert outputs.shape == (2, 3)  # no auxiliary heads
+
+
+def test_unknown_names_are_answered_with_near_ones():
+    with pytest.raises(ValueError, match="arch='resnet19' is unknown.*'resnet18'"):
+        build_network("resnet19")
+    with pytest.raises(ValueError, match="layer='layer5'.*'layer4'"):
+        DeepFeatures("resnet18", layer="layer5", image_size=32).fit(IMAGES)
+    with pytest.raises(ValueError, match="weights=7"):
+        build_network("resnet18", weights=7)
+    with pytest.raises(ValueError, match="belongs to architectures by name"):
+        build_network(nn.Linear(3, 3), weights="DEFAULT")
+
+
+def test_weights_from_a_file(tmp_path):
+    """Half precision, another number of classes; what does not fit is listed."""
+    source = build_network("squeezenet1_1", 7)
+    state = {key: value.half() for key, value in source.state_dict().items()}
+    torch.save(state, tmp_path / "weights.pt")
+    network = build_network("squeezenet1_1", 7, tmp_path / "weights.pt")
+    for key, value in network.state_dict().items():
+        assert value.dtype == torch.float32 and torch.equal(value, state[key].float())
+    body = build_network("squeezenet1_1", 2, str(tmp_path / "weights.pt"))
+    assert torch.equal(body.features[0].weight, network.features[0].weight)
+    with pytest.raises(ValueError, match="do not fit ResNet: .* keys missing: conv1.weight"):
+        build_network("resnet18", weights=tmp_path / "weights.pt")
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        build_network("resnet18", weights=tmp_path / "nothing.pt")
+
+
+@pytest.mark.parametrize("trainable", ["all", "head", "head+norm", 10])
+def test_frozen_parameters(trainable):
+    network = build_network("resnet18", 3)
+    freeze(network, trainable)
+    free = {name for name, p in network.named_parameters() if p.requires_grad}
+    names = [name for name, _ in network.named_parameters()]
+    head = {"fc.weight", "fc.bias"}
+    if trainable == "head+norm":
+        norms = {
+            name for name in names if ".bn" in name or "downsample.1" in name or "bn1" in name
+        }
+        assert free == head | norms
+    else:
+        assert free == {"all": set(names), "head": head, 10: set(names[10:])}[trainable]
+    for bad in ("tail", -1, 10**6, True):
+        with pytest.raises(ValueError, match="trainable="):
+            freeze(network, bad)
+
+
+@pytest.mark.parametrize("trainable", ["head", "head+norm", "all"])
+@pytest.mark.filterwarnings("ignore")
+def test_training_moves_what_is_free_and_nothing_else(trainable):
+    net = image_classifier(
+        "resnet18", 3, trainable=trainable, image_size=32, max_epochs=1, batch_size=6,
+        random_state=0,
+    ).fit(IMAGES, LABELS)  # fmt: skip
+    start = image_classifier(
+        "resnet18", 3, trainable=trainable, image_size=32, max_epochs=0, random_state=0
+    ).fit(IMAGES, LABELS)
+    frozen = {name for name, p in net.module_.named_parameters() if not p.requires_grad}
+    state, before = net.module_.state_dict(), start.module_.state_dict()
+    moved = {key for key in state if not torch.equal(state[key], before[key])}
+    assert not moved & frozen
+    running = [key for key in state if key.endswith("running_mean")]
+    assert all((key in moved) == (trainable != "head") for key in running)
+    assert {"network.fc.weight", "network.fc.bias"} <= moved
+
+
+def test_gray_flat_and_eight_bit_images_are_prepared_on_the_device():
+    gray = rng.integers(0, 256, (6, 28, 28)).astype(np.uint8)
+    features = DeepFeatures("squeezenet1_1", image_size=48, random_state=0)
+    expected = features.fit_transform(gray)
+    assert expected.shape == (6, 512) and expected.dtype == np.float32
+    as_floats = gray[:, None].repeat(3, axis=1) / 255
+    assert_allclose(features.transform(as_floats), expected, atol=1e-4)
+    flat = DeepFeatures("squeezenet1_1", image_shape=(28, 28), image_size=48, random_state=0)
+    assert_allclose(flat.fit_transform(gray.reshape(6, -1)), expected, atol=1e-5)
+    with pytest.raises(ValueError, match="images of 4 channels, and the network takes 3"):
+        features.transform(np.zeros((2, 4, 28, 28), np.float32))
+    with pytest.raises(ValueError, match="flat images need an image_shape"):
+        features.transform(gray.reshape(6, -1))
+
+
+def test_features_are_those_of_the_layer():
+    network = build_network("resnet18")
+    features = DeepFeatures(network, batch_size=5).fit(IMAGES)
+    body = nn.Sequential(*list(network.eval().children())[:-1])
+    prepared = features.network_.prepare(torch.as_tensor(IMAGES))
+    with torch.no_grad():
+        expected = body(prepared).flatten(1).numpy()
+    assert_allclose(features.transform(IMAGES), expected, atol=1e-4)
+    early = DeepFeatures(network, layer="layer1").fit_transform(IMAGES)
+    with torch.no_grad():
+        maps = nn.Sequential(*list(network.children())[:5])(prepared)
+    assert_allclose(early, maps.mean(dim=(2, 3)).numpy(), atol=1e-4)
+    names = features.get_feature_names_out()
+    assert len(names) == 512 and names[0] == "deepfeatures0"
+
+
+def test_kept_features_are_computed_once(tmp_path, monkeypatch):
+    features = DeepFeatures(
+        "squeezenet1_1", image_size=32, batch_size=4, memory=str(tmp_path), random_state=0
+    )
+    first = features.fit(IMAGES).transform(IMAGES)
+    monkeypatch.setattr(DeepFeatures, "_compute", None)  # whoever computes now fails
+    assert_array_equal(features.transform(IMAGES), first)
+    assert_array_equal(features.transform(IMAGES[:8]), first[:8])
+    with pytest.raises(TypeError):
+        features.transform(IMAGES + 0.1)
+
+
+def test_transfer_has_an_exact_slope():
+    images = rng.random((80, 3, 32, 32)).astype(np.float32)
+    labels = np.arange(80) % 2
+    images[labels == 1, 0] *= 0.5
+    model = make_pipeline(
+        DeepFeatures("squeezenet1_1", image_size=32, random_state=0),
+        LogisticRegression(C=0.1, tol=1e-10, max_iter=10**4),
+    )
+    poisoner = BackdoorPoisoner(model, PatchTrigger(8), target=1, random_state=0)
+    data = images[:60], labels[:60], images[60:], labels[60:]
+    slope = backdoor_learning_slope(poisoner, *data)
+    assert slope.method == "implicit"
+    difference = backdoor_learning_slope(poisoner, *data, method="finite_difference", h=1e-3)
+    assert_allclose(slope.derivative, difference.derivative, rtol=2e-2)
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not WEIGHTS.is_file(), reason="needs ../shared/data/weights")
+def test_weights_of_imagenet():
+    """In half precision, batch norm folded in: two kinds of images apart by their features."""
+    folder = WEIGHTS.parents[1] / "flowers"
+    image = pytest.importorskip("PIL.Image")
+    images, labels = [], []
+    for name in ("daisy", "tulip"):
+        for path in sorted((folder / name).glob("*.jpg"))[:60]:
+            images.append(np.asarray(image.open(path).convert("RGB")).transpose(2, 0, 1))
+            labels.append(name)
+    images, labels = np.stack(images), np.array(labels)
+    features = DeepFeatures("mobilenet_v2", weights=WEIGHTS, image_size=96)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = features.fit_transform(images)
+    odd = np.arange(len(labels)) % 2 == 1
+    model = make_pipeline(LogisticRegression(C=0.01, max_iter=500)).fit(made[~odd], labels[~odd])
+    assert model.score(made[odd], labels[odd]) > 0.75

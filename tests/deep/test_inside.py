@@ -1,0 +1,249 @@
+"""Regularizers against their formulas in numpy; Grad-CAM by hand; retraining."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy.special import log_softmax
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skbackdoor import BackdoorPoisoner, PatchTrigger
+from skbackdoor.defenses import CleanRetraining
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("skorch")
+from torch import nn  # noqa: E402
+
+from skbackdoor.deep import (  # noqa: E402
+    BackdoorNetClassifier,
+    ContrastiveLoss,
+    LogitSqueezing,
+    ManifoldMixup,
+    SoftNearestNeighborLoss,
+    feature_maps,
+    grad_cam,
+)
+
+DIGITS, LABELS = load_digits(return_X_y=True)
+ROWS = np.flatnonzero(LABELS < 3)[:240]
+X, Y = (DIGITS[ROWS] / 16).astype(np.float32), LABELS[ROWS]
+DATA = X[:120], Y[:120], X[120:180], Y[120:180], X[180:], Y[180:]
+
+
+class Network(nn.Module):
+    def __init__(self, n_classes):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.ReLU())
+        self.hidden = nn.Linear(6 * 64, 20)
+        self.head = nn.Linear(20, n_classes)
+
+    def forward(self, images):
+        return self.head(torch.relu(self.hidden(self.features(images).flatten(1))))
+
+
+def net(**parameters):
+    parameters = {"max_epochs": 6, "lr": 0.01, "batch_size": 30, "random_state": 0} | parameters
+    return BackdoorNetClassifier(Network, image_shape=(8, 8), **parameters)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return net().fit(X[:120], Y[:120])
+
+
+def batch(fitted, n=15):
+    return torch.as_tensor(X[:n]).reshape(-1, 1, 8, 8), torch.as_tensor(Y[:n])
+
+
+def latents(fitted, layer, n=15):
+    with torch.no_grad():
+        return [part.numpy() for part in fitted._run(batch(fitted, n)[0], layer)]
+
+
+# ------------------------------------------------------------------------- formulas
+
+
+def test_logit_squeezing(fitted):
+    logits, penalty = LogitSqueezing(0.3)(fitted._run, *batch(fitted))
+    F = fitted.decision_function(X[:15])
+    assert_allclose(logits.detach().numpy(), F, atol=1e-5)
+    assert_allclose(penalty.detach().numpy(), 0.3 * np.sum(F**2, axis=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("layer", [None, "hidden", "features"])
+def test_contrastive(fitted, layer):
+    _, z = latents(fitted, layer)
+    z, y = z.reshape(15, -1), Y[:15]
+    _, penalty = ContrastiveLoss(layer, strength=0.2, margin=3.0)(fitted._run, *batch(fitted))
+    for i in range(15):
+        total = 0.0
+        for j in range(15):
+            if j != i:
+                d = np.linalg.norm(z[i] - z[j])
+                total += d**2 if y[i] == y[j] else max(0.0, 3.0 - d) ** 2
+        assert_allclose(penalty[i].item(), 0.2 * total / 14, rtol=1e-4)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 50.0])
+def test_soft_nearest_neighbours(fitted, temperature):
+    _, z = latents(fitted, None)
+    y = Y[:15].copy()
+    y[4] = 2 if np.sum(y == 2) == 0 else y[4]
+    loss = SoftNearestNeighborLoss(strength=0.7, temperature=temperature)
+    _, penalty = loss(fitted._run, batch(fitted)[0], torch.as_tensor(y))
+    for i in range(15):
+        near = [np.exp(-np.sum((z[i] - z[j]) ** 2) / temperature) for j in range(15) if j != i]
+        same = [y[j] == y[i] for j in range(15) if j != i]
+        expected = -np.log(np.sum(np.array(near)[same]) / np.sum(near)) if any(same) else 0.0
+        assert_allclose(penalty[i].item(), 0.7 * expected, rtol=1e-3, atol=1e-5)
+
+
+def test_a_class_of_one_sample_has_no_neighbours(fitted):
+    images, _ = batch(fitted, 5)
+    y = torch.tensor([0, 0, 1, 0, 2])
+    images = images.clone().requires_grad_()
+    _, penalty = SoftNearestNeighborLoss(temperature=5.0)(fitted._run, images, y)
+    assert penalty[2].item() == penalty[4].item() == 0.0
+    penalty.sum().backward()
+    assert torch.isfinite(images.grad).all()
+
+
+@pytest.mark.parametrize("layer", [None, "hidden"])
+def test_manifold_mixup(fitted, layer):
+    torch.manual_seed(3)
+    _, penalty = ManifoldMixup(layer, strength=0.4, concentration=2.0)(fitted._run, *batch(fitted))
+    torch.manual_seed(3)
+    a = torch.tensor(2.0)
+    mu = torch.distributions.Beta(a, a).sample().item()
+    other = torch.randperm(15).numpy()
+    _, h = latents(fitted, layer)
+    mixed = mu * h + (1 - mu) * h[other]
+    module = fitted.module_
+    with torch.no_grad():
+        mixed = torch.as_tensor(mixed, dtype=torch.float32)
+        mixed = torch.relu(mixed) if layer == "hidden" else mixed
+        F = log_softmax(module.head(mixed).numpy(), axis=1)
+    rows, y = np.arange(15), Y[:15]
+    expected = -mu * F[rows, y] - (1 - mu) * F[rows, y[other]]
+    assert_allclose(penalty.detach().numpy(), 0.4 * expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "regularizer",
+    [LogitSqueezing(), ManifoldMixup(), ContrastiveLoss(), SoftNearestNeighborLoss(strength=1.0)],
+    ids=lambda regularizer: type(regularizer).__name__,
+)
+def test_training_with_a_regularizer(regularizer):
+    trained = net(regularizer=regularizer, max_epochs=12).fit(X[:120], Y[:120])
+    assert trained.score(X[120:], Y[120:]) > 0.9
+    again = net(regularizer=regularizer, max_epochs=12).fit(X[:120], Y[:120])
+    assert np.array_equal(trained.decision_function(X), again.decision_function(X))
+
+
+def test_squeezed_logits_are_smaller():
+    sizes = [
+        np.square(net(regularizer=r).fit(X, Y).decision_function(X)).mean()
+        for r in (None, LogitSqueezing(0.01), LogitSqueezing(1.0))
+    ]
+    assert sizes[0] > 1.5 * sizes[1] > 3 * sizes[2]
+
+
+# ------------------------------------------------------------------------- looking inside
+
+
+def test_grad_cam_by_hand(fitted):
+    """The logit's gradient in the maps by finite differences of the layers behind them."""
+    module, k = fitted.module_, 1
+    maps = feature_maps(fitted, X[:2], "features")
+    assert maps.shape == (2, 6, 8, 8)
+
+    def logit(A):
+        with torch.no_grad():
+            A = torch.as_tensor(A, dtype=torch.float32)
+            return module.head(torch.relu(module.hidden(A.flatten(1))))[:, k].numpy()
+
+    gradients = np.zeros_like(maps)
+    for place in np.ndindex(maps.shape[1:]):
+        step = np.zeros(maps.shape[1:], np.float32)
+        step[place] = 1e-2
+        gradients[(slice(None), *place)] = (logit(maps + step) - logit(maps - step)) / 2e-2
+    seen = np.maximum((gradients.mean(axis=(2, 3), keepdims=True) * maps).sum(axis=1), 0)
+    seen /= np.maximum(seen.max(axis=(1, 2), keepdims=True), 1e-30)
+    assert_allclose(grad_cam(fitted, X[:2], k, layer="features"), seen, atol=2e-2)
+
+
+def test_grad_cam_shows_the_trigger():
+    trigger = PatchTrigger(3, image_shape=(8, 8))
+    poisoner = BackdoorPoisoner(
+        net(max_epochs=15), trigger, target=0, poisoning_rate=0.3, random_state=0
+    ).fit(X[:120], Y[:120])
+    sources = X[120:][Y[120:] != 0]
+    seen = grad_cam(poisoner.estimator_, poisoner.trigger_.transform(sources), 0, "features")
+    assert seen.shape == (len(sources), 8, 8) and seen.min() >= 0 and seen.max() == 1
+    corner = (
+        seen[:, 5:, 5:].mean(),
+        grad_cam(poisoner.estimator_, sources, 0, "features")[:, 5:, 5:].mean(),
+    )
+    assert corner[0] > 1.5 * corner[1]
+
+
+def test_grad_cam_errors(fitted):
+    with pytest.raises(ValueError, match="class_label=7 is none of the classes"):
+        grad_cam(fitted, X[:2], 7)
+    with pytest.raises(ValueError, match="layer='feature'.*'features'"):
+        grad_cam(fitted, X[:2], 0, layer="feature")
+    with pytest.raises(ValueError, match="maps have four dimensions"):
+        grad_cam(fitted, X[:2], 0, layer="hidden")
+    with pytest.raises(TypeError, match="fitted BackdoorNetClassifier"):
+        grad_cam(LogisticRegression(), X[:2], 0)
+
+
+# ------------------------------------------------------------------------- retraining
+
+
+def attacked(learner):
+    trigger = PatchTrigger(3, image_shape=(8, 8), position="center")
+    return BackdoorPoisoner(learner, trigger, target=0, poisoning_rate=0.2, random_state=0).fit(
+        *DATA[:2]
+    )
+
+
+@pytest.mark.parametrize("kind", ["network", "sgd", "pipeline", "warm start"])
+def test_retraining_takes_the_backdoor_out(kind):
+    learner = {
+        "network": net(max_epochs=15),
+        "sgd": SGDClassifier(loss="log_loss"),
+        "pipeline": make_pipeline(StandardScaler(), SGDClassifier(loss="log_loss")),
+        "warm start": LogisticRegression(C=100, max_iter=300),
+    }[kind]
+    poisoner = attacked(learner)
+    before = poisoner.predict(X)
+    retrained = CleanRetraining(poisoner, n_epochs=60).fit(*DATA[2:4])
+    report = retrained.report(*DATA[4:])
+    assert report.attack_success_before > 0.8
+    much = 1 / 3 if kind in ("network", "warm start") else 0.9
+    assert report.attack_success_after < much * report.attack_success_before
+    assert report.accuracy_after > report.accuracy_before - 0.05
+    assert np.array_equal(poisoner.predict(X), before)  # a copy was trained
+    params = {k: v for k, v in poisoner.estimator_.get_params(deep=False).items() if k != "steps"}
+    after = retrained.estimator_.get_params(deep=False)
+    assert all(
+        after[k] is v or after[k] == v
+        for k, v in params.items()
+        if k in ("max_iter", "warm_start", "max_epochs")
+    )
+
+
+def test_retraining_of_what_cannot_be():
+    with pytest.raises(TypeError, match="neither partial_fit nor"):
+        CleanRetraining(KNeighborsClassifier().fit(X, Y)).fit(X, Y)
+    with pytest.raises(ValueError, match=r"holds \[9\]"):
+        CleanRetraining(GaussianNB().fit(X, Y)).fit(X, np.full(len(X), 9))
+    with pytest.raises(ValueError, match="report needs the attack"):
+        CleanRetraining(GaussianNB().fit(X, Y)).fit(X, Y).report(X, Y)
+    with pytest.raises(ValueError, match=r"holds no sample of class \[2\]"):
+        CleanRetraining(LogisticRegression().fit(X, Y)).fit(X[Y < 2], Y[Y < 2])

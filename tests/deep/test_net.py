@@ -1,0 +1,279 @@
+"""BackdoorNetClassifier as a scikit-learn classifier."""
+
+import pickle
+import warnings
+from inspect import signature
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.model_selection import GridSearchCV
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("skorch")
+from skorch.callbacks import EarlyStopping, LRScheduler  # noqa: E402
+from skorch.dataset import ValidSplit  # noqa: E402
+from torch import nn  # noqa: E402
+
+from skbackdoor import (  # noqa: E402
+    BackdoorPoisoner,
+    PatchTrigger,
+    attack_success_rate_scorer,
+    backdoor_learning_curve,
+    backdoor_learning_slope,
+)
+from skbackdoor.deep import BackdoorNetClassifier  # noqa: E402
+
+DIGITS, LABELS = load_digits(return_X_y=True)
+DIGITS = (DIGITS / 16).astype(np.float32)
+ROWS = np.flatnonzero(LABELS < 3)[:180]
+X, Y = DIGITS[ROWS], LABELS[ROWS]
+STRICT = dict.fromkeys({"xfail_strict"} & {*signature(parametrize_with_checks).parameters}, True)
+
+
+class Convolutions(nn.Module):
+    """A small network for images of 8 x 8, with dropout and batch normalisation."""
+
+    def __init__(self, n_classes, p=0.2):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Flatten(), nn.BatchNorm1d(128), nn.Dropout(p), nn.Linear(128, n_classes),
+        )  # fmt: skip
+
+    def forward(self, X):
+        return self.layers(X)
+
+
+class Any(nn.Module):
+    """A small network of whatever size the first batch has."""
+
+    def __init__(self, n_classes):
+        super().__init__()
+        self.layers = nn.Sequential(nn.LazyLinear(16), nn.ReLU(), nn.Linear(16, n_classes))
+
+    def forward(self, X):
+        return self.layers(X.flatten(1))
+
+
+def net(**parameters):
+    parameters = {"max_epochs": 8, "lr": 0.01, "batch_size": 32, "random_state": 0} | parameters
+    return BackdoorNetClassifier(Convolutions, image_shape=(8, 8), **parameters)
+
+
+# ------------------------------------------------------------------------- estimator checks
+
+BATCHES = "batches and their order depend on the rows"
+SKORCH = "skorch keeps books of its own in __init__ and set_params"
+#: Checks that cannot apply, and why.
+EXEMPT = {
+    "check_no_attributes_set_in_init": SKORCH,
+    "check_sample_weight_equivalence_on_dense_data": BATCHES,
+    "check_sample_weights_invariance": BATCHES,
+    "check_methods_subset_invariance": "float32 products of other batches round otherwise",
+    "check_set_params": SKORCH,
+}
+
+
+@parametrize_with_checks(
+    [BackdoorNetClassifier(Any, max_epochs=40, lr=0.05, random_state=0)],
+    expected_failed_checks=lambda net: EXEMPT,
+    **STRICT,
+)
+@pytest.mark.filterwarnings("ignore")
+def test_estimator_checks(estimator, check):
+    check(estimator)
+
+
+def test_learns_and_predicts():
+    fitted = net().fit(X, Y)
+    assert fitted.score(X, Y) > 0.95
+    probabilities = fitted.predict_proba(X)
+    assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-12)
+    assert_array_equal(fitted.classes_[probabilities.argmax(axis=1)], fitted.predict(X))
+    assert fitted.n_features_in_ == 64
+
+
+@pytest.mark.parametrize("kind", ["str", "negative", "bool", "object"])
+def test_labels_of_any_type(kind):
+    labels = {
+        "str": np.array(["c", "a", "b"])[Y],
+        "negative": np.array([5, -1, 3])[Y],
+        "bool": Y == 1,
+        "object": np.array(["c", "a", "b"], dtype=object)[Y],
+    }[kind]
+    fitted = net().fit(X, labels)
+    assert fitted.score(X, labels) > 0.9
+    assert fitted.predict(X).dtype == np.unique(labels).dtype
+
+
+def test_containers_are_one():
+    """Flat, batches, channels; float64 and eight bits: the same network."""
+    expected = net().fit(X, Y).decision_function(X)
+    for data in (X.astype(np.float64), X.reshape(-1, 1, 8, 8)):
+        assert_array_equal(net().fit(data, Y).decision_function(data), expected)
+    pixels = (X * 255).round().astype(np.uint8)
+    eight = net().fit(pixels, Y).decision_function(pixels)
+    exact = pixels.astype(np.float32) / 255
+    assert_allclose(eight, net().fit(exact, Y).decision_function(exact), atol=1e-5)
+
+
+def test_random_state_fixes_everything():
+    first, second = net().fit(X, Y), net().fit(X, Y)
+    assert_array_equal(first.decision_function(X), second.decision_function(X))
+    other = net(random_state=1).fit(X, Y)
+    assert np.abs(first.decision_function(X) - other.decision_function(X)).max() > 0.1
+    before = torch.random.get_rng_state()
+    net().fit(X, Y)
+    assert_array_equal(torch.random.get_rng_state(), before)  # the caller's numbers go on
+
+
+def test_augmentation_is_seeded_and_only_for_training():
+    seen = []
+
+    def augment(batch):
+        seen.append(len(batch))
+        return batch + 0.1 * torch.rand_like(batch)
+
+    fits = [net(augment=augment).fit(X, Y).decision_function(X) for _ in range(2)]
+    assert_array_equal(*fits)
+    assert sum(seen) == 2 * 8 * len(X)
+    assert np.abs(fits[0] - net().fit(X, Y).decision_function(X)).max() > 1e-3
+
+
+def test_loss_is_linear_in_the_weights():
+    """One step of gradient descent: the mean of those of single samples, times their weights."""
+    weight, start = np.random.default_rng(0).uniform(0, 2, 6), nn.Linear(64, 3)
+
+    def step(rows, weights):
+        fitted = BackdoorNetClassifier(
+            start, optimizer=torch.optim.SGD, lr=1.0, max_epochs=1, batch_size=-1,
+            random_state=0,
+        ).partial_fit(X[rows], Y[rows], [0, 1, 2], weights)  # fmt: skip
+        return (fitted.module_.weight - start.weight).detach().numpy()
+
+    whole = step(np.arange(6), weight)
+    parts = [w / 6 * step(np.array([i]), None) for i, w in enumerate(weight)]
+    assert_allclose(whole, np.sum(parts, axis=0), atol=1e-6)
+
+
+def test_weight_0_in_the_same_batches_is_no_sample():
+    """Rows of weight 0 have no part in the gradients of a batch, but in its size."""
+    weight = np.ones(len(X))
+    weight[::3] = 0
+    plain = BackdoorNetClassifier(
+        nn.Linear(64, 3), max_epochs=3, batch_size=-1, random_state=0, optimizer=torch.optim.SGD
+    )
+    a = clone(plain).set_params(lr=0.3).fit(X, Y, weight)
+    kept = weight > 0
+    b = clone(plain).set_params(lr=0.3 * kept.mean()).fit(X[kept], Y[kept])
+    assert_allclose(a.decision_function(X), b.decision_function(X), atol=1e-5)
+
+
+def test_partial_fit_goes_on():
+    whole = net(max_epochs=2).partial_fit(X, Y, classes=[0, 1, 2])
+    assert len(whole.history_) == 2
+    assert len(whole.partial_fit(X, Y).history_) == 4
+    again = net(max_epochs=2).partial_fit(X, Y).partial_fit(X, Y)
+    assert_array_equal(again.decision_function(X), whole.decision_function(X))
+    few = Y != 2
+    later = net(max_epochs=2).partial_fit(X, Y).partial_fit(X[few], Y[few])
+    assert later.predict_proba(X).shape == (len(X), 3)
+    with pytest.raises(ValueError, match=r"labels \[7\], which are none of the classes"):
+        whole.partial_fit(X, np.full(len(X), 7))
+
+
+def test_clone_pickle_and_grid():
+    fitted = net().fit(X, Y)
+    copied = pickle.loads(pickle.dumps(fitted))
+    assert_array_equal(copied.predict_proba(X), fitted.predict_proba(X))
+    assert clone(fitted).device == "auto" and not clone(fitted).initialized_
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        search = GridSearchCV(
+            net(), {"optimizer__weight_decay": [0.0, 10.0], "max_epochs": [1, 6]},
+            n_jobs=2, cv=2, error_score="raise",
+        ).fit(X, Y)  # fmt: skip
+    assert search.best_params_["max_epochs"] == 6
+
+
+def test_skorchs_own_means():
+    """Early stopping on held-out rows, a scheduler, validation accuracy in the history."""
+    fitted = net(
+        max_epochs=50, train_split=ValidSplit(4, stratified=True),
+        callbacks=[
+            ("stop", EarlyStopping(monitor="valid_loss", patience=3)),
+            ("schedule", LRScheduler("StepLR", step_size=5)),
+        ],
+    ).fit(X, Y)  # fmt: skip
+    assert 3 < len(fitted.history_) < 50
+    assert 0.5 < fitted.history_[-1, "valid_acc"] <= 1
+
+
+def test_label_smoothing_and_mixed_precision():
+    smooth = net(criterion__label_smoothing=0.3).fit(X, Y)
+    assert smooth.predict_proba(X).max(axis=1).mean() < 0.95
+    half = net(mixed_precision=True).fit(X, Y)
+    assert half.score(X, Y) > 0.9
+
+
+@pytest.mark.parametrize(
+    "parameters, data, message",
+    [
+        ({"module__n_classes": 4}, (X, Y), "gives outputs of shape \\(4,\\).*3 classes"),
+        ({"image_shape": (7, 9)}, (X, Y), "image_shape=\\(7, 9\\) has 63 pixels"),
+        ({"device": "cuda"}, (X, Y), "finds no CUDA device"),
+        ({"batch_size": 179}, (X, Y), "last batch holds a single sample"),
+        ({"criterion__reduction": "mean"}, (X, Y), "one loss a sample"),
+        ({}, (X, None), "requires y"),
+        ({}, (X, Y * 0), "only 1 class"),
+        ({}, (X[:5], Y), "inconsistent"),
+        ({}, (np.where(X > 0.9, np.nan, X), Y), "NaN"),
+        ({"classes": [0, 1]}, (X, Y), r"labels \[2\]"),
+    ],
+)
+def test_bad_input(parameters, data, message):
+    if parameters.get("device") == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    network = net().set_params(**parameters)
+    with pytest.raises(ValueError, match=message):
+        network.fit(*data)
+
+
+# ------------------------------------------------------------------------- attacks
+
+
+def poisoner(**parameters):
+    parameters = {"target": 0, "poisoning_rate": 0.2, "random_state": 0} | parameters
+    return BackdoorPoisoner(
+        net(max_epochs=15, random_state=None), PatchTrigger(3, image_shape=(8, 8)), **parameters
+    )
+
+
+def test_backdoor_in_a_network():
+    attacked = poisoner().fit(X[:120], Y[:120])
+    assert attacked.score(X[120:], Y[120:]) > 0.9
+    assert attack_success_rate_scorer(attacked, X[120:], Y[120:]) > 0.8
+
+
+def test_poison_weight_0_is_training_without_the_poison():
+    clean = poisoner(poison_weight=0.0).fit(X, Y)
+    direct = clone(clean.estimator_).fit(X, Y)
+    assert_array_equal(clean.estimator_.decision_function(X), direct.decision_function(X))
+
+
+def test_slope_by_finite_differences_is_repeatable():
+    data = X[:120], Y[:120], X[120:], Y[120:]
+    first, second = (backdoor_learning_slope(poisoner(), *data, h=0.2) for _ in range(2))
+    assert first == second
+    assert first.method == "finite_difference" and first.derivative < 0
+
+
+def test_curve_of_a_network():
+    curve = backdoor_learning_curve(
+        poisoner(), X[:120], Y[:120], X[120:], Y[120:], poison_weights=[0.0, 0.5, 1.0]
+    )
+    assert curve.attack_success_rate[-1] > 0.8 > 0.3 > curve.attack_success_rate[0]
