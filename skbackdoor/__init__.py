@@ -3,7 +3,7 @@
 from .curves import backdoor_learning_curve, backdoor_learning_slope, parameter_deviation
 from .datasets import fetch_mnist, load_digits_pair, make_backdoor_classification
 from .defenses import CleanRetraining
-from .display import BackdoorLearningCurveDisplay, TriggerDisplay
+from .display import BackdoorLearningCurveDisplay, GradCAMDisplay, TriggerDisplay
 from .influence import poison_influence
 from .metrics import (
     attack_success_rate,
@@ -45,6 +45,7 @@ __all__ = [
     "CleanRetraining",
     "FeatureTrigger",
     "FunctionTrigger",
+    "GradCAMDisplay",
     "LowVarianceTrigger",
     "PatchTrigger",
     "PerClassTrigger",

@@ -18,6 +18,7 @@ from .poisoning import (
     weight_argument,
     weights_of_sources,
 )
+from .progress import progress
 
 #: Relative residual of conjugate gradients in a scorer.
 SCORER_RTOL = 1e-5
@@ -152,14 +153,14 @@ def backdoor_learning_slope(
         eq. 7), both sides fitted on the same rows with the same seed.
     scale : {"per_sample", "total"}, default="per_sample"
         s = m, the average influence of one poisoned sample, or s = 1.
-    h : float in [0, 1], default=None
+    h : float in [0, 1] or list of them, default=None
         Poison weight of the forward difference; None is 0.1. It must be above rounding to mean
-        anything; 0 gives 0. An implicit slope has none: with "auto" h is then not used, with
-        "implicit" it is an error.
+        anything; 0 gives 0. Of a list there is a slope each, and one fit at weight 0 for all. An
+        implicit slope has none: with "auto" h is then not used, with "implicit" it is an error.
 
     Returns
     -------
-    slope : BackdoorSlope
+    slope : BackdoorSlope, or list of them
         Frozen dataclass with `theta`, `derivative`, `loss`, `method`, `n_poison`, `residual`,
         `first_breakpoint` and `intercept_jump`. Its `method` is "secant" for learners whose fit
         is no smooth function of the weights (trees, forests, naive Bayes, SGD): a secant is not
@@ -202,11 +203,15 @@ def backdoor_learning_slope(
         {
             "method": [StrOptions({"auto", "implicit", "finite_difference"})],
             "scale": [StrOptions({"per_sample", "total"})],
-            "h": [Interval(Real, 0, 1, closed="both"), None],
+            "h": [Interval(Real, 0, 1, closed="both"), list, tuple, None],
         },
         {"method": method, "scale": scale, "h": h},
         caller_name="backdoor_learning_slope",
     )
+    if isinstance(h, (list, tuple)):
+        wrong = [step for step in h if not (isinstance(step, Real) and 0 <= step <= 1)]
+        if wrong or len(h) == 0:
+            raise ValueError(f"h={h!r} must hold poison weights in [0, 1], one or more.")
     if method == "implicit" and h is not None:
         raise ValueError(f"h={h!r} is for finite differences; method='implicit' takes none.")
     probe, path = attack_path(poisoner, X_train, y_train)
@@ -322,7 +327,10 @@ def _implicit(path, optimum, test, n_poison, scale):
 
 
 def _difference(path, test, h, n_poison, scale):
-    """(L(h) - L(0)) / h, both sides fitted on clean and poison rows, weights 0 and h."""
+    """(L(h) - L(0)) / h, both sides fitted on clean and poison rows, weights 0 and h.
+
+    Of several h a list, all with the same L(0).
+    """
     weight_argument(path.estimator)
     rows, y_target, weight = test
 
@@ -331,18 +339,22 @@ def _difference(path, test, h, n_poison, scale):
         losses = path.loss.value(path.decision_values(fitted, rows), y_target)
         return float(np.average(losses, weights=weight))
 
-    at_zero = loss(0.0)
-    derivative = (loss(h) - at_zero) / h if h > 0 else 0.0
-    return BackdoorSlope(
-        theta=angle(derivative, n_poison if scale == "per_sample" else 1),
-        derivative=derivative,
-        loss=at_zero,
-        method="finite_difference" if path.method == "implicit" else path.method,
-        n_poison=n_poison,
-        residual=None,
-        first_breakpoint=None,
-        intercept_jump=0.0,
-    )
+    at_zero, slopes = loss(0.0), []
+    for step in progress(np.atleast_1d(h).tolist(), np.size(h), "finite differences"):
+        derivative = (loss(step) - at_zero) / step if step > 0 else 0.0
+        slopes.append(
+            BackdoorSlope(
+                theta=angle(derivative, n_poison if scale == "per_sample" else 1),
+                derivative=derivative,
+                loss=at_zero,
+                method="finite_difference" if path.method == "implicit" else path.method,
+                n_poison=n_poison,
+                residual=None,
+                first_breakpoint=None,
+                intercept_jump=0.0,
+            )
+        )
+    return slopes if np.ndim(h) else slopes[0]
 
 
 def _grid(poisoner, poison_weights):

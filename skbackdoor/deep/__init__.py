@@ -13,6 +13,7 @@ except ImportError as error:
 from .classifier import ImageClassifier, image_classifier
 from .features import DeepFeatures
 from .grad_cam import feature_maps, grad_cam
+from .last_layer import last_layer_slope
 from .net import BackdoorNetClassifier
 from .regularizers import (
     ContrastiveLoss,
@@ -32,4 +33,5 @@ __all__ = [
     "feature_maps",
     "grad_cam",
     "image_classifier",
+    "last_layer_slope",
 ]

@@ -11,7 +11,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skbackdoor import BackdoorPoisoner, PatchTrigger
+from skbackdoor import BackdoorPoisoner, GradCAMDisplay, PatchTrigger
 from skbackdoor.defenses import CleanRetraining
 
 torch = pytest.importorskip("torch")
@@ -26,6 +26,7 @@ from skbackdoor.deep import (  # noqa: E402
     SoftNearestNeighborLoss,
     feature_maps,
     grad_cam,
+    last_layer_slope,
 )
 
 DIGITS, LABELS = load_digits(return_X_y=True)
@@ -189,6 +190,56 @@ def test_grad_cam_shows_the_trigger():
         grad_cam(poisoner.estimator_, sources, 0, "features")[:, 5:, 5:].mean(),
     )
     assert corner[0] > 1.5 * corner[1]
+
+
+def test_grad_cam_display():
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    trigger = PatchTrigger(3, image_shape=(8, 8))
+    poisoner = BackdoorPoisoner(net(), trigger, target=0, random_state=0).fit(X[:120], Y[:120])
+    display = GradCAMDisplay.from_estimator(
+        poisoner, X[120:], Y[120:], layer="features", n_samples=2
+    )
+    assert display.axes_.shape == (4, 4)
+    rows = np.flatnonzero(Y[120:] != 0)[:2]
+    first, second = X[120:][rows], poisoner.trigger_.transform(X[120:][rows])
+    label = Y[120:][rows[1]]
+    assert np.array_equal(display.images[1, 0].ravel(), first[1].astype(float))
+    poisoned = poisoner.estimator_
+    expected = grad_cam(poisoned, second[1:], 0, "features")[0]
+    assert_allclose(display.maps[3, 1, 1], expected, atol=1e-6)
+    clean = net(random_state=poisoned.random_state).fit(X[:120], Y[:120])
+    assert_allclose(
+        display.maps[0, 1, 0], grad_cam(clean, first[1:], label, "features")[0], atol=1e-5
+    )
+
+
+def test_slope_of_the_last_layer():
+    """That of logistic regression on what the head of the clean network sees, by hand."""
+    poisoner = attacked(net())
+    slope = last_layer_slope(poisoner, *DATA[:4], C=0.5)
+    assert slope.method == "implicit, last layer" and slope.residual < 1e-8
+    clean = net(random_state=poisoner.estimator_.random_state).fit(*DATA[:2])
+    rows = poisoner.poisoned_indices_
+    triggered = poisoner.trigger_.transform(DATA[0])
+
+    def inputs(images):
+        with torch.no_grad():
+            images = torch.as_tensor(images).reshape(-1, 1, 8, 8)
+            return clean._run(images)[1].numpy().astype(float)
+
+    Z, P = inputs(DATA[0]), inputs(triggered[rows])
+    sources = DATA[3] != 0
+    T = inputs(poisoner.trigger_.transform(DATA[2][sources]))
+    losses = []
+    for beta in (0.0, 1e-6):
+        head = LogisticRegression(C=0.5, tol=1e-12, solver="newton-cholesky")
+        weight = np.r_[np.ones(len(Z)), np.full(len(P), beta)]
+        head.fit(np.r_[Z, P], np.r_[DATA[1], np.zeros(len(P))], weight)
+        losses.append(-head.predict_log_proba(T)[:, 0].mean())
+    assert_allclose(slope.derivative, (losses[1] - losses[0]) / 1e-6, rtol=1e-2)
+    with pytest.raises(TypeError, match="around a BackdoorNetClassifier, not around SGD"):
+        last_layer_slope(attacked(SGDClassifier()), *DATA[:4])
 
 
 def test_grad_cam_errors(fitted):

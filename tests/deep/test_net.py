@@ -272,6 +272,17 @@ def test_slope_by_finite_differences_is_repeatable():
     assert first.method == "finite_difference" and first.derivative < 0
 
 
+def test_slopes_of_several_h_share_their_clean_fit():
+    data = X[:120], Y[:120], X[120:], Y[120:]
+    slopes = backdoor_learning_slope(poisoner(), *data, h=[0.0, 0.2, 0.5])
+    assert slopes[0].derivative == slopes[0].theta == 0
+    assert slopes[1] == backdoor_learning_slope(poisoner(), *data, h=0.2)
+    assert len({slope.loss for slope in slopes}) == 1
+    for h in ([], [2.0], ["a"]):
+        with pytest.raises(ValueError, match="must hold poison weights"):
+            backdoor_learning_slope(poisoner(), *data, h=h)
+
+
 def test_curve_of_a_network():
     curve = backdoor_learning_curve(
         poisoner(), X[:120], Y[:120], X[120:], Y[120:], poison_weights=[0.0, 0.5, 1.0]

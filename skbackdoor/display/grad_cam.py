@@ -1,0 +1,130 @@
+"""Where a clean and a poisoned network look, drawn."""
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from .._compat import _safe_indexing
+from ..poisoning import BackdoorPoisoner
+from .learning_curve import check_matplotlib
+
+
+class GradCAMDisplay:
+    """Class activation maps of a clean and a poisoned network, of clean and triggered images.
+
+    For each image four rows: clean model, true label; clean model, target label; and the same of
+    the poisoned model (Abad et al., *A systematic evaluation of backdoor trigger characteristics
+    in image classification*, 2023, section 4.4). Use :meth:`from_estimator`.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n_samples, 2, channels, height, width)
+        Clean and triggered images in [0, 1].
+    maps : ndarray of shape (4, n_samples, 2, height, width)
+        Of each row, as :func:`~skbackdoor.deep.grad_cam` gives them.
+    labels : list of (true, target)
+        Of each image.
+
+    Attributes
+    ----------
+    figure_ : matplotlib Figure
+        The figure drawn on.
+    axes_ : ndarray of shape (4, 2 * n_samples)
+        Two columns an image, clean and triggered.
+    """
+
+    def __init__(self, images, maps, labels):
+        self.images, self.maps, self.labels = images, maps, labels
+
+    @classmethod
+    def from_estimator(cls, poisoner, X, y, *, clean=None, layer=None, n_samples=1, ax=None):
+        """Compute the maps and draw them.
+
+        Parameters
+        ----------
+        poisoner : BackdoorPoisoner
+            Fitted around a :class:`~skbackdoor.deep.BackdoorNetClassifier`: the poisoned model.
+        X : array-like of shape (n_samples, ...)
+            Clean images.
+        y : array-like of shape (n_samples,)
+            Their labels.
+        clean : BackdoorNetClassifier, default=None
+            The clean model, fitted; None trains it on the poisoner's training data.
+        layer : str or None, default=None
+            Name of the layer; None is the last convolution.
+        n_samples : int, default=1
+            The first so many images of source classes are drawn.
+        ax : array of matplotlib Axes of shape (4, 2 * n_samples), default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        display : GradCAMDisplay
+        """
+        check_matplotlib(cls.__name__)
+        from ..deep import grad_cam
+        from ..deep.images import as_images
+
+        check_is_fitted(poisoner)
+        if not isinstance(poisoner, BackdoorPoisoner):
+            raise TypeError(f"GradCAMDisplay needs a BackdoorPoisoner, not {type(poisoner)}.")
+        net = poisoner.estimator_
+        triggered, y_target, rows = poisoner.triggered_test(X, y)
+        n_samples = min(n_samples, len(rows))
+        pair = [
+            _safe_indexing(X, rows[:n_samples]),
+            _safe_indexing(triggered, np.arange(n_samples)),
+        ]
+        true, target = np.asarray(y)[rows[:n_samples]].tolist(), y_target[:n_samples].tolist()
+        labels = list(zip(true, target, strict=True))
+        clean = poisoner.clean_copy().estimator_ if clean is None else clean
+        maps = []
+        for model in (clean, net):
+            for which in (0, 1):
+                maps.append([
+                    [
+                        grad_cam(model, _safe_indexing(part, [k]), labels[k][which], layer)[0]
+                        for part in pair
+                    ]
+                    for k in range(n_samples)
+                ])  # fmt: skip
+        images = np.stack([as_images(part, net.image_shape) for part in pair], axis=1)
+        images = images / 255 if images.dtype == np.uint8 else images.astype(np.float64)
+        return cls(images, np.array(maps), labels).plot(ax=ax)
+
+    def plot(self, *, ax=None):
+        """Draw the maps over the images.
+
+        Parameters
+        ----------
+        ax : array of matplotlib Axes of shape (4, 2 * n_samples), default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        self : GradCAMDisplay
+        """
+        plt = check_matplotlib("GradCAMDisplay")
+        shape = 4, 2 * len(self.images)
+        if ax is None:
+            _, ax = plt.subplots(
+                *shape, figsize=(1.9 * shape[1] + 0.8, 8), squeeze=False, layout="constrained"
+            )
+        axes = np.asarray(ax, dtype=object)
+        if axes.shape != shape:
+            raise ValueError(f"ax must have the shape {shape}; got {axes.shape}.")
+        self.axes_, self.figure_ = axes, axes[0, 0].figure
+        for k, (true, target) in enumerate(self.labels):
+            for which, kind in enumerate(("clean", "triggered")):
+                image = np.clip(self.images[k, which], 0, 1)
+                image = image[0] if len(image) == 1 else np.moveaxis(image[:3], 0, -1)
+                for row in range(4):
+                    axis = axes[row, 2 * k + which]
+                    axis.imshow(image, cmap="gray", vmin=0, vmax=1)
+                    axis.imshow(self.maps[row, k, which], cmap="jet", alpha=0.45, vmin=0, vmax=1)
+                    axis.set(xticks=[], yticks=[])
+                    if row == 0:
+                        axis.set_title(f"{true}, {kind}", fontsize="medium")
+                    if which == 0:
+                        model, label = ("clean", "poisoned")[row // 2], (true, target)[row % 2]
+                        axis.set_ylabel(f"{model}: {label}")
+        return self
