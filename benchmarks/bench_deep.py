@@ -1,13 +1,13 @@
-"""Backdoors in networks on the CPU: transfer, fine-tuning, training from scratch, and the way back.
+"""Backdoors in networks on the CPU: transfer, fine-tuning, training from scratch, the way back.
 
     python benchmarks/bench_deep.py [--data FOLDER] [--device cpu] [--csv FILE]
         > benchmarks/results/deep.md
 
 CIFAR-10 (the JPEG q75 subset), ten classes, target "airplane", each copy in its original's place:
 (a) logistic regression on the features of a MobileNetV2 with ImageNet weights, (b) its head and
-normalisation layers trained, (c) a small network from scratch. Patches of 4 and 8 % of the side and
-a sine, p = 0.5, 2 and 10 %. Then the model of (c) at 10 % trained further on 500 clean images, and
-(c) with each regularizer. One seed; attack success beside the base rate of the clean model.
+normalisation layers trained, (c) a small network from scratch. Patches of 4 and 8 % of the side
+and a sine, p = 0.5, 2 and 10 %. Then the model of (c) at 10 % trained further on 500 clean images,
+and (c) with each regularizer. One seed; attack success beside the base rate of the clean model.
 Progress goes to stderr.
 """
 
