@@ -14,7 +14,8 @@ from sklearn.utils.metadata_routing import MetadataRequest
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from ._compat import BaseSearchCV
-from .poisoning import BackdoorPoisoner, label_index, resolve_targets, seeds_of, weights_of_sources
+from .poisoning import BackdoorPoisoner, label_index, seeds_of, weights_of_sources
+from .policy import resolve_targets
 
 
 def attack_success_rate(

@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state, column_or_1d, indexable
 from ._compat import Interval, StrOptions, _safe_indexing, validate_parameter_constraints
 from .curves import slope_of_fit
 from .metrics import PoisonerScorer
-from .poisoning import resolve_targets
+from .policy import resolve_targets
 
 #: The scorer warns where one Newton step on the fit would move theta by more than this.
 THETA_TOLERANCE = 0.02

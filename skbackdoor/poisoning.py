@@ -32,6 +32,7 @@ from sklearn.utils.validation import (
 )
 
 from ._compat import BaseSearchCV, HasMethods, Interval, StrOptions, _safe_indexing
+from .policy import Policy
 from .triggers import PerClassTrigger
 
 #: Learners whose "balanced" counts sample weights, and the scikit-learn version from which on.
@@ -40,87 +41,6 @@ _WEIGHTED = (
     ((RandomForestClassifier, ExtraTreesClassifier), (1, 9)),
 )
 _MAX_SEED = np.iinfo(np.int32).max
-
-
-def resolve_targets(target, source_classes, classes):
-    """Which label each class gets when it is poisoned.
-
-    Parameters
-    ----------
-    target : label, "next" or mapping
-        A class label (all-to-one), ``"next"`` (class i becomes class i + 1 modulo the number
-        of classes, in the order of `classes`), or ``{source: target}``.
-    source_classes : list of labels or None
-        The classes that may be poisoned; None is every class that has another target.
-    classes : ndarray of shape (n_classes,)
-        The labels, in order.
-
-    Returns
-    -------
-    target_of : ndarray of shape (n_classes,)
-        Index into `classes` of the attacker's label; -1 for a class that is no source.
-
-    Raises
-    ------
-    ValueError
-        A target or a source that is not among `classes`, a source that is its own target, or
-        no source at all.
-    """
-    n_classes = len(classes)
-    position = {label: i for i, label in enumerate(classes.tolist())}
-
-    def index(label, role):
-        label = label.item() if isinstance(label, np.generic) else label
-        try:
-            return position[label]
-        except (KeyError, TypeError):
-            raise ValueError(
-                f"{role} {label!r} is not among the class labels {classes.tolist()}; give one of"
-                " them."
-            ) from None
-
-    if isinstance(target, str) and target == "next":
-        if "next" in position:
-            raise ValueError(
-                "target='next' is ambiguous, because one class label is 'next': give a mapping"
-                " {source: target} instead."
-            )
-        target_of = (np.arange(n_classes) + 1) % n_classes
-    elif isinstance(target, Mapping):
-        target_of = np.full(n_classes, -1)
-        for source, label in target.items():
-            i = index(source, "target: source class")
-            target_of[i] = index(label, f"target of class {source!r}:")
-            if target_of[i] == i:
-                raise ValueError(
-                    f"target maps class {source!r} to itself: a source class cannot be its own"
-                    " target."
-                )
-    else:
-        target_of = np.full(n_classes, index(target, "target"))
-
-    own = target_of == np.arange(n_classes)
-    if source_classes is not None:
-        sources = [index(label, "source_classes:") for label in np.ravel(source_classes)]
-        for i in sources:
-            if own[i]:
-                raise ValueError(
-                    f"source_classes holds {classes.tolist()[i]!r}, which is its own target"
-                    f" (target={target!r}): take it out of source_classes."
-                )
-            if target_of[i] < 0:
-                raise ValueError(
-                    f"source_classes holds {classes.tolist()[i]!r}, for which"
-                    f" target={target!r} names no target label."
-                )
-        own[np.setdiff1d(np.arange(n_classes), sources)] = True
-    target_of = np.where(own, -1, target_of)
-    if np.all(target_of < 0):
-        raise ValueError(
-            f"target={target!r} with source_classes={source_classes!r} leaves no class to"
-            f" poison; the class labels are {classes.tolist()}."
-        )
-    return target_of
 
 
 def weight_argument(estimator):
@@ -306,19 +226,6 @@ def _in_container(X, out):
         return out
     names = {"name": X.name} if X.ndim == 1 else {"columns": X.columns}
     return type(X)(out, index=X.index, **names)
-
-
-def _stratified(pools, y_index):
-    """Each pool divided by class, in proportion to their sizes (largest remainders round up)."""
-    divided = []
-    for pool, size in pools:
-        classes, counts = np.unique(y_index[pool], return_counts=True)
-        shares = size * counts / len(pool) if len(pool) else counts
-        sizes = np.floor(shares + 1e-9).astype(int)
-        sizes[np.argsort(sizes - shares, kind="stable")[: size - sizes.sum()]] += 1
-        for label, own in zip(classes, sizes, strict=True):
-            divided.append((pool[y_index[pool] == label], int(own)))
-    return divided
 
 
 def _same(a, b):
@@ -544,24 +451,25 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                 "BackdoorPoisoner needs at least two classes, but y holds only 1 class:"
                 f" {self.classes_.tolist()}."
             )
-        self._target_of = resolve_targets(self.target, self.source_classes, self.classes_)
-        self._label_of = self._target_of  # of a victim; -1 for a class that has none
-        if self.clean_label:
-            self._check_clean_label()
-            targets = np.unique(self._target_of[self._target_of >= 0])
-            self._label_of = np.full(len(self.classes_), -1)
-            self._label_of[targets] = targets
+        if self.clean_label and isinstance(self.trigger, PerClassTrigger):
+            raise ValueError(
+                "clean_label=True shows the model the trigger of the target class only, and a"
+                " PerClassTrigger puts another one on samples of source classes; use its inner"
+                f" trigger, {self.trigger.trigger!r}."
+            )
+        names = "target source_classes poisoning_rate placement victims clean_label".split()
+        self._policy = Policy(self.classes_, **{name: getattr(self, name) for name in names})
         self.trigger_ = seed_missing(clone(self.trigger), random_state)
         estimator = seed_missing(clone(self.estimator), random_state)
         last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
         if not hasattr(last, "fit"):
             raise ValueError(f"The Pipeline ends in {last!r}; its last step must be a classifier.")
         self.trigger_.fit(X, y)
-        self.poisoned_indices_, self.replaced_indices_ = self._choose(y_index, random_state)
+        self.poisoned_indices_, self.replaced_indices_ = self._policy.choose(y_index, random_state)
         n_copies = len(self.poisoned_indices_)
         n_rows = len(y_index) + n_copies - len(self.replaced_indices_)
         self.effective_rate_ = n_copies / n_rows
-        self.expected_counts_ = self._expected_counts(y_index)
+        self.expected_counts_ = self._policy.expected_counts(y_index)
         if self.poison_weight == 0.0:
             gone = np.setdiff1d(y_index, np.delete(y_index, self.replaced_indices_))
             if len(gone):
@@ -575,7 +483,7 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self._X_poison = self.apply_trigger(
             _safe_indexing(X, self.poisoned_indices_), y_index[self.poisoned_indices_]
         )
-        self._y_poison = self.classes_[self._label_of[y_index[self.poisoned_indices_]]]
+        self._y_poison = self.classes_[self._policy.label_of[y_index[self.poisoned_indices_]]]
         return estimator
 
     def _check_data(self, X, y, sample_weight):
@@ -601,150 +509,6 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                     " weights must be 0 or more."
                 )
         return X, y, sample_weight
-
-    def _check_clean_label(self):
-        if self.placement == "supplant":
-            raise ValueError(
-                "clean_label=True triggers rows of the target class, so placement='supplant' would"
-                " have each take the place of its like; use placement='replace'."
-            )
-        if isinstance(self.trigger, PerClassTrigger):
-            raise ValueError(
-                "clean_label=True shows the model the trigger of the target class only, and a"
-                " PerClassTrigger puts another one on samples of source classes; use its inner"
-                f" trigger, {self.trigger.trigger!r}."
-            )
-
-    def _choose(self, y_index, random_state):
-        """Which rows are poisoned, and in the place of which rows the copies stand."""
-        if isinstance(self.victims, str):
-            chosen = [
-                random_state.choice(pool, size, replace=False)
-                for pool, size in self._pools(y_index)
-            ]
-            rows = np.sort(np.concatenate(chosen))
-        else:
-            rows = self._given_victims(y_index)
-        if self.placement == "append":
-            return rows, rows[:0]
-        if self.placement == "replace":
-            return rows, rows
-        labels, places = self._label_of[y_index[rows]], np.empty_like(rows)
-        for label in np.unique(labels):
-            mine = labels == label
-            free = np.setdiff1d(np.flatnonzero(y_index == label), rows)
-            if mine.sum() > len(free):
-                raise ValueError(
-                    f"placement='supplant' needs {mine.sum()} clean rows of class"
-                    f" {self.classes_.tolist()[label]!r} to take the place of, but only"
-                    f" {len(free)} are no victims themselves; lower"
-                    f" poisoning_rate={self.poisoning_rate}."
-                )
-            places[mine] = np.sort(random_state.choice(free, mine.sum(), replace=False))
-        order = np.argsort(places)
-        return rows[order], places[order]
-
-    def _pools(self, y_index):
-        """The sets of rows that victims are drawn from, and how many from each."""
-        n_samples, rate = len(y_index), self.poisoning_rate
-        labels, class_of = self._label_of[y_index], np.arange(len(self.classes_))
-        if self.placement == "supplant":
-            groups, sizes = self._label_of, np.bincount(y_index, minlength=len(self.classes_))
-            what = "target class"
-        elif isinstance(rate, Mapping):
-            groups = np.where(self._label_of >= 0, class_of, -1)
-            sizes = np.bincount(y_index, minlength=len(self.classes_))
-            what = "class"
-        else:
-            groups, sizes, what = np.where(self._label_of >= 0, 0, -1), [n_samples], "rows"
-        wanted = self._rates(np.unique(groups[groups >= 0]).tolist())
-        pools = []
-        for group, rate in wanted.items():
-            pool = np.flatnonzero((labels >= 0) & (groups[y_index] == group))
-            size = int(np.floor(rate * sizes[group] + 1e-9))
-            whose = (
-                "rows" if what == "rows" else f"rows of {what} {self.classes_.tolist()[group]!r}"
-            )
-            if size == 0 and (isinstance(self.poisoning_rate, Mapping) or len(wanted) == 1):
-                raise ValueError(
-                    f"poisoning_rate={self.poisoning_rate} of n_samples={sizes[group]} {whose} is"
-                    f" no poisoned sample at all; give at least {1 / max(sizes[group], 1):.4g}."
-                )
-            if size > len(pool):
-                sources = self.classes_[(groups == group) & (self._label_of >= 0)].tolist()
-                kind = "the target class" if self.clean_label else "a source class"
-                raise ValueError(
-                    f"poisoning_rate={self.poisoning_rate} of {sizes[group]} {whose} asks for"
-                    f" {size} poisoned samples, but only {len(pool)} of the {n_samples} rows are"
-                    f" of {kind} {sources}; give at most {len(pool) / sizes[group]:.4g}."
-                )
-            pools.append((pool, size))
-        if not any(size for _, size in pools):
-            raise ValueError(
-                f"poisoning_rate={self.poisoning_rate} gives no poisoned sample in any target"
-                f" class (sizes {dict(zip(self.classes_.tolist(), sizes.tolist(), strict=True))});"
-                " give a larger one."
-            )
-        return pools if self.victims == "random" else _stratified(pools, y_index)
-
-    def _rates(self, groups):
-        """``{group: rate}`` of classes that copies may come from, or be counted by."""
-        if not isinstance(self.poisoning_rate, Mapping):
-            return dict.fromkeys(groups, self.poisoning_rate)
-        position = {label: i for i, label in enumerate(self.classes_.tolist())}
-        rates = {}
-        for label, rate in self.poisoning_rate.items():
-            if position.get(label) not in groups:
-                raise ValueError(
-                    f"poisoning_rate names class {label!r}, which is none of those that it can"
-                    f" be a share of, {self.classes_[groups].tolist()} (target={self.target!r},"
-                    f" source_classes={self.source_classes!r})."
-                )
-            if not (isinstance(rate, Real) and 0 < rate <= 1):
-                raise ValueError(
-                    f"poisoning_rate of class {label!r} is {rate!r}; it must be in (0, 1]."
-                )
-            rates[position[label]] = rate
-        if not rates:
-            raise ValueError("poisoning_rate={} poisons nothing: pass {label: rate}.")
-        return rates
-
-    def _given_victims(self, y_index):
-        rows = np.asarray(self.victims)
-        if rows.ndim != 1 or len(rows) == 0 or rows.dtype.kind not in "iu":
-            raise ValueError(
-                "victims must be 'random', 'stratified' or row numbers of X, one or more; got"
-                f" {self.victims!r}."
-            )
-        rows, counts = np.unique(rows, return_counts=True)
-        if rows[0] < 0 or rows[-1] >= len(y_index) or counts.max() > 1:
-            raise ValueError(
-                f"victims must be different rows from 0 to {len(y_index) - 1}, but hold"
-                f" {np.setdiff1d(rows, np.arange(len(y_index)))[:5].tolist()} beyond and"
-                f" {rows[counts > 1][:5].tolist()} more than once."
-            )
-        wrong = rows[self._label_of[y_index[rows]] < 0]
-        if len(wrong):
-            raise ValueError(
-                f"victims hold {len(wrong)} rows, such as {int(wrong[0])}, of classes that are not"
-                f" poisoned; these are {self.classes_[self._label_of >= 0].tolist()}"
-                f" (target={self.target!r}, source_classes={self.source_classes!r})."
-            )
-        return rows
-
-    def _expected_counts(self, y_index):
-        """How many victims each class has on average."""
-        expected = np.zeros(len(self.classes_))
-        if isinstance(self.victims, str):
-            pools = self._pools(y_index)
-        else:
-            pools = [(self.poisoned_indices_, len(self.poisoned_indices_))]
-        for pool, size in pools:
-            expected += size / len(pool) * np.bincount(y_index[pool], minlength=len(expected))
-        possible = np.flatnonzero(self._label_of >= 0)
-        return dict(
-            zip(self.classes_[possible].tolist(), expected[possible].tolist(), strict=True)
-        )
 
     def apply_trigger(self, X, y_index):
         """Trigger rows whose class, before the attack, is ``classes_[y_index]``.
@@ -857,7 +621,10 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         if _same(X, self._X) and np.array_equal(np.asarray(y), np.asarray(self._y)):
             indices, X_poison = (self.poisoned_indices_, self.replaced_indices_), self._X_poison
         elif isinstance(self.victims, str):
-            indices, X_poison = self._choose(y_index, np.random.RandomState(self._draw_seed)), None
+            indices, X_poison = (
+                self._policy.choose(y_index, np.random.RandomState(self._draw_seed)),
+                None,
+            )
         else:
             raise ValueError(
                 "victims are rows of the training data, so other data cannot be poisoned by them;"
@@ -866,7 +633,7 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         rows = indices[0]
         if X_poison is None or type(X) is not type(self._X):
             X_poison = self.apply_trigger(_safe_indexing(X, rows), y_index[rows])
-        y_poison = self.classes_[self._label_of[y_index[rows]]]
+        y_poison = self.classes_[self._policy.label_of[y_index[rows]]]
         return self._assemble(X, y, *indices, X_poison, y_poison)
 
     def triggered_test(self, X, y):
@@ -896,15 +663,15 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self)
         X, y, _ = self._check_data(X, y, None)
         y_index = label_index(y, self.classes_)
-        rows = np.flatnonzero(self._target_of[y_index] >= 0)
+        rows = np.flatnonzero(self._policy.target_of[y_index] >= 0)
         if len(rows) == 0:
             raise ValueError(
                 "The test data hold no sample of a source class"
-                f" {self.classes_[self._target_of >= 0].tolist()}, so attack success and slope"
-                " are not defined on them; use stratified folds or a larger test set."
+                f" {self.classes_[self._policy.target_of >= 0].tolist()}, so attack success and"
+                " slope are not defined on them; use stratified folds or a larger test set."
             )
         X_triggered = self.apply_trigger(_safe_indexing(X, rows), y_index[rows])
-        return X_triggered, self.classes_[self._target_of[y_index[rows]]], rows
+        return X_triggered, self.classes_[self._policy.target_of[y_index[rows]]], rows
 
     def clean_copy(self):
         """An equal poisoner that is fitted with poison weight 0, on the same rows and copies.
