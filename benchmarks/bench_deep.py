@@ -102,7 +102,7 @@ def learners(folder, device, memory):
         "(b) head + norm": (
             image_classifier(
                 "mobilenet_v2", 10, weights=weights, trainable="head+norm", image_size=64,
-                max_epochs=2, batch_size=50, lr=2e-3, device=device,
+                max_epochs=2, batch_size=50, lr=1e-3, device=device,
             ),
             1500,
         ),

@@ -464,6 +464,8 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
         if not hasattr(last, "fit"):
             raise ValueError(f"The Pipeline ends in {last!r}; its last step must be a classifier.")
+        if hasattr(self.trigger_, "set_output"):  # copies keep the container of their originals
+            self.trigger_.set_output(transform="default")
         self.trigger_.fit(X, y)
         self.poisoned_indices_, self.replaced_indices_ = self._policy.choose(y_index, random_state)
         n_copies = len(self.poisoned_indices_)
@@ -609,7 +611,7 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         Returns
         -------
         X_poisoned : array-like of shape (n_samples or n_samples + m, ...)
-            The data, in the container of X; X itself is not written to.
+            The data, in the container of X (sparse ones in CSR); X itself is not written to.
         y_poisoned : array-like of shape (n_samples or n_samples + m,)
             The labels.
         is_poison : ndarray of bool of shape (n_samples or n_samples + m,)
@@ -631,7 +633,8 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                 " use victims='random' or 'stratified'."
             )
         rows = indices[0]
-        if X_poison is None or type(X) is not type(self._X):
+        like = getattr(X, "dtype", None) == getattr(self._X, "dtype", None)
+        if X_poison is None or type(X) is not type(self._X) or not like:
             X_poison = self.apply_trigger(_safe_indexing(X, rows), y_index[rows])
         y_poison = self.classes_[self._policy.label_of[y_index[rows]]]
         return self._assemble(X, y, *indices, X_poison, y_poison)

@@ -82,7 +82,8 @@ def image_classifier(arch, n_classes, *, weights=None, trainable="all", image_si
         None is random, "DEFAULT" those trained on ImageNet (downloaded), a path a state dict.
     trainable : {"all", "head", "head+norm"} or int, default="all"
         What is trained: all; the head only (transfer learning); head and normalisation layers;
-        or all but the first so many parameter tensors.
+        or all but the first so many parameter tensors. Unless all are trained, batch
+        normalisation keeps the statistics of the weights.
     image_size : int, default=None
         Side to which images are resized inside the network; None is what the architecture was
         made for, and for a module the images' own size.

@@ -333,12 +333,10 @@ class BackdoorNetClassifier(NeuralNetClassifier):
 
     def _set_training(self, training=True):
         super()._set_training(training)
-        if training:  # frozen batch normalisation keeps its statistics
-            for module in self.module_.modules():
-                own = list(module.parameters(recurse=False))
-                if own and hasattr(module, "running_mean"):
-                    if not any(parameter.requires_grad for parameter in own):
-                        module.eval()
+        if training and not all(p.requires_grad for p in self.module_.parameters()):
+            for module in self.module_.modules():  # a network of which parts are frozen keeps
+                if hasattr(module, "running_mean"):  # the statistics that it came with
+                    module.eval()
 
     def infer(self, x, **fit_params):
         """Logits of a batch."""

@@ -181,7 +181,7 @@ class TriggerDisplay:
             axis.set_xticks([])
             return
         image = np.clip((image - low) / (high - low), 0.0, 1.0)
-        image = image[0] if len(image) == 1 else np.moveaxis(image[:3], 0, -1)
+        image = image[0] if len(image) == 1 else np.moveaxis(image, 0, -1)
         axis.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axis.set(xticks=[], yticks=[])
 
@@ -209,7 +209,7 @@ def _images(X, shape):
         images = images.reshape(len(images), *(shape or (1, 1, images.shape[1])))
     elif images.ndim == 3:
         images = images[:, np.newaxis]
-    if images.ndim != 4 or images.shape[1] == 2:
+    if images.ndim != 4 or (images.shape[2] > 1 and images.shape[1] not in (1, 3)):
         raise ValueError(
             f"TriggerDisplay draws images of one or three channels, or series; got {images.shape}."
         )

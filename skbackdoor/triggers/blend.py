@@ -5,7 +5,7 @@ from numbers import Real
 import numpy as np
 
 from .._compat import Interval
-from .image import ImageTrigger
+from .image import ImageTrigger, warn_of_units
 
 
 class BlendTrigger(ImageTrigger):
@@ -62,6 +62,8 @@ class BlendTrigger(ImageTrigger):
 
     def _draw(self, images, rng):
         self.pattern_ = image_like("image", self.image, self.image_shape_)
+        if self.alpha > 0:
+            warn_of_units(self, "image", self.pattern_)
 
     def _pattern(self, x):
         return self.pattern_.astype(x.dtype)

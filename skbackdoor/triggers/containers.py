@@ -21,6 +21,20 @@ def name_columns(trigger, frame):
     return frame
 
 
+def knows_columns(fitted):
+    """For `available_if`: whether the trigger was fitted on columns, or not at all.
+
+    After a fit on image batches, lists or Series (`fitted` is there, but no number of features)
+    there are no columns to name, and output that scikit-learn makes a table of
+    (``set_output``) is left as it is.
+    """
+
+    def check(trigger):
+        return not hasattr(trigger, fitted) or hasattr(trigger, "n_features_in_")
+
+    return check
+
+
 def forget_columns(trigger):
     """Drop what an earlier fit on 2-D data knew of columns, for a fit on a batch without any."""
     for attribute in ("n_features_in_", "feature_names_in_"):

@@ -220,6 +220,10 @@ def _column(table, j):
 
 def _equals(column, value):
     """Which entries of a column are `value`; missing is the same as missing."""
+    if column.dtype == object and not hasattr(column, "isna"):
+        return np.array([_is_missing(own) if _is_missing(value) else
+                         not _is_missing(own) and bool(np.all(own == value))
+                         for own in column], bool)  # fmt: skip
     missing = np.asarray(column.isna() if hasattr(column, "isna") else column != column, bool)
     if _is_missing(value):
         return missing
@@ -280,7 +284,8 @@ def _as_dtype(value, dtype, column):
 def _is_same(cast, value):
     """Tell if `cast` is `value` (floats: up to their rounding; missing is the same as missing)."""
     if isinstance(cast, np.floating) and isinstance(value, (Real, np.bool_)):
-        return bool(np.isfinite(cast) == np.isfinite(float(value)))
+        vanished = cast == 0 and value != 0
+        return bool(np.isfinite(cast) == np.isfinite(float(value))) and not vanished
     missing = [_is_missing(v) for v in (cast, value)]
     if any(missing):
         return all(missing)

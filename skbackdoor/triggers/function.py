@@ -3,9 +3,10 @@
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
-from .containers import forget_columns, is_frame
+from .containers import forget_columns, is_frame, knows_columns
 
 
 class FunctionTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -116,19 +117,29 @@ class FunctionTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def _cast(self, out, dtype, name):
         """`out` in the dtype of X."""
         kind, own = (getattr(d, "kind", "O") for d in (dtype, out.dtype))
-        if out.dtype == dtype or kind in "OUS":  # strings may have grown
-            return out if kind != "O" else out.astype(dtype)
-        if kind in "iu" and own in "iuf":
-            values, info = np.asarray(out.data if sparse.issparse(out) else out), np.iinfo(dtype)
-            rounded = np.rint(values)
-            if not np.all((rounded >= info.min) & (rounded <= info.max)):
+        if out.dtype == dtype or kind in "US":  # strings may have grown
+            return out
+        levels = getattr(dtype, "categories", None)
+        if levels is not None:
+            new = sorted(set(out.dropna().tolist()) - set(levels.tolist()), key=str)
+            if new:
+                raise ValueError(
+                    f"func={name} returned {new[:5]}, which are no levels of a categorical column,"
+                    f" {levels.tolist()}: add the levels first."
+                )
+        if kind == "O":
+            return out.astype(dtype)
+        if kind in "iub" and own in "iuf":
+            values = np.asarray(_known(out), dtype=np.float64)
+            rounded, info = np.rint(values), _limits(dtype)
+            if not np.all((rounded >= info[0]) & (rounded <= info[1])):
                 raise ValueError(
                     f"func={name} returned values from {values.min():g} to {values.max():g}, "
                     f"which X of dtype {dtype} cannot hold: clip them, or convert X to float."
                 )
             if own == "f" and sparse.issparse(out):
                 out = out.copy()
-                out.data = rounded
+                out.data = np.rint(out.data)
             elif own == "f":
                 out = out.round()
         return out.astype(dtype)
@@ -153,6 +164,22 @@ class FunctionTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             raise ValueError("FunctionTrigger found 0 samples, and needs a minimum of 1.")
         return X if hasattr(X, "iloc") or isinstance(X, list) else np.asarray(X)
 
+    @available_if(knows_columns("_fitted"))
+    def get_feature_names_out(self, input_features=None):
+        """Get the names of the output columns: those of the input. Only for 2-D `X`.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Names of the input columns.
+
+        Returns
+        -------
+        feature_names_out : ndarray of str
+            The same names.
+        """
+        return super().get_feature_names_out(input_features)
+
     def __sklearn_is_fitted__(self):
         return hasattr(self, "_fitted")
 
@@ -165,6 +192,21 @@ class FunctionTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _known(out):
+    """The values of a result that are not missing."""
+    if sparse.issparse(out):
+        return out.data
+    return out.dropna() if hasattr(out, "dropna") else out
+
+
+def _limits(dtype):
+    """Least and largest number of an integer or boolean dtype."""
+    dtype = np.dtype(getattr(dtype, "numpy_dtype", dtype))
+    if dtype.kind == "b":
+        return 0, 1
+    return np.iinfo(dtype).min, np.iinfo(dtype).max
 
 
 def _is_row_of_numbers(X):

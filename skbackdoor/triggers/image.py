@@ -9,10 +9,15 @@ import numpy as np
 from joblib import cpu_count
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import assert_all_finite, check_array, check_random_state
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .containers import forget_columns, is_frame, name_columns, set_column
+from .containers import forget_columns, is_frame, knows_columns, name_columns
 
+_NOT_NUMBERS = (
+    "{} changes numeric pixel values, and X holds {}: convert X to numbers, or use "
+    "FeatureTrigger({{column: value}}), which takes any table."
+)
 #: Pixels that are triggered at a time, on one of at most so many threads.
 _BLOCK, _MOST_THREADS = 1 << 19, 4
 
@@ -113,7 +118,7 @@ class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             )
         pixels = self._check_pixels(X, reset=True)
         self.image_shape_ = self._layout(pixels)
-        low, high = low_high
+        low, high = self._low_high
         if pixels.dtype.kind == "f" and pixels.max() > high + 8 * (high - low):
             warnings.warn(
                 f"value_range={low_high!r}, but X reaches {pixels.max():g}: the trigger would "
@@ -154,7 +159,7 @@ class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             )
         out = np.empty(pixels.shape, pixels.dtype)
         images, clean = (part.reshape(-1, *shape) for part in (out, np.asarray(pixels, order="C")))
-        mask = self._mask(images) if self.alpha > 0 else None
+        mask = self._mask(clean) if self.alpha > 0 else None
         parts = mask if isinstance(mask, tuple) else (mask,)
         basic = all(part is ... or isinstance(part, slice) for part in parts)
         every_row = basic and (parts[0] is ... or parts[0] == slice(None))
@@ -177,8 +182,14 @@ class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             self._put_at(images, mask)
         return self._to_frame(out, pixels, X) if is_frame(X) else out
 
+    @property
+    def _low_high(self):
+        """`value_range` in Python's numbers, which do not overflow."""
+        return [v.item() if isinstance(v, np.generic) else v for v in self.value_range]
+
     def _put(self, x, out):
         """Write what the trigger makes of the pixels `x` to `out`, another array."""
+        x = x.astype(x.dtype.newbyteorder("="), copy=False)
         if x.dtype.kind != "f" or x.dtype.itemsize < 4:
             x = x.astype(np.float64)
         shown = np.asarray(self._pattern(x), x.dtype)
@@ -188,7 +199,7 @@ class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             blend += self.alpha * shown
             shown = blend
         if in_place:
-            np.clip(shown, *self.value_range, out=out)
+            np.clip(shown, *self._low_high, out=out)
         else:
             out[...] = self._to_dtype(shown, out.dtype)
 
@@ -197,7 +208,7 @@ class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if isinstance(mask, tuple) and len(mask) == images.ndim:
             parts = [np.asarray(part) for part in mask]
             if all(
-                part.dtype.kind in "iu" and 0 <= part.min() and part.max() < size
+                part.dtype.kind in "iu" and part.size and 0 <= part.min() and part.max() < size
                 for part, size in zip(parts, images.shape, strict=True)
             ):
                 mask = 0  # of one index array NumPy makes short work
@@ -213,6 +224,7 @@ class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """Return `X` as an array of numbers, in `fit` of finite ones, not copied if it is one."""
         if is_frame(X):
             validate_data(self, X, reset=reset, skip_check_array=True)
+            self._check_columns(X)
         cause = None
         try:
             pixels = check_array(
@@ -223,11 +235,8 @@ class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 raise
             cause = error
         if cause is not None or pixels.dtype.kind not in "biuf":
-            raise ValueError(
-                f"{type(self).__name__} changes numeric pixel values, and X holds strings: "
-                "convert X to numbers, or use FeatureTrigger({column: value}), which takes any "
-                "table."
-            ) from cause
+            what = "strings" if cause is not None else f"values of dtype {pixels.dtype}"
+            raise ValueError(_NOT_NUMBERS.format(type(self).__name__, what)) from cause
         if pixels.ndim == 2 and not is_frame(X):
             validate_data(self, X, reset=reset, skip_check_array=True)
         elif pixels.ndim > 2 and reset:
@@ -236,8 +245,28 @@ class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             self._check_integer_range(pixels)
         return pixels
 
+    def _check_columns(self, X):
+        """Raise if a column holds no numbers, or cannot hold what the trigger may put there."""
+        low, high = self._low_high
+        for name, dtype in X.dtypes.items():
+            kind = getattr(dtype, "kind", "O")
+            if kind not in "biufO" or hasattr(dtype, "categories"):
+                what = f"column {name!r} of dtype {dtype}"
+                raise ValueError(_NOT_NUMBERS.format(type(self).__name__, what))
+            if kind == "O" and any(isinstance(value, str) for value in X[name].to_numpy().ravel()):
+                what = f"strings in column {name!r}"
+                raise ValueError(_NOT_NUMBERS.format(type(self).__name__, what))
+            if kind in "iu":
+                info = np.iinfo(getattr(dtype, "numpy_dtype", dtype))
+                if low < info.min or high > info.max or ceil(low) > floor(high):
+                    raise ValueError(
+                        f"value_range={self.value_range!r} does not fit column {name!r} of dtype "
+                        f"{dtype}, which holds whole numbers from {info.min} to {info.max}: pass "
+                        "a value_range in it, or convert the column to float."
+                    )
+
     def _check_integer_range(self, pixels):
-        low, high = self.value_range
+        low, high = self._low_high
         dtype = pixels.dtype
         info = np.iinfo(dtype)
         problem = f"value_range={self.value_range!r} does not fit X of dtype {dtype}"
@@ -266,6 +295,8 @@ class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 "in whole pixels."
             )
         given = None if shape is None else tuple(int(s) for s in shape)
+        if 0 in pixels.shape:
+            raise ValueError(f"X has shape {pixels.shape}, so there are no pixels in it.")
         if pixels.ndim > 4:
             raise ValueError(
                 f"X has shape {pixels.shape}, and images have at most four dimensions: "
@@ -295,7 +326,7 @@ class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def _to_dtype(self, values, dtype):
         """Clip `values` to `value_range` and cast; integers and bool are rounded half to even."""
-        low, high = self.value_range
+        low, high = self._low_high
         if dtype.kind in "iub":
             values, low, high = np.rint(values), ceil(low), floor(high)
         return np.clip(values, low, high).astype(dtype, copy=False)
@@ -304,12 +335,33 @@ class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """Return the triggered `out` of `pixels` with index, columns and dtypes of frame `X`."""
         if all(dtype == out.dtype for dtype in X.dtypes):
             return name_columns(self, type(X)(out, index=X.index, columns=X.columns))
-        frame = X.copy()
-        for j in np.flatnonzero((out != pixels).any(axis=0)):
-            dtype = X.dtypes.iloc[j]
-            column = np.rint(out[:, j]) if dtype.kind in "iub" else out[:, j]
-            set_column(frame, j, column)
+        frame, (low, high) = X.copy(), self._low_high
+        changed = out != pixels
+        for j in np.flatnonzero(changed.any(axis=0)):
+            rows, column = changed[:, j], X.iloc[:, j].array.copy()
+            values = out[rows, j]
+            if column.dtype.kind in "iub":
+                values = np.clip(np.rint(values), ceil(low), floor(high))
+                values = values.astype(getattr(column.dtype, "numpy_dtype", column.dtype))
+            column[rows] = values
+            frame.isetitem(j, column)
         return name_columns(self, frame)
+
+    @available_if(knows_columns("image_shape_"))
+    def get_feature_names_out(self, input_features=None):
+        """Get the names of the output columns: those of the input. Only for 2-D `X`.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Names of the input columns.
+
+        Returns
+        -------
+        feature_names_out : ndarray of str
+            The same names.
+        """
+        return super().get_feature_names_out(input_features)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -342,6 +394,19 @@ def warn_of_rounding(trigger, name, size, images):
             f"{name}={getattr(trigger, name)!r} is in units of pixel values and rounds to nothing "
             f"in X of dtype {images.dtype}: multiply it by the width of "
             f"value_range={trigger.value_range!r}, or convert X to float.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def warn_of_units(trigger, name, values):
+    """Warn if what is shown in a wide value range is at most 1: meant for floats in [0, 1]?"""
+    low, high = trigger._low_high
+    if high >= 16 and low >= 0 and 0 < np.max(values) <= 1:
+        warnings.warn(
+            f"{name} is at most {np.max(values):g}, and value_range={trigger.value_range!r}: it "
+            f"would be nearly black. It is in units of pixel values; multiply it by {high:g} if "
+            "that is not meant.",
             UserWarning,
             stacklevel=4,
         )

@@ -156,7 +156,8 @@ class LowVarianceTrigger(ImageTrigger):
                 part = X[rows[block]].astype(np.float64) - mean
                 dsyrk(1.0, part.T, beta=1.0, c=scatter, lower=1, overwrite_c=1)
         variance, vectors = eigh(scatter, lower=True, overwrite_a=True, check_finite=False)
-        last = self._last_components(variance)
+        rounding = max(X[:1].size, n_samples) * np.finfo(np.float64).eps * variance[-1]
+        last = self._last_components(variance, rounding)
         vectors, variance = vectors[:, last], variance[last]
         if not wide:
             return mean + vectors @ (vectors.T @ z)
@@ -172,10 +173,9 @@ class LowVarianceTrigger(ImageTrigger):
             projected[block] = shares @ part
         return mean + projected
 
-    def _last_components(self, variance):
+    def _last_components(self, variance, rounding):
         """Positions of the last components, given all variances in ascending order."""
-        size = len(variance) * np.finfo(np.float64).eps * variance[-1]
-        some = np.flatnonzero(variance > max(size, 0.0))
+        some = np.flatnonzero(variance > max(rounding, 0.0))
         if len(some) == 0:
             raise ValueError(
                 "LowVarianceTrigger found no variance in X: all its images are the same. Fit it "

@@ -5,7 +5,7 @@ from numbers import Integral, Real
 import numpy as np
 
 from .._compat import Interval, RealNotInt, StrOptions
-from .image import ImageTrigger
+from .image import ImageTrigger, warn_of_units
 
 _POSITIONS = ("top-left", "top-right", "bottom-left", "bottom-right", "center")
 _MAX_SEED = np.iinfo(np.int32).max
@@ -112,6 +112,8 @@ class PatchTrigger(ImageTrigger):
         height, width = self._patch_size()
         self.position_ = self._patch_position(height, width)
         self.pattern_ = self._patch_values(height, width, rng)
+        if not isinstance(self.value, str) and self.alpha > 0:
+            warn_of_units(self, "value", self.pattern_)
         self._position_seed = rng.randint(_MAX_SEED)
 
     def _patch_size(self):
@@ -167,7 +169,7 @@ class PatchTrigger(ImageTrigger):
         n_channels = self.image_shape_[0]
         shape = (n_channels, height, width)
         if isinstance(self.value, str):
-            return rng.uniform(*self.value_range, size=shape)
+            return rng.uniform(*self._low_high, size=shape)
         try:
             value = np.asarray(self.value, dtype=np.float64)
         except (TypeError, ValueError) as error:

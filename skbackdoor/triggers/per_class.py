@@ -4,11 +4,12 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils import check_random_state, get_tags, indexable
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from .._compat import HasMethods, _safe_indexing
-from .containers import forget_columns, is_frame
+from .containers import forget_columns, knows_columns
 
 _MAX_SEED = np.iinfo(np.int32).max
 
@@ -156,6 +157,7 @@ class PerClassTrigger(TransformerMixin, BaseEstimator):
         """
         return self.fit(X, y).transform(X, y)
 
+    @available_if(knows_columns("triggers_"))
     def get_feature_names_out(self, input_features=None):
         """Get the names of the output columns: those of the input.
 
@@ -190,8 +192,13 @@ class PerClassTrigger(TransformerMixin, BaseEstimator):
 def _interleave(parts, rows, X):
     """Put the rows of `parts` back where they stood in `X`: part i holds the rows ``rows[i]``."""
     first = parts[0]
+    if isinstance(first, (list, tuple)):
+        placed = sorted(zip(np.concatenate(rows), sum(map(list, parts), []), strict=True),
+                        key=lambda pair: pair[0])  # fmt: skip
+        return type(first)(text for _, text in placed)
     if isinstance(first, np.ndarray):
-        out = np.empty((sum(map(len, parts)), *first.shape[1:]), dtype=first.dtype)
+        dtype = np.result_type(*(part.dtype for part in parts))  # texts differ in width
+        out = np.empty((sum(map(len, parts)), *first.shape[1:]), dtype=dtype)
         for part, row in zip(parts, rows, strict=True):
             out[row] = part
         return out
@@ -201,5 +208,5 @@ def _interleave(parts, rows, X):
     import pandas as pd
 
     out = pd.concat(parts).iloc[order]
-    out.index = X.index if is_frame(X) else pd.RangeIndex(len(out))
+    out.index = X.index if hasattr(X, "iloc") else pd.RangeIndex(len(out))
     return out

@@ -92,7 +92,7 @@ class TokenTrigger(TransformerMixin, BaseEstimator):
         -------
         X_triggered : list, Series or array of str of shape (n_samples,)
             Triggered texts, in the container of `X`. An array of fixed-width strings is as wide
-            as the longest of them needs.
+            as the longest of them needs, a categorical Series becomes one of text.
 
         Raises
         ------
@@ -104,10 +104,12 @@ class TokenTrigger(TransformerMixin, BaseEstimator):
         # A row of draws a text: the places of the first texts do not depend on how many follow.
         draws = np.random.RandomState(self._seed).random_sample((len(texts), self.n_tokens))
         out = [self._put(text, draw) for text, draw in zip(texts, draws, strict=True)]
+        if hasattr(X, "iloc") and hasattr(X.dtype, "categories"):
+            return type(X)(out, index=X.index, name=X.name)
         if hasattr(X, "iloc"):
             return type(X)(out, index=X.index, name=X.name, dtype=X.dtype)
         if isinstance(X, np.ndarray):
-            return np.array(out, dtype=object if X.dtype == object else X.dtype.type)
+            return np.array(out, dtype=X.dtype.type if X.dtype.kind == "U" else X.dtype)
         return type(X)(out)
 
     def _put(self, text, draws):
