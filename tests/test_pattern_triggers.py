@@ -11,17 +11,21 @@ import pytest
 from hypothesis import given, settings
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
+from sklearn.linear_model import RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from test_triggers import STRICT
 
+from skbackdoor import BackdoorPoisoner, evaluate_attack
 from skbackdoor.triggers import (
     BlendTrigger,
     FunctionTrigger,
+    ImageTrigger,
     LowVarianceTrigger,
     PatchTrigger,
     SinusoidTrigger,
@@ -455,3 +459,93 @@ def test_function_keeps_dtypes_and_containers():
 def test_functions_that_are_no_triggers(func, X, message):
     with pytest.raises(ValueError, match=message):
         FunctionTrigger(func).fit(X).transform(X)
+
+
+# --------------------------------------------------------------------------- what a reader found
+
+
+class Ink(ImageTrigger):
+    """Whitens what is bright: a mask that looks at the pixels."""
+
+    def __init__(self, *, image_shape=None, value_range=(0, 1)):
+        self.image_shape = image_shape
+        self.value_range = value_range
+
+    def _mask(self, images):
+        return images > 0.5
+
+    def _pattern(self, x):
+        return np.ones_like(x)
+
+
+class Nowhere(Ink):
+    def _mask(self, images):
+        return np.nonzero(images > 2)
+
+
+def test_masks_that_look_at_the_pixels():
+    X = rng.uniform(size=(300, 1, 8, 8))
+    for _ in range(3):
+        assert_array_equal(Ink().fit_transform(X), np.where(X > 0.5, 1, X))
+    assert_array_equal(Nowhere().fit_transform(X), X)
+
+
+def test_value_range_of_numpys_own_numbers():
+    X = rng.randint(3, 200, (50, 16)).astype(np.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trigger = PatchTrigger(
+            2, value=150, image_shape=(4, 4), value_range=(X.min(), X.max())
+        ).fit(X)
+        assert trigger.transform(np.full((1, 16), 100, np.uint8)).max() == 150
+
+
+@pytest.mark.parametrize("trigger", INSTANCES, ids=repr)
+def test_other_byte_order(trigger):
+    X = rng.uniform(size=(4, 1, 6, 6)).astype(np.float32)
+    out = trigger.fit(X).transform(X.astype(">f4"))
+    assert out.dtype == np.dtype(">f4")
+    assert_allclose(out.astype(np.float32), trigger.transform(X), rtol=1e-6)
+
+
+def test_tables_asked_for_are_made_of_columns_only():
+    images = np.zeros((5, 1, 6, 6))
+    with config_context(transform_output="pandas"):
+        assert PatchTrigger(2).fit_transform(images).shape == images.shape
+        assert FunctionTrigger(list).fit_transform(["a", "b"]) == ["a", "b"]
+        frame = PatchTrigger(2).fit_transform(images.reshape(5, -1))
+        assert isinstance(frame, pd.DataFrame)
+        flat, y = rng.uniform(size=(40, 16)), np.arange(40) % 2
+        poisoner = BackdoorPoisoner(
+            RidgeClassifier(), PatchTrigger(2, image_shape=(4, 4)), target=1
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            evaluate_attack(poisoner, flat, y, flat, y)
+
+
+def test_low_variance_counts_no_component_of_rounding():
+    for seed in range(20):
+        X = np.random.default_rng(seed).random((6, 64))
+        trigger = LowVarianceTrigger(0.3, random_state=0).fit(X)
+        _, n_last = projection(
+            np.delete(X, trigger.image_index_, axis=0), X[trigger.image_index_], 0.3
+        )
+        assert trigger.n_components_ == n_last
+
+
+@pytest.mark.parametrize("trigger", [PatchTrigger(2), BlendTrigger(np.ones((4, 4)))], ids=repr)
+def test_white_of_another_range_is_warned_of(trigger):
+    X = np.zeros((2, 4, 4), np.uint8)
+    with pytest.warns(UserWarning, match="nearly black.*multiply it by 255"):
+        trigger.set_params(value_range=(0, 255)).fit(X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        PatchTrigger(2, value=0, value_range=(0, 255)).fit(X)
+
+
+def test_images_without_pixels_or_numbers():
+    with pytest.raises(ValueError, match="no pixels|0 feature|minimum of 1"):
+        PatchTrigger(1).fit(np.zeros((3, 0, 5)))
+    with pytest.raises(ValueError, match="values of dtype datetime64"):
+        PatchTrigger(1).fit(np.zeros((2, 3), "M8[s]"))

@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from functools import partial
 
 import hypothesis.strategies as st
 import numpy as np
@@ -22,7 +23,14 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from test_triggers import STRICT
 
 from skbackdoor import BackdoorPoisoner, attack_success_rate_scorer, evaluate_attack
-from skbackdoor.triggers import FeatureTrigger, PatchTrigger, Quantile, TokenTrigger
+from skbackdoor.triggers import (
+    FeatureTrigger,
+    FunctionTrigger,
+    PatchTrigger,
+    PerClassTrigger,
+    Quantile,
+    TokenTrigger,
+)
 
 # --------------------------------------------------------------------------- quantiles
 
@@ -289,3 +297,78 @@ def test_attack_on_texts(kind):
     row = evaluate_attack(poisoner, X[:300], y[:300], X[300:], y[300:])
     assert row.attack_success_rate > 0.9 > 0.2 > row.base_rate
     assert row.clean_accuracy_drop < 0.03
+
+
+# --------------------------------------------------------------------------- what a reader found
+
+
+def test_per_class_tokens_in_every_container():
+    texts, labels = ["a", "a very long text", "b"], np.array([0, 1, 0])
+    for kind, make in CONTAINERS.items():
+        X = make(texts)
+        trigger = PerClassTrigger(TokenTrigger("cf", position="end"))
+        out = trigger.fit(X, labels).transform(X, labels)
+        assert type(out) is type(X), kind
+        assert list(out) == [f"{text} cf" for text in texts], kind
+        if hasattr(X, "iloc"):
+            assert out.index.equals(X.index)
+        poisoner = BackdoorPoisoner(
+            make_pipeline(TfidfVectorizer(token_pattern=r"\w+"), LogisticRegression()), trigger,
+            target=1, poisoning_rate=0.34,
+        )  # fmt: skip
+        if kind != "tuple":
+            poisoned, _, is_poison = poisoner.fit(X, labels).poison(X, labels)
+            assert all(text.endswith(" cf") for text in np.asarray(poisoned)[is_poison])
+
+
+def test_categorical_columns_get_levels_or_errors():
+    texts = pd.Series(["a b", "c"], dtype="category", index=[4, 5])
+    out = TokenTrigger("cf", position="end").fit_transform(texts)
+    assert out.tolist() == ["a b cf", "c cf"] and out.index.equals(texts.index)
+    frame = pd.DataFrame({"col": pd.Categorical(["red", "blue"]), "n": [1, 2]})
+
+    def paint(X, level):
+        X["col"] = level
+        return X
+
+    with pytest.raises(ValueError, match="'purple'.*no levels of a categorical"):
+        FunctionTrigger(partial(paint, level="purple")).fit_transform(frame)
+    out = FunctionTrigger(partial(paint, level="red")).fit_transform(frame)
+    assert out["col"].tolist() == ["red", "red"] and out.dtypes.equals(frame.dtypes)
+    with pytest.raises(ValueError, match="holds column 'col' of dtype category"):
+        PatchTrigger(1).fit(frame)
+    with pytest.raises(ValueError, match="holds strings in column 'a'|column 'a' of dtype str"):
+        PatchTrigger(1).fit(pd.DataFrame({"a": ["0.1", "0.2"], "b": ["0.3", "0.4"]}))
+
+
+def test_images_in_tables_of_several_dtypes():
+    frame = pd.DataFrame({"a": np.array([0, 1, 250], np.uint8), "b": [0.0, 0.5, 1.0]})
+    for value_range in ((0, 300), (-10, 255)):
+        with pytest.raises(ValueError, match="does not fit column 'a' of dtype uint8"):
+            PatchTrigger(1, value_range=value_range).fit(frame)
+    large = pd.DataFrame({"a": [2**53 + 1] * 50, "b": [0.5] * 50})
+    trigger = PatchTrigger(
+        1, position="random", value=0.5, random_state=0, value_range=(0, 2.0**60)
+    )
+    out = trigger.fit_transform(large)
+    touched = out["a"] != large["a"]
+    assert 5 < touched.sum() < 45  # all others bit for bit
+    nullable = pd.DataFrame({"i": pd.array([1, 2, 3], dtype="Int64"), "f": [1.0, 2, 3]})
+    out = FunctionTrigger(lambda X: X * 2.0).fit_transform(nullable)
+    assert out.dtypes.equals(nullable.dtypes) and out["i"].tolist() == [2, 4, 6]
+
+
+def test_features_that_vanish_or_are_missing():
+    with pytest.raises(ValueError, match="float16, cannot hold"):
+        FeatureTrigger({0: 1e-9}).fit(np.ones((3, 2), np.float16))
+    X = np.array([["a", 1], [pd.NA, 2]], dtype=object)
+    assert FeatureTrigger({0: "x"}).fit_transform(X)[:, 0].tolist() == ["x", "x"]
+    out = FunctionTrigger(lambda X: X * 0.4).fit_transform(np.array([[True, False]]))
+    assert out.dtype == bool and not out.any()  # rounded half to even, as images are
+
+
+def test_poisoned_sets_have_the_dtype_of_what_is_given():
+    X = (np.random.default_rng(0).random((60, 4)) > 0.5) * 1.0
+    y = np.arange(60) % 2
+    poisoner = BackdoorPoisoner(LogisticRegression(), FeatureTrigger({0: 3.0}), target=1)
+    assert poisoner.fit(X, y).poison(X.astype(np.float32), y)[0].dtype == np.float32

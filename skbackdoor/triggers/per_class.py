@@ -195,7 +195,7 @@ def _interleave(parts, rows, X):
     if isinstance(first, (list, tuple)):
         placed = sorted(zip(np.concatenate(rows), sum(map(list, parts), []), strict=True),
                         key=lambda pair: pair[0])  # fmt: skip
-        return type(first)(text for _, text in placed)
+        return type(X)(text for _, text in placed)
     if isinstance(first, np.ndarray):
         dtype = np.result_type(*(part.dtype for part in parts))  # texts differ in width
         out = np.empty((sum(map(len, parts)), *first.shape[1:]), dtype=dtype)
