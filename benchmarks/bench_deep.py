@@ -134,7 +134,8 @@ def main():
     def attack(learner, trigger, rate):
         bright = {"value": 255} if isinstance(trigger, PatchTrigger) else {"amplitude": 102.0}
         return BackdoorPoisoner(
-            learner, clone(trigger).set_params(**layout, **bright), target=0, poisoning_rate=rate, random_state=0,
+            learner, clone(trigger).set_params(**layout, **bright), target=0,
+            poisoning_rate=rate, random_state=0,
         )  # fmt: skip
 
     def tell(model, what, poisoner, fitted, clean):
