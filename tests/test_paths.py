@@ -463,3 +463,17 @@ def test_input_that_is_no_path():
         weight_path(Ridge(), X, np.where(y == 0, np.nan, 1.0), is_poison)
     with pytest.raises(ValueError, match="make a new weight_path"):
         weight_path(SVC(), X, y, is_poison).with_params(kernel="precomputed").solve(0.5)
+
+
+@pytest.mark.parametrize("C", [1e-3, 10.0])
+def test_a_dual_that_just_reaches_its_bound_is_there(C):
+    """Hardly any kernel, and classes of equal weight at 1: every dual is at its bound, exactly,
+    and the intercept in the middle, as libsvm has it."""
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    y, is_poison = np.r_[np.zeros(20, int), np.ones(20, int)], np.arange(40) >= 36
+    svc = SVC(gamma=1e-6, C=C, tol=1e-9)
+    solution = weight_path(svc, X, y, is_poison).solve([0.0, 0.5, 1.0])
+    assert solution.residuals.max() <= 1e-9
+    assert np.all(np.abs(solution.dual_coef[2]) == C)
+    expected = svc.fit(X, y).decision_function(X)
+    assert_allclose(solution.decision_function(X)[2, :, 0], expected, rtol=0, atol=1e-6 * C)

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from ..progress import progress
-from .dual import ActiveSet, active_copy, violations
+from .dual import ActiveSet, active_copy, ends_of, violations
 from .solutions import KernelSolution
 from .threads import one_blas_thread
 from .walk import Walk
@@ -223,7 +223,12 @@ class Trace:
             active.balance(BALANCED / offset)
             walk.gather()
             a[k] = np.where(active.upper, active.u, np.clip(active.a, 0.0, active.u))
-            self.b[k] = active.b + active.intercept_room(reached=True)
+            room = active.intercept_room(reached=True)
+            if room != 0.0:  # a member whose dual has just reached a bound is at it exactly
+                lower, full = ends_of(active.a, active.u)
+                a[k, active.inside & lower] = 0.0
+                a[k, active.inside & full] = active.u[active.inside & full]
+            self.b[k] = active.b + room
             _, a_rate[k], self.b_rate[k] = self._look(walk)
         self.v, self.v_rate = y * a, y * a_rate
         bounds = np.where(rate > 0, weights[:, None] * rate, active.u)
