@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 import warnings
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -324,6 +325,19 @@ def slope(data, args):
             fit_s, slope_s = np.median(times, axis=0)
             ratio = spread(times[:, 1] / times[:, 0], ".3f")
             row(name, named(threads), f"{fit_s:.4f}", f"{slope_s:.4f}", ratio, limit)
+            if isinstance(learner, SVC):  # what no slope can do without
+                fitted = probe(learner).fit(data.X_clean, data.y_clean)
+                triggered = fitted.triggered_test(*test[:2])[0]
+                (X, _, _), (X_poison, _, _) = fitted.training_rows()
+                rows = np.concatenate([X[fitted.estimator_.support_], X_poison])
+                sides[1] = (partial(rbf_kernel, triggered, rows, learner.gamma), threads)
+                times = in_turn(sides, args.repeats)
+                fit_s, kernel_s = np.median(times, axis=0)
+                ratio = spread(times[:, 1] / times[:, 0], ".3f")
+                what = (
+                    f"- its kernel alone: {len(triggered)} triggered x {len(rows)} training rows"
+                )
+                row(what, named(threads), f"{fit_s:.4f}", f"{kernel_s:.4f}", ratio, "")
 
 
 def reuse(data, args):

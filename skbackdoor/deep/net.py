@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from .architectures import head_of
 from .batches import Batches, ShuffledBatches, TensorData
-from .images import choose_device
+from .images import as_images, choose_device
 
 _MAX_SEED = np.iinfo(np.int32).max
 
@@ -238,14 +238,7 @@ class BackdoorNetClassifier(NeuralNetClassifier):
             X = check_array(X, allow_nd=True, dtype=dtype, input_name="X", estimator=self)
         else:
             X = validate_data(self, X, reset=reset, dtype=dtype)
-            if self.image_shape is not None:
-                if np.prod(self.image_shape) != X.shape[1]:
-                    raise ValueError(
-                        f"image_shape={self.image_shape!r} has {np.prod(self.image_shape)} pixels,"
-                        f" and X has {X.shape[1]} features."
-                    )
-                shape = (1,) * (3 - len(self.image_shape)) + tuple(self.image_shape)
-                X = X.reshape(len(X), *shape)
+            X = X if self.image_shape is None else as_images(X, self.image_shape)
         return np.require(X, requirements=["C", "W"])
 
     def _check_outputs(self, X, device):

@@ -164,7 +164,7 @@ class LinearObjective:
     def floor(self, weight, n_outputs):
         """What a gradient norm at zero parameters counts as where its terms cancel to rounding."""
         if self._norm is None:
-            entries = self.X.data if sp.issparse(self.X) else self.X.ravel()
+            entries = self.X.data if sp.issparse(self.X) else self.X.ravel(order="K")
             self._norm = np.sqrt(np.dot(entries, entries) + self.fit_intercept * len(self.y))
         F = np.zeros((len(self.y), n_outputs))
         G = np.linalg.norm(self.loss.gradient(F, self.y), axis=-1)
@@ -278,7 +278,7 @@ class LinearObjective:
         curvature : ndarray of shape (n_samples, n_outputs)
             As the loss gives it.
         exact : bool, default=False
-            Whether in double precision. Else it is in single precision, in half the time, where
+            Whether in double precision. Else it is in single precision, which is faster, where
             the Hessian's condition allows: good enough to precondition.
 
         Returns

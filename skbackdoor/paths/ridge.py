@@ -260,7 +260,7 @@ class ClosedForm:
             back = self._pull(X, R.T).T.reshape(W.shape)
             gradient += factor[:, None, None] * back
             origin += factor[:, None, None] * self._pull(X, weight[:, None] * T).T
-            entries = X.data if sp.issparse(X) else X.ravel()
+            entries = X.data if sp.issparse(X) else X.ravel(order="K")
             size = np.sqrt(np.dot(entries, entries) + self.free * len(T))
             floor += 1e-7 * size * np.linalg.norm(weight[:, None] * T)
         scale = np.maximum(np.linalg.norm(origin, axis=(1, 2)), floor if floor > 0 else 1.0)

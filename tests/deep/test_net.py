@@ -224,7 +224,11 @@ def test_label_smoothing_and_mixed_precision():
     "parameters, data, message",
     [
         ({"module__n_classes": 4}, (X, Y), "gives outputs of shape \\(4,\\).*3 classes"),
-        ({"image_shape": (7, 9)}, (X, Y), "image_shape=\\(7, 9\\) has 63 pixels"),
+        (
+            {"image_shape": (7, 9)},
+            (X, Y),
+            "64 features and image_shape=\\(7, 9\\): flat images need",
+        ),
         ({"device": "cuda"}, (X, Y), "finds no CUDA device"),
         ({"batch_size": 179}, (X, Y), "last batch holds a single sample"),
         ({"criterion__reduction": "mean"}, (X, Y), "one loss a sample"),
