@@ -1,14 +1,15 @@
 """Backdoors in networks on the CPU: transfer, fine-tuning, training from scratch, the way back.
 
-    python benchmarks/bench_deep.py [--data FOLDER] [--device cpu] [--csv FILE]
-        > benchmarks/results/deep.md
+    python benchmarks/bench_deep.py [--data FOLDER] [--only cifar10 imagenette] [--device cpu]
+        [--csv FILE] > benchmarks/results/deep.md
 
-CIFAR-10 (the JPEG q75 subset), ten classes, target "airplane", copies appended:
-(a) logistic regression on the features of a MobileNetV2 with ImageNet weights, (b) its head and
-normalisation layers trained, (c) a small network from scratch. Patches of 4 and 8 % of the side
-and a sine, p = 0.5, 2 and 10 %. Then the model of (c) at 10 % trained further on 500 clean images,
-and (c) with each regularizer. One seed; attack success beside the base rate of the clean model.
-Progress goes to stderr.
+CIFAR-10 (the JPEG q75 subset) and Imagenette (at most 300 training images a class), ten classes,
+the first one the target, copies appended: (a) logistic regression on features of a MobileNetV2
+with ImageNet weights, (b) its head and normalisation layers trained, (c) a small network from
+scratch. Patches of 4 and 8 % of the side and a sine, p = 0.5, 2 and 10 %. Then models of (c) at
+10 % trained further on clean images, and, on CIFAR-10, (c) with each regularizer. One seed; attack
+success beside the base rate, that of the clean model. Last what the papers found, and in how many
+of the cases here it holds. Progress goes to stderr.
 """
 
 import argparse
@@ -17,10 +18,12 @@ import sys
 import tempfile
 import time
 import warnings
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -37,155 +40,243 @@ from skbackdoor.deep import (
     SoftNearestNeighborLoss,
     image_classifier,
 )
+from skbackdoor.deep.images import ImageNetwork
 
 RATES = (0.005, 0.02, 0.1)
-TRIGGERS = {
-    "patch 4 %": PatchTrigger(0.04),
-    "patch 8 %": PatchTrigger(0.08),
-    "sinusoid": SinusoidTrigger(0.4, 40 / 7, alpha=0.1),
-}
+LEARNERS = ("(a) head only", "(b) head + norm", "(c) from scratch")
 REGULARIZERS = {
-    "logit squeezing": LogitSqueezing(0.05),
-    "manifold mixup": ManifoldMixup("layers.9"),
-    "contrastive": ContrastiveLoss(strength=0.05, margin=5.0),
-    "soft nearest neighbours": SoftNearestNeighborLoss(strength=1.0, temperature=50.0),
-    "label smoothing 0.2": None,
-    "weight decay 1": None,
+    "logit squeezing": {"regularizer": LogitSqueezing(0.05)},
+    "manifold mixup": {"regularizer": ManifoldMixup("network.11")},
+    "contrastive": {"regularizer": ContrastiveLoss(strength=0.05, margin=5.0)},
+    "soft nearest neighbours": {
+        "regularizer": SoftNearestNeighborLoss(strength=1.0, temperature=50.0)
+    },
+    "label smoothing 0.2": {"criterion__label_smoothing": 0.2},
+    "weight decay 1": {"optimizer__weight_decay": 1.0},
 }
 
 
-class SmallNetwork(nn.Module):
-    """Three convolutions and two linear layers."""
+class SmallNetwork(ImageNetwork):
+    """Convolutions with batch normalisation, each at half the size, and a linear layer."""
 
-    def __init__(self, n_classes):
-        super().__init__()
+    def __init__(self, n_classes, image_size, widths):
         layers, channels = [], 3
-        for width in (32, 64, 128):
-            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        for width in widths:
+            convolution = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+            layers += [convolution, nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(2)]
             channels = width
-        self.layers = nn.Sequential(
-            *layers, nn.Flatten(), nn.Linear(2048, 128), nn.ReLU(), nn.Linear(128, n_classes)
-        )
-
-    def forward(self, X):
-        return self.layers(X - 0.5)
+        places = (image_size >> len(widths)) ** 2
+        layers += [nn.Flatten(), nn.Linear(places * channels, n_classes)]
+        super().__init__(nn.Sequential(*layers), image_size)
 
 
 def log(text):
     print(text, file=sys.stderr, flush=True)
 
 
-def load(folder):
+def cifar10(folder):
+    """Training set, clean set and test set, uint8 images with channels first."""
     with np.load(folder / "cifar10_subset.npz") as data:
         parts = [data[name] for name in ("X_train", "y_train", "X_test", "y_test")]
     X, y, X_test, y_test = parts
     rng = np.random.default_rng(0)
     rows, test = rng.permutation(len(X)), rng.permutation(len(X_test))[:1500]
     X, X_test = (part.transpose(0, 3, 1, 2) for part in (X, X_test))
-    return (
-        (X[rows[:4000]], y[rows[:4000]]),
-        (X[rows[-500:]], y[rows[-500:]]),
-        (X_test[test], y_test[test]),
-    )
+    train, clean = rows[:5000], rows[-3000:]
+    return (X[train], y[train]), (X[clean], y[clean]), (X_test[test], y_test[test])
 
 
-def learners(folder, device, memory):
-    weights = folder / "weights" / "mobilenet_v2_imagenet_fp16.pt"
-    features = DeepFeatures(
-        "mobilenet_v2", weights=weights, image_size=96, memory=memory, device=device
-    )
+def imagenette(folder):
+    """Likewise: of each class 220 images to train on, 80 clean ones, 100 to test."""
+    parts = {"train": ([], []), "clean": ([], []), "test": ([], [])}
+    rng = np.random.default_rng(0)
+    classes = sorted(path.name for path in (folder / "imagenette" / "train").iterdir())
+    for label, name in enumerate(classes):
+        files = sorted((folder / "imagenette" / "train" / name).iterdir())
+        files = [files[i] for i in rng.permutation(len(files))[:300]]
+        test = sorted((folder / "imagenette" / "val" / name).iterdir())
+        test = [test[i] for i in rng.permutation(len(test))[:100]]
+        for part, group in (("train", files[:220]), ("clean", files[220:]), ("test", test)):
+            for path in group:
+                with Image.open(path) as image:
+                    parts[part][0].append(np.asarray(image.convert("RGB")).transpose(2, 0, 1))
+                parts[part][1].append(label)
+    sets = []
+    for images, labels in parts.values():
+        order = rng.permutation(len(images))
+        sets.append((np.stack(images)[order], np.array(labels)[order]))
+    return sets
+
+
+#: Of each data set: how it is read, the side of its images, the sides at which (a), (b) and (c)
+#: see them, the rows and epochs of (b) and the epochs of (c), and the widths of (c).
+DATASETS = {
+    "cifar10": (cifar10, 32, (96, 64, 32), (2500, 3), 8, (32, 64, 128)),
+    "imagenette": (imagenette, 224, (224, 96, 64), (2200, 3), 12, (16, 32, 64, 128)),
+}
+
+
+def triggers(side):
+    layout = {"value_range": (0, 255)}
     return {
-        "(a) head only": (
-            make_pipeline(features, StandardScaler(), LogisticRegression(C=0.001, max_iter=300)),
-            4000,
-        ),
-        "(b) head + norm": (
-            image_classifier(
-                "mobilenet_v2", 10, weights=weights, trainable="head+norm", image_size=64,
-                max_epochs=2, batch_size=50, lr=1e-3, device=device,
-            ),
-            1000,
-        ),
-        "(c) from scratch": (scratch(device), 3000),
-    }  # fmt: skip
+        "patch 4 %": PatchTrigger(0.04, value=255, **layout),
+        "patch 8 %": PatchTrigger(0.08, value=255, **layout),
+        "sinusoid": SinusoidTrigger(0.4 * 255, 40 * side / 224, alpha=0.1, **layout),
+    }
 
 
-def scratch(device, **parameters):
-    return BackdoorNetClassifier(
-        SmallNetwork, max_epochs=8, batch_size=50, device=device, **parameters
+def learners(name, weights, device, memory):
+    """Learner and number of its training rows (None: all)."""
+    _, _, sizes, (n_rows, n_epochs), scratch_epochs, widths = DATASETS[name]
+    transfer = {"weights": weights, "device": device}
+    features = DeepFeatures("mobilenet_v2", image_size=sizes[0], memory=memory, **transfer)
+    head = LogisticRegression(C=0.001, max_iter=300)
+    tuned = image_classifier(
+        "mobilenet_v2", 10, trainable="head+norm", image_size=sizes[1], max_epochs=n_epochs,
+        batch_size=50, lr=1e-3, **transfer,
+    )  # fmt: skip
+    scratch = BackdoorNetClassifier(
+        SmallNetwork, module__image_size=sizes[2], module__widths=widths, lr=2e-3, batch_size=64,
+        max_epochs=scratch_epochs, device=device,
+    )  # fmt: skip
+    members = (
+        (make_pipeline(features, StandardScaler(), head), None),
+        (tuned, n_rows),
+        (scratch, None),
     )
+    return dict(zip(LEARNERS, members, strict=True))
 
 
-def measure(model, poisoner, X, y):
-    triggered, y_target, _ = poisoner.triggered_test(X, y)
-    return model.score(X, y), float(np.mean(model.predict(triggered) == y_target))
+class Table:
+    """Rows of attacks; each is told as it comes."""
+
+    def __init__(self, data, test):
+        self.data, self.test, self.rows = data, test, []
+        self.begin = time.perf_counter()
+
+    def add(self, learner, trigger, rate, change, poisoner, model, clean):
+        """Measure a model under the attack of a poisoner."""
+        X, y = self.test
+        triggered, y_target, _ = poisoner.triggered_test(X, y)
+        (accuracy, success), (before, base) = (
+            (m.score(X, y), float(np.mean(m.predict(triggered) == y_target)))
+            for m in (model, clean)
+        )
+        self.rows.append({
+            "data": self.data, "learner": learner, "trigger": trigger, "rate": rate,
+            "change": change, "accuracy": accuracy, "drop": before - accuracy, "base": base,
+            "success": success,
+        })  # fmt: skip
+        log(f"{time.perf_counter() - self.begin:.0f} s: {self.rows[-1]}")
+
+
+def study(name, folder, device, memory):
+    """All attacks on one data set."""
+    read, side = DATASETS[name][:2]
+    (X_train, y_train), clean_set, test = read(folder)
+    table = Table(name, test)
+    weights = folder / "weights" / "mobilenet_v2_imagenet_fp16.pt"
+
+    def attack(learner, trigger, rate):
+        return BackdoorPoisoner(
+            learner, clone(trigger), target=0, poisoning_rate=rate, random_state=0
+        )
+
+    for learner, (estimator, n_rows) in learners(name, weights, device, memory).items():
+        X, y = X_train[:n_rows], y_train[:n_rows]
+        seeded = attack(estimator, triggers(side)["patch 8 %"], 0.02).draw(X, y)
+        clean = clone(seeded).fit(X, y)  # with the seeds of the poisoned ones
+        for trigger, transformer in triggers(side).items():
+            for rate in RATES:
+                poisoner = attack(estimator, transformer, rate).fit(X, y)
+                model = poisoner.estimator_
+                table.add(learner, trigger, rate, "", poisoner, model, clean)
+                if learner == LEARNERS[2] and rate == RATES[-1] and trigger != "patch 4 %":
+                    faster = deepcopy(model).set_params(lr=3 * model.lr)
+                    for n_epochs in (2, 5):
+                        fixed = CleanRetraining(faster, n_epochs=n_epochs).fit(*clean_set)
+                        change = f"{n_epochs} epochs on {len(clean_set[0])} clean images"
+                        table.add(learner, trigger, rate, change, poisoner, fixed, model)
+    if name == "cifar10":
+        for change, parameters in REGULARIZERS.items():
+            learner = clone(estimator).set_params(**parameters)
+            poisoner = attack(learner, triggers(side)["patch 8 %"], 0.02).fit(X, y)
+            model = poisoner.estimator_
+            table.add(LEARNERS[2], "patch 8 %", 0.02, change, poisoner, model, clean)
+    return table.rows
+
+
+def findings(rows):
+    """What the papers found, and the cases here, true or false each."""
+    plain = {
+        (row["data"], row["learner"], row["trigger"], row["rate"]): row["success"]
+        for row in rows
+        if not row["change"]
+    }
+    sets = sorted({row["data"] for row in rows})
+    kinds = ("patch 4 %", "patch 8 %", "sinusoid")
+    changed = [row for row in rows if row["change"]]
+    retrained = [row for row in changed if "epochs" in row["change"]]
+    eased = [row for row in changed if "epochs" not in row["change"]]
+    yield (
+        "from scratch is easier to backdoor than head only, p >= 2 %, patch 8 % and sine",
+        [plain[s, LEARNERS[2], t, p] > plain[s, LEARNERS[0], t, p]
+         for s in sets for t in kinds[1:] for p in RATES[1:]],
+    )  # fmt: skip
+    yield (
+        "success grows with the rate, 0.5 to 10 %",
+        [plain[s, m, t, RATES[0]] < plain[s, m, t, RATES[-1]]
+         for s in sets for m in LEARNERS for t in kinds],
+    )  # fmt: skip
+    yield (
+        "success grows with the patch, 4 to 8 %, p = 10 %",
+        [plain[s, m, kinds[0], RATES[-1]] < plain[s, m, kinds[1], RATES[-1]]
+         for s in sets for m in LEARNERS],
+    )  # fmt: skip
+    yield (
+        "5 epochs on clean images take two thirds of the success, at 2 points of accuracy at most",
+        [row["success"] <= row["base"] / 3 and row["drop"] <= 0.02
+         for row in retrained if row["change"].startswith("5")],
+    )  # fmt: skip
+    for group in ("manifold mixup", "soft nearest neighbours", "contrastive"):
+        yield (
+            f"lowers success, p = 2 %: {group}",
+            [row["success"] < plain[row["data"], row["learner"], row["trigger"], row["rate"]]
+             for row in eased if row["change"] == group],
+        )  # fmt: skip
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--only", nargs="+", choices=DATASETS, default=list(DATASETS))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--csv", help="where single runs are written")
     args = parser.parse_args()
-    train, clean_set, test = load(args.data)
     begin, rows = time.perf_counter(), []
-    layout = {"value_range": (0, 255)}
-
-    def attack(learner, trigger, rate):
-        bright = {"value": 255} if isinstance(trigger, PatchTrigger) else {"amplitude": 102.0}
-        return BackdoorPoisoner(
-            learner, clone(trigger).set_params(**layout, **bright), target=0,
-            poisoning_rate=rate, random_state=0,
-        )  # fmt: skip
-
-    def tell(model, what, poisoner, fitted, clean):
-        accuracy, success = measure(fitted, poisoner, *test)
-        before, base = measure(clean, poisoner, *test)
-        row = {
-            "model": model, "what": what, "accuracy": accuracy, "drop": before - accuracy,
-            "base": base, "success": success,
-        }  # fmt: skip
-        rows.append(row)
-        log(f"{time.perf_counter() - begin:.0f} s: {row}")
-        return row
-
     with tempfile.TemporaryDirectory() as memory, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        scratch_clean = retrain = None
-        for name, (learner, n) in learners(args.data, args.device, memory).items():
-            X, y = train[0][:n], train[1][:n]
-            seeded = attack(learner, TRIGGERS["patch 8 %"], 0.02).fit(X[:200], y[:200])
-            clean = clone(seeded.estimator_).fit(X, y)  # with the seeds of the poisoned ones
-            for kind, trigger in TRIGGERS.items():
-                for rate in RATES:
-                    poisoner = attack(learner, trigger, rate).fit(X, y)
-                    tell(name, f"{kind}, p = {rate:.1%}", poisoner, poisoner.estimator_, clean)
-                    if name.startswith("(c)") and kind == "patch 8 %" and rate == 0.1:
-                        retrain = poisoner
-            scratch_clean = clean
-        for n_epochs in (2, 5):
-            fixed = CleanRetraining(retrain, n_epochs=n_epochs).fit(*clean_set).estimator_
-            what = f"patch 8 %, p = 10.0%, {n_epochs} epochs of clean retraining"
-            tell("(c) from scratch", what, retrain, fixed, scratch_clean)
-        for name, regularizer in REGULARIZERS.items():
-            options = {"regularizer": regularizer}
-            if name.startswith("label"):
-                options = {"criterion__label_smoothing": 0.2}
-            elif name.startswith("weight"):
-                options = {"optimizer__weight_decay": 1.0}
-            poisoner = attack(scratch(args.device, **options), TRIGGERS["patch 8 %"], 0.02)
-            poisoner.fit(train[0][:3000], train[1][:3000])
-            tell("(c) from scratch", f"patch 8 %, p = 2.0%, {name}", poisoner,
-                 poisoner.estimator_, scratch_clean)  # fmt: skip
-    print(f"`python benchmarks/bench_deep.py --device {args.device}`: CIFAR-10, JPEG q75\n")
-    print("| model | attack | accuracy | drop | base rate | attack success |")
-    print("| --- | --- | --- | --- | --- | --- |")
+        warnings.filterwarnings("ignore", message="lbfgs failed to converge")
+        for name in args.only:
+            rows += study(name, args.data, args.device, memory)
+    only = "" if args.only == list(DATASETS) else f" --only {' '.join(args.only)}"
+    print(
+        f"`python benchmarks/bench_deep.py{only}`; CIFAR-10: JPEG q75; of a retrained model, drop"
+    )
+    print("and base are against the poisoned model.\n")
+    print("| data | model | trigger | p | change | accuracy | drop | base | attack success |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for row in rows:
-        print(
-            f"| {row['model']} | {row['what']} | {row['accuracy']:.3f} | {row['drop']:+.3f} |"
-            f" {row['base']:.3f} | {row['success']:.3f} |"
-        )
-    print(f"\n{time.perf_counter() - begin:.0f} s, torch {torch.__version__}")
+        numbers = f"{row['accuracy']:.3f} | {row['drop']:+.3f} | {row['base']:.3f} | {row['success']:.3f}"
+        names = f"{row['data']} | {row['learner']} | {row['trigger']} | {row['rate']:.1%}"
+        print(f"| {names} | {row['change']} | {numbers} |")
+    print("\n| finding | holds in | of cases |\n| --- | --- | --- |")
+    for text, cases in findings(rows):
+        print(f"| {text} | {sum(cases)} | {len(cases)} |")
+    print(
+        f"\n{time.perf_counter() - begin:.0f} s on {torch.get_num_threads()} threads, torch {torch.__version__}"
+    )
     if args.csv:
         with open(args.csv, "w", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]))

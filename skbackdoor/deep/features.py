@@ -1,6 +1,7 @@
 """A frozen backbone as a transformer: images to what one of its layers says of them."""
 
 from difflib import get_close_matches
+from functools import partial
 from numbers import Integral
 
 import joblib
@@ -10,7 +11,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, check_memory, validate_data
 
-from .._compat import HasMethods, Interval
+from .._compat import Interval
 from ..progress import progress
 from .architectures import build_network, head_of, native_size
 from .images import ImageNetwork, as_images, choose_device, to_tensor
@@ -45,8 +46,9 @@ class DeepFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     device : str, default="auto"
         A torch device; "auto" is CUDA where there is one.
     memory : None, str or joblib.Memory, default=None
-        Where features are kept, a batch each: clean images are then computed once for a whole
-        grid of C, folds with the same rows, and all poison weights.
+        Where features are kept, by image, so that a whole grid of C, all its folds, and all attacks
+        and poison weights compute those of a clean image once. They are the ones of the batch
+        in which the image came first: in another one the last digits of a float32 may differ.
     random_state : int, RandomState instance or None, default=None
         Draws random weights.
 
@@ -77,7 +79,7 @@ class DeepFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         "image_size": [Interval(Integral, 1, None, closed="left"), None],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "device": [str, torch.device],
-        "memory": [str, HasMethods(["cache"]), None],
+        "memory": [str, joblib.Memory, None],
         "random_state": ["random_state"],
     }
 
@@ -155,14 +157,27 @@ class DeepFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         """
         check_is_fitted(self, "network_")
         images = self._check_images(X, reset=False)
-        starts = range(0, len(images), self.batch_size)
-        compute = check_memory(self.memory).cache(_compute, ignore=["features"])
-        batches = [
-            compute(self, self._key, self.layer_, self.network_.image_size,
-                    images[start : start + self.batch_size])
-            for start in progress(starts, len(starts), "features")
-        ]  # fmt: skip
-        return np.concatenate(batches)
+        features = np.empty((len(images), self._n_features_out), dtype=np.float32)
+        todo, key = np.arange(len(images)), (self._key, self.layer_, self.network_.image_size)
+        kept = check_memory(self.memory).cache(_kept, ignore=["compute"])
+        if self.memory is not None:
+            todo = np.array([
+                i for i in todo if not kept.check_call_in_cache(*key, images[i], compute=None)
+            ], dtype=int)  # fmt: skip
+        starts = range(0, len(todo), self.batch_size)
+        for start in progress(starts, len(starts), "features"):
+            rows = todo[start : start + self.batch_size]
+            features[rows] = self._compute(images[rows])
+        if self.memory is not None:
+            new = set(todo)
+            for i, image in enumerate(images):
+                row = features[i] if i in new else None
+                features[i] = kept(*key, image, compute=partial(self._row, image, row))
+        return features
+
+    def _row(self, image, row):
+        """Features of one image, unless they are known: it was kept, and is not any more."""
+        return self._compute(image[None])[0] if row is None else row
 
     def _check_images(self, X, *, reset):
         X = check_array(X, allow_nd=True, dtype=None, input_name="X", estimator=self)
@@ -222,6 +237,6 @@ class _Found(Exception):
     """The layer is reached; what comes after it need not be computed."""
 
 
-def _compute(features, key, layer, size, images):
-    """What is kept: by network, layer, size and images."""
-    return features._compute(images)
+def _kept(key, layer, size, image, compute):
+    """What is kept: by network, layer, size and image."""
+    return compute()

@@ -23,11 +23,16 @@ class ImageNetwork(nn.Module):
         leaves them as they are.
     normalise : bool, default=True
         Whether ImageNet's mean and deviation are taken off, of three channels.
+
+    Notes
+    -----
+    Channels stand last in memory, of images and weights: convolutions are faster so.
     """
 
     def __init__(self, network, image_size=None, normalise=True):
         super().__init__()
-        self.network, self.image_size, self.normalise = network, image_size, normalise
+        self.network = network.to(memory_format=torch.channels_last)
+        self.image_size, self.normalise = image_size, normalise
         self.channels = next(
             (m.in_channels for m in network.modules() if isinstance(m, nn.Conv2d)), None
         )
@@ -52,7 +57,7 @@ class ImageNetwork(nn.Module):
             X = interpolate(X, (size, size), mode="bilinear", antialias=True)
         if self.normalise and X.shape[1] == 3:
             X = (X - self.mean) / self.deviation
-        return X
+        return X.contiguous(memory_format=torch.channels_last)
 
     def forward(self, X):
         return self.network(self.prepare(X))

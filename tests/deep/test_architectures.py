@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
@@ -153,11 +154,23 @@ def test_kept_features_are_computed_once(tmp_path, monkeypatch):
         "squeezenet1_1", image_size=32, batch_size=4, memory=str(tmp_path), random_state=0
     )
     first = features.fit(IMAGES).transform(IMAGES)
-    monkeypatch.setattr(DeepFeatures, "_compute", None)  # whoever computes now fails
-    assert_array_equal(features.transform(IMAGES), first)
-    assert_array_equal(features.transform(IMAGES[:8]), first[:8])
-    with pytest.raises(TypeError):
-        features.transform(IMAGES + 0.1)
+    assert_array_equal(first, clone(features).set_params(memory=None).fit_transform(IMAGES))
+    seen, compute = [], DeepFeatures._compute
+
+    def spy(self, images):
+        seen.append(images)
+        return compute(self, images)
+
+    monkeypatch.setattr(DeepFeatures, "_compute", spy)
+    rows = np.array([5, 2, 7, 0])
+    assert_array_equal(features.transform(IMAGES[rows]), first[rows])  # in any order
+    poisoned = IMAGES.copy()
+    poisoned[[1, 6]] += 0.1
+    got = features.transform(poisoned)
+    assert_array_equal(np.concatenate(seen), poisoned[[1, 6]])  # and only what is new
+    assert_array_equal(np.delete(got, [1, 6], axis=0), np.delete(first, [1, 6], axis=0))
+    other = clone(features).set_params(random_state=1).fit(IMAGES)
+    assert not np.allclose(other.transform(IMAGES), first)  # another network keeps its own
 
 
 def test_transfer_has_an_exact_slope():
