@@ -46,9 +46,9 @@ class DeepFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     device : str, default="auto"
         A torch device; "auto" is CUDA where there is one.
     memory : None, str or joblib.Memory, default=None
-        Where features are kept, by image, so that a whole grid of C, all its folds, and all attacks
-        and poison weights compute those of a clean image once. They are the ones of the batch
-        in which the image came first: in another one the last digits of a float32 may differ.
+        Where features are kept, by image, so that a whole grid of C, all its folds, and all
+        attacks and poison weights compute those of a clean image once. They are the ones of the
+        batch in which it came first: in another one the last digits of a float32 may differ.
     random_state : int, RandomState instance or None, default=None
         Draws random weights.
 
@@ -156,7 +156,7 @@ class DeepFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         features : ndarray of shape (n_samples, n_features_out), float32
         """
         check_is_fitted(self, "network_")
-        images = self._check_images(X, reset=False)
+        images = np.ascontiguousarray(self._check_images(X, reset=False))  # joblib hashes strides
         features = np.empty((len(images), self._n_features_out), dtype=np.float32)
         todo, key = np.arange(len(images)), (self._key, self.layer_, self.network_.image_size)
         kept = check_memory(self.memory).cache(_kept, ignore=["compute"])

@@ -163,7 +163,9 @@ def test_kept_features_are_computed_once(tmp_path, monkeypatch):
 
     monkeypatch.setattr(DeepFeatures, "_compute", spy)
     rows = np.array([5, 2, 7, 0])
-    assert_array_equal(features.transform(IMAGES[rows]), first[rows])  # in any order
+    assert_array_equal(features.transform(IMAGES[rows]), first[rows])  # in any order and layout
+    assert_array_equal(features.transform(np.asfortranarray(IMAGES)), first)
+    assert seen == []
     poisoned = IMAGES.copy()
     poisoned[[1, 6]] += 0.1
     got = features.transform(poisoned)
