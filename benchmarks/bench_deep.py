@@ -268,15 +268,16 @@ def main():
     print("| data | model | trigger | p | change | accuracy | drop | base | attack success |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for row in rows:
-        numbers = f"{row['accuracy']:.3f} | {row['drop']:+.3f} | {row['base']:.3f} | {row['success']:.3f}"
-        names = f"{row['data']} | {row['learner']} | {row['trigger']} | {row['rate']:.1%}"
-        print(f"| {names} | {row['change']} | {numbers} |")
+        print(
+            f"| {row['data']} | {row['learner']} | {row['trigger']} | {row['rate']:.1%} |"
+            f" {row['change']} | {row['accuracy']:.3f} | {row['drop']:+.3f} | {row['base']:.3f} |"
+            f" {row['success']:.3f} |"
+        )
     print("\n| finding | holds in | of cases |\n| --- | --- | --- |")
     for text, cases in findings(rows):
         print(f"| {text} | {sum(cases)} | {len(cases)} |")
-    print(
-        f"\n{time.perf_counter() - begin:.0f} s on {torch.get_num_threads()} threads, torch {torch.__version__}"
-    )
+    seconds = time.perf_counter() - begin
+    print(f"\n{seconds:.0f} s on {torch.get_num_threads()} threads, torch {torch.__version__}")
     if args.csv:
         with open(args.csv, "w", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]))
