@@ -74,9 +74,9 @@ def log(text):
     print(text, file=sys.stderr, flush=True)
 
 
-def cifar10(folder):
+def cifar10(path):
     """Training set, clean set and test set, uint8 images with channels first."""
-    with np.load(folder / "cifar10_subset.npz") as data:
+    with np.load(path) as data:
         parts = [data[name] for name in ("X_train", "y_train", "X_test", "y_test")]
     X, y, X_test, y_test = parts
     rng = np.random.default_rng(0)
@@ -86,27 +86,33 @@ def cifar10(folder):
     return (X[train], y[train]), (X[clean], y[clean]), (X_test[test], y_test[test])
 
 
-def imagenette(folder):
-    """Likewise: of each class 220 images to train on, 80 clean ones, 100 to test."""
-    parts = {"train": ([], []), "clean": ([], []), "test": ([], [])}
+def imagenette(folder, counts=(220, 80, 100)):
+    """Likewise, from folders of JPEGs; of each class at most so many images, None for all."""
+    parts = ([], []), ([], []), ([], [])
     rng = np.random.default_rng(0)
-    classes = sorted(path.name for path in (folder / "imagenette" / "train").iterdir())
-    for label, name in enumerate(classes):
-        files = sorted((folder / "imagenette" / "train" / name).iterdir())
-        files = [files[i] for i in rng.permutation(len(files))[:300]]
-        test = sorted((folder / "imagenette" / "val" / name).iterdir())
-        test = [test[i] for i in rng.permutation(len(test))[:100]]
-        for part, group in (("train", files[:220]), ("clean", files[220:]), ("test", test)):
+    n_train, n_clean, n_test = counts
+    for label, name in enumerate(sorted(path.name for path in (folder / "train").iterdir())):
+        files, test = (
+            [group[i] for i in rng.permutation(len(group))]
+            for group in (sorted((folder / part / name).iterdir()) for part in ("train", "val"))
+        )
+        clean = [] if n_train is None else files[n_train : n_train + n_clean]
+        for (images, labels), group in zip(
+            parts, (files[:n_train], clean, test[:n_test]), strict=True
+        ):
             for path in group:
                 with Image.open(path) as image:
-                    parts[part][0].append(np.asarray(image.convert("RGB")).transpose(2, 0, 1))
-                parts[part][1].append(label)
-    sets = []
-    for images, labels in parts.values():
-        order = rng.permutation(len(images))
-        sets.append((np.stack(images)[order], np.array(labels)[order]))
-    return sets
+                    images.append(np.asarray(image.convert("RGB")).transpose(2, 0, 1))
+            labels += [label] * len(group)
+    orders = [rng.permutation(len(images)) for images, _ in parts]
+    return [
+        (np.array(images)[order], np.array(labels, dtype=int)[order])
+        for (images, labels), order in zip(parts, orders, strict=True)
+    ]
 
+
+#: Where the data folder has it.
+FILES = {"cifar10": "cifar10_subset.npz", "imagenette": "imagenette"}
 
 #: Of each data set: how it is read, the side of its images, the sides at which (a), (b) and (c)
 #: see them, the rows and epochs of (b) and the epochs of (c), and the widths of (c).
@@ -173,7 +179,7 @@ class Table:
 def study(name, folder, device, memory):
     """All attacks on one data set."""
     read, side = DATASETS[name][:2]
-    (X_train, y_train), clean_set, test = read(folder)
+    (X_train, y_train), clean_set, test = read(folder / FILES[name])
     table = Table(name, test)
     weights = folder / "weights" / "mobilenet_v2_imagenet_fp16.pt"
 
