@@ -18,12 +18,12 @@ def test_table_is_resumed(tmp_path):
         for label in range(10):
             folder = tmp_path / part / f"n{label}"
             folder.mkdir(parents=True)
-            for k in range(3):
+            for k in range(4):
                 pixels = rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / f"{k}.JPEG")
     command = [
         sys.executable, str(SCRIPT), "--csv", str(tmp_path / "rows.csv"), "--data", str(tmp_path),
-        "--archs", "resnet18", "--image-size", "32", "--epochs", "1", "--rates", "0.2", "--h", "0",
+        "--archs", "resnet18", "--image-size", "32", "--epochs", "1", "--rates", "0.1", "--h", "0",
         "1", "--batch-size", "10", "--repeats", "1", "--device", "cpu",
     ]  # fmt: skip
 
