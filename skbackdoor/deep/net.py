@@ -7,6 +7,7 @@ from inspect import signature
 
 import numpy as np
 import torch
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
@@ -51,7 +52,7 @@ class BackdoorNetClassifier(NeuralNetClassifier):
         Samples in a batch; -1 is all.
     regularizer : object, default=None
         One of :mod:`skbackdoor.deep`, such as :class:`~skbackdoor.deep.LogitSqueezing`. Its
-        parameters are searched as ``regularizer``.
+        weight is searched as ``regularizer__strength``.
     augment : callable, default=None
         From a batch of training samples (float32, on the device) to another one; its random
         numbers are torch's.
@@ -291,6 +292,22 @@ class BackdoorNetClassifier(NeuralNetClassifier):
 
     def check_data(self, X, y):
         """Nothing: data are checked already."""
+
+    def set_params(self, **params):
+        """Set parameters; those of the regularizer are ``regularizer__...``.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters by name.
+
+        Returns
+        -------
+        self : BackdoorNetClassifier
+        """
+        own = {key: params.pop(key) for key in list(params) if key.startswith("regularizer__")}
+        super().set_params(**params)
+        return BaseEstimator.set_params(self, **own)  # skorch takes them for its own
 
     def get_params_for(self, prefix):
         """Parameters of a part; a module that wants `n_classes` is told, unless it was."""

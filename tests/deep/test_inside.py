@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from scipy.special import log_softmax
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -143,6 +145,23 @@ def test_training_with_a_regularizer(regularizer):
     assert trained.score(X[120:], Y[120:]) > 0.9
     again = net(regularizer=regularizer, max_epochs=12).fit(X[:120], Y[:120])
     assert np.array_equal(trained.decision_function(X), again.decision_function(X))
+
+
+def test_the_weight_of_a_regularizer_is_searched():
+    squeezed = net(regularizer=LogitSqueezing())
+    strengths = [0.0, 1.0]
+    search = GridSearchCV(squeezed, {"regularizer__strength": strengths}, cv=2).fit(X, Y)
+    assert squeezed.regularizer.strength == 0.05
+    for strength, score in zip(strengths, search.cv_results_["split0_test_score"], strict=True):
+        other = net(regularizer=LogitSqueezing(strength))
+        assert score == cross_val_score(other, X, Y, cv=2)[0]
+    sizes = [
+        np.abs(
+            clone(squeezed).set_params(regularizer__strength=s).fit(X, Y).decision_function(X)
+        ).max()
+        for s in strengths
+    ]
+    assert sizes[1] < sizes[0]
 
 
 def test_squeezed_logits_are_smaller():
