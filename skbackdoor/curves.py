@@ -224,38 +224,49 @@ def backdoor_learning_slope(
         )
     if path.method != "implicit" or method == "finite_difference":
         return _difference(path, test, DEFAULT_H if h is None else h, n_poison, scale)
+    return slope_at(path, clean_fit(path), test, n_poison, scale)
+
+
+def clean_fit(path):
+    """The exact clean optimum; the learner's own clean fit where there is no closed form."""
+    if path.method != "implicit":
+        return path.fitted
     with one_blas_thread(path.rows.X):
-        return _implicit(path, path.optimum().polish(), test, n_poison, scale)
+        return path.optimum().polish()
 
 
-def slope_and_labels(path, test, n_poison, scale, X_clean):
-    """Slope at the exact optimum, where there is one, and the clean model's labels.
+def clean_labels(path, fit, rows):
+    """Labels that a :func:`clean_fit` gives to samples as the learner sees them."""
+    if path.method != "implicit":
+        return path.predict(fit, rows)
+    with one_blas_thread(path.rows.X):
+        return path.labels(fit.decision_values(rows))
+
+
+def slope_at(path, fit, test, n_poison, scale):
+    """Slope at a :func:`clean_fit`.
 
     Parameters
     ----------
     path : WeightPath
         Of the base learner under the attack.
+    fit : optimum or estimator
+        Its :func:`clean_fit`.
     test : tuple of (rows, y_target, weight)
         Triggered test samples as the learner sees them, label indices, weights or None.
     n_poison : int
         Poisoned training samples.
     scale : {"per_sample", "total"}
         As in :func:`backdoor_learning_slope`.
-    X_clean : array-like of shape (n_test, ...)
-        Clean test samples as the learner sees them.
 
     Returns
     -------
     slope : BackdoorSlope
-    labels : ndarray of shape (n_test,)
     """
     if path.method != "implicit":
-        slope = _difference(path, test, DEFAULT_H, n_poison, scale)
-        return slope, path.predict(path.fitted, X_clean)
+        return _difference(path, test, DEFAULT_H, n_poison, scale)
     with one_blas_thread(path.rows.X):
-        optimum = path.optimum().polish()
-        labels = path.labels(optimum.decision_values(X_clean))
-        return _implicit(path, optimum, test, n_poison, scale), labels
+        return _implicit(path, fit, test, n_poison, scale)
 
 
 def clean_path(probe):
@@ -549,8 +560,12 @@ def attack_path(poisoner, X_train, y_train):
         With everything that its attack needs; its base learner is not fitted.
     path : WeightPath
     """
+    probe, estimator = drawn_attack(poisoner, X_train, y_train)
+    return probe, path_of(estimator, *probe.training_rows())
+
+
+def drawn_attack(poisoner, X_train, y_train):
+    """A clone of the poisoner whose attack is drawn, and its base learner, not fitted."""
     _check_poisoner(poisoner)
     probe = clone(poisoner).set_params(poison_weight=0.0)
-    estimator = probe.draw(X_train, y_train)
-    clean, poison = probe.training_rows()
-    return probe, path_of(estimator, clean, poison)
+    return probe, probe.draw(X_train, y_train)

@@ -531,6 +531,17 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             return _in_container(X, self.trigger_.transform(X, self.classes_[y_index]))
         return _in_container(X, self.trigger_.transform(X))
 
+    def given_rows(self):
+        """The clean rows that the clean model is fitted on: all that were given to `fit`.
+
+        Returns
+        -------
+        X, y, sample_weight : array-likes of shape (n_samples, ...) and (n_samples,)
+            Weights are None where none were given.
+        """
+        check_is_fitted(self)
+        return self._X, np.asarray(self._y), self._sample_weight
+
     def training_rows(self):
         """The rows that the fit sees, clean ones and triggered copies apart.
 
@@ -542,8 +553,7 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             The m triggered copies with the attacker's labels; their weights are those of their
             originals, without the factor `poison_weight`. Weights are None where none were given.
         """
-        check_is_fitted(self)
-        X, y, weight = self._X, np.asarray(self._y), self._sample_weight
+        X, y, weight = self.given_rows()
         poison_weight = None if weight is None else weight[self.poisoned_indices_]
         if len(self.replaced_indices_):
             kept = np.delete(np.arange(len(y)), self.replaced_indices_)

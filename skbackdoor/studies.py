@@ -9,8 +9,9 @@ from sklearn.metrics import accuracy_score
 from sklearn.model_selection import ParameterGrid
 from sklearn.pipeline import Pipeline
 
-from .curves import attack_path, attacked_rows, slope_and_labels
-from .poisoning import label_index
+from .curves import attacked_rows, clean_fit, clean_labels, drawn_attack, slope_at
+from .paths import path_of
+from .poisoning import label_index, seeds_of
 from .progress import progress
 
 #: Parameters of a learner between which everything else on its rows is shared.
@@ -30,7 +31,14 @@ class SlopeGrid:
     theta, derivative, loss : ndarrays of shape (n_params, n_seeds)
         As in :class:`~skbackdoor.curves.BackdoorSlope`.
     clean_accuracy : ndarray of shape (n_params, n_seeds)
-        Accuracy of the clean model on the clean test set.
+        Accuracy on the clean test set of the clean model, which is fitted on all given rows.
+    base_rate : ndarray of shape (n_params, n_seeds)
+        Share of the triggered test samples of source classes to which the clean model gives the
+        attacker's label.
+    poisoned_accuracy : ndarray of shape (n_params, n_seeds) or None
+        Accuracy on the clean test set of the fit at poison weight 1; None unless `fit_poisoned`.
+    attack_success_rate : ndarray of shape (n_params, n_seeds) or None
+        The share of `base_rate` for the fit at poison weight 1; None unless `fit_poisoned`.
     """
 
     params: list
@@ -39,6 +47,9 @@ class SlopeGrid:
     derivative: np.ndarray
     loss: np.ndarray
     clean_accuracy: np.ndarray
+    base_rate: np.ndarray
+    poisoned_accuracy: np.ndarray | None = None
+    attack_success_rate: np.ndarray | None = None
 
 
 def slope_grid(
@@ -51,6 +62,7 @@ def slope_grid(
     *,
     random_states=None,
     scale="per_sample",
+    fit_poisoned=False,
     n_jobs=None,
 ):
     """Backdoor learning slopes over a grid of parameters and several attacks.
@@ -77,6 +89,9 @@ def slope_grid(
         Seeds of the attacks; None is the poisoner's own `random_state`.
     scale : {"per_sample", "total"}, default="per_sample"
         As in :func:`~skbackdoor.backdoor_learning_slope`.
+    fit_poisoned : bool, default=False
+        Whether every cell also gets the poisoned fit, the end of its learning curve: accuracy and
+        attack success at poison weight 1, preprocessing held at its clean fit.
     n_jobs : int, default=None
         Parallel groups of cells, through joblib.
 
@@ -110,10 +125,10 @@ def slope_grid(
         own = {key[len(prefix) :]: params[key] for key in strengths}
         rest = {key: value for key, value in params.items() if key not in strengths}
         groups.setdefault(hash(rest), (rest, []))[1].append((i, own))
-    data = X_train, y_train, X_test, y_test
-    tasks = (delayed(_cells)(poisoner, *group, seeds, data, scale) for group in groups.values())
+    data, how = (X_train, y_train, X_test, y_test), (scale, fit_poisoned)
+    tasks = (delayed(_cells)(poisoner, *group, seeds, data, *how) for group in groups.values())
     results = Parallel(n_jobs=n_jobs, return_as="generator")(tasks)
-    cells = np.empty((4, len(candidates), len(seeds)))
+    cells = np.empty((7 if fit_poisoned else 5, len(candidates), len(seeds)))
     for (_, members), values in zip(
         groups.values(), progress(results, len(groups), "slope grid"), strict=True
     ):
@@ -121,23 +136,60 @@ def slope_grid(
     return SlopeGrid(candidates, seeds, *cells)
 
 
-def _cells(poisoner, rest, members, seeds, data, scale):
-    """theta, derivative, loss and clean accuracy of members that differ by C or alpha only."""
+def _cells(poisoner, rest, members, seeds, data, scale, fit_poisoned):
+    """The arrays of a :class:`SlopeGrid`, for members that differ by C or alpha only."""
     X_train, y_train, X_test, y_test = data
-    values, fits = np.empty((4, len(members), len(seeds))), {}
+    values = np.empty((7 if fit_poisoned else 5, len(members), len(seeds)))
+    starts, clean_models = {}, {}
     for s, seed in enumerate(seeds):
         attack = clone(poisoner).set_params(random_state=seed, **rest)
-        probe, base = attack_path(attack, X_train, y_train)
-        rows, y = base.prepare(X_test), label_index(y_test, base.rows.classes)
-        test = (*attacked_rows(probe, base, X_test, y_test), None)
+        probe, estimator = drawn_attack(attack, X_train, y_train)
+        kept, poison = probe.training_rows()
+        base = path_of(estimator, kept, poison)
+        test = _test_rows(probe, base, X_test, y_test)
+        apart = len(probe.replaced_indices_) > 0  # else the rows of the clean model are `kept`
+        whole, whole_test = base, test
+        if apart:
+            whole = path_of(estimator, probe.given_rows(), poison)
+            whole_test = _test_rows(probe, whole, X_test, y_test)
+        if whole.method != "implicit" or _has_seeds_before(estimator):
+            clean_models = {}  # they differ from seed to seed
+        n_poison = len(probe.poisoned_indices_)
         for k, (_, own) in enumerate(members):
             path = base.with_params(**own)
-            if path.method == "implicit" and k in fits:
-                path.fitted = fits[k]  # only where to start: the slope is that of the optimum
-            n_poison = len(probe.poisoned_indices_)
-            slope, labels = slope_and_labels(path, test, n_poison, scale, rows)
+            if path.method == "implicit" and k in starts:
+                path.fitted = starts[k]  # only where to start: the slope is that of the optimum
+            fit = clean_fit(path)
+            slope = slope_at(path, fit, (*test[1], None), n_poison, scale)
             if path.method == "implicit" and "fitted" in path.__dict__:
-                fits[k] = path.fitted
-            accuracy = accuracy_score(base.rows.classes[y], labels)
-            values[:, k, s] = slope.theta, slope.derivative, slope.loss, accuracy
+                starts[k] = path.fitted
+            if apart and k not in clean_models:
+                model = whole.with_params(**own)
+                clean_models[k] = model, clean_fit(model)
+            model = clean_models[k] if apart else (path, fit)
+            shares = _shares(*model, whole_test, clean_labels)
+            values[:5, k, s] = slope.theta, slope.derivative, slope.loss, *shares
+            if fit_poisoned:
+                values[5:, k, s] = _shares(path, path.solve([1.0]), test, _poisoned_labels)
     return values
+
+
+def _test_rows(probe, path, X_test, y_test):
+    """Clean test samples and triggered ones as the learner sees them, each with label indices."""
+    clean = path.prepare(X_test), label_index(y_test, path.rows.classes)
+    return clean, attacked_rows(probe, path, X_test, y_test)
+
+
+def _has_seeds_before(estimator):
+    """Whether preprocessing depends on a seed."""
+    return isinstance(estimator, Pipeline) and bool(seeds_of(estimator[:-1]))
+
+
+def _poisoned_labels(path, solution, rows):
+    return solution.labels(rows, solution.at_rows(rows))[0]
+
+
+def _shares(path, fit, test, labels):
+    """Shares of clean and of triggered test samples that get their label."""
+    classes = path.rows.classes
+    return [accuracy_score(classes[y], labels(path, fit, rows)) for rows, y in test]

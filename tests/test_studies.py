@@ -1,23 +1,27 @@
 """slope_grid: equal to slopes one by one, in parallel, on a cluster."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from joblib import parallel_config
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.decomposition import SparsePCA
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import ParameterGrid
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
+from sklearn.svm import SVC, LinearSVC
 
 from skbackdoor import (
     BackdoorPoisoner,
     FeatureTrigger,
     backdoor_learning_curve,
     backdoor_learning_slope,
+    evaluate_attack,
     make_backdoor_classification,
     slope_grid,
 )
@@ -41,15 +45,41 @@ GRIDS = {
 }
 
 
-def data():
-    X, y = make_backdoor_classification(140, 8, n_classes=3, class_sep=0.5, random_state=1)
+SHARES = ("clean_accuracy", "base_rate", "poisoned_accuracy", "attack_success_rate")
+
+#: Fitted so tightly that no label of theirs is another than at the optimum.
+TIGHT = {
+    "ridge": (RidgeClassifier(), {"estimator__alpha": [0.01, 100.0]}),
+    "logistic": (LogisticRegression(tol=1e-10, max_iter=10_000), {"estimator__C": [0.1, 10.0]}),
+    "linear svm": (
+        LinearSVC(loss="hinge", tol=1e-10, max_iter=1_000_000, random_state=0),
+        {"estimator__C": [0.01, 1.0]},
+    ),
+    "rbf svm": (
+        SVC(tol=1e-10),
+        {"estimator__C": [0.1, 10.0], "estimator__gamma": [0.1, 0.5]},
+    ),
+    "pipeline": (
+        make_pipeline(StandardScaler(), SVC(tol=1e-10)),
+        {"estimator__svc__C": [0.1, 10.0], "estimator__svc__gamma": [0.1]},
+    ),
+    "forest": (
+        RandomForestClassifier(10),
+        {"estimator__max_depth": [2, 5], "poisoning_rate": [0.2, 0.4]},
+    ),
+}
+
+
+def data(n_classes=3):
+    X, y = make_backdoor_classification(140, 8, n_classes=n_classes, class_sep=0.5, random_state=1)
     return X[:100], y[:100], X[100:], y[100:]
 
 
-def attack(learner):
-    return BackdoorPoisoner(
+def attack(learner, **params):
+    poisoner = BackdoorPoisoner(
         learner, FeatureTrigger({7: 1.5}), target="next", poisoning_rate=0.2, random_state=0
     )
+    return poisoner.set_params(**params)
 
 
 @pytest.mark.parametrize("name", GRIDS)
@@ -67,6 +97,56 @@ def test_cells_are_slopes(name):
             assert_allclose(grid.loss[i, s], slope.loss, rtol=1e-6)
             clean = cell.set_params(poison_weight=0.0).fit(*sets[:2])
             assert_allclose(grid.clean_accuracy[i, s], clean.score(*sets[2:]))
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize(
+    "name, placement",
+    [
+        *product(
+            ("ridge", "logistic", "linear svm", "rbf svm"), ("append", "replace", "supplant")
+        ),
+        ("forest", "append"),  # else its rows are in another order than those of a fit
+    ],
+)
+def test_shares_are_those_of_tight_fits(name, placement, n_classes):
+    learner, params = TIGHT[name]
+    sets, seeds = data(n_classes), [3, 4]
+    poisoner = attack(learner, placement=placement)
+    grid = slope_grid(poisoner, params, *sets, random_states=seeds, fit_poisoned=True)
+    for i, setting in enumerate(grid.params):
+        for s, seed in enumerate(seeds):
+            cell = clone(poisoner).set_params(random_state=seed, **setting)
+            alone = evaluate_attack(cell, *sets)
+            for share in SHARES:
+                assert getattr(grid, share)[i, s] == getattr(alone, share), (share, setting, seed)
+
+
+@pytest.mark.parametrize("placement", ["append", "replace"])
+def test_preprocessing_of_the_clean_model_and_of_the_path(placement):
+    learner, params = TIGHT["pipeline"]
+    sets = X, y, X_test, y_test = data()
+    poisoner = attack(learner, placement=placement)
+    grid = slope_grid(poisoner, params, *sets, fit_poisoned=True)
+    for i, setting in enumerate(grid.params):
+        cell = clone(poisoner).set_params(**setting).fit(X, y)
+        alone = evaluate_attack(cell, *sets)
+        assert grid.clean_accuracy[i, 0] == alone.clean_accuracy
+        assert grid.base_rate[i, 0] == alone.base_rate
+        (kept, y_kept, _), (copies, y_copies, _) = cell.training_rows()
+        scaler = clone(learner[0]).fit(kept)  # held at the fit without poison
+        rows = scaler.transform(np.concatenate([kept, copies]))
+        svc = clone(cell.estimator[-1]).fit(rows, np.concatenate([y_kept, y_copies]))
+        X_triggered, y_target, _ = cell.triggered_test(X_test, y_test)
+        assert grid.poisoned_accuracy[i, 0] == svc.score(scaler.transform(X_test), y_test)
+        success = svc.score(scaler.transform(X_triggered), y_target)
+        assert grid.attack_success_rate[i, 0] == success
+
+
+def test_poisoned_fits_only_where_asked_for():
+    grid = slope_grid(attack(RidgeClassifier()), GRIDS["ridge"][1], *data())
+    assert grid.poisoned_accuracy is None and grid.attack_success_rate is None
+    assert grid.base_rate.shape == (3, 1)
 
 
 def test_two_jobs_and_the_poisoners_own_seed():
