@@ -4,6 +4,7 @@ from .curves import backdoor_learning_curve, backdoor_learning_slope, parameter_
 from .datasets import fetch_mnist, load_digits_pair, make_backdoor_classification
 from .defenses import CleanRetraining
 from .display import BackdoorLearningCurveDisplay, GradCAMDisplay, TriggerDisplay
+from .gradients import input_gradient
 from .influence import poison_influence
 from .metrics import (
     attack_success_rate,
@@ -64,6 +65,7 @@ __all__ = [
     "clean_accuracy_drop",
     "evaluate_attack",
     "fetch_mnist",
+    "input_gradient",
     "load_digits_pair",
     "make_backdoor_classification",
     "most_robust",

@@ -1,5 +1,6 @@
 """Every private scikit-learn name that skbackdoor uses, in one place."""
 
+from sklearn.linear_model._base import LinearClassifierMixin
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import (
@@ -15,6 +16,7 @@ __all__ = [
     "BaseSearchCV",
     "HasMethods",
     "Interval",
+    "LinearClassifierMixin",
     "RealNotInt",
     "StrOptions",
     "_safe_indexing",

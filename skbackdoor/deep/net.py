@@ -453,6 +453,38 @@ class BackdoorNetClassifier(NeuralNetClassifier):
         logits = self._logits(X)
         return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
 
+    def decision_gradient(self, X, class_label):
+        """Gradient of a class's decision value with respect to X, by autograd.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Samples.
+        class_label : label
+            The class: its logit; of two classes how much larger it is than the other one.
+
+        Returns
+        -------
+        gradient : ndarray of the shape of X, float32
+            Per unit of X: uint8 pixels count from 0 to 255.
+        """
+        check_is_fitted(self)
+        classes, parts = self.classes_.tolist(), []
+        if class_label not in classes:
+            raise ValueError(f"class_label={class_label!r} is none of the classes {classes}.")
+        k = classes.index(class_label)
+        with self._resolved_device():
+            self._set_training(False)
+            for batch, _ in Batches(self.get_dataset(self._check(X)), self.batch_size):
+                pixels = batch["X"]
+                unit = 255 if pixels.dtype == torch.uint8 else 1
+                inputs = (pixels.float() / unit).requires_grad_()
+                logits = self.infer(inputs)
+                value = logits[:, k] - logits[:, 1 - k] if logits.shape[1] == 2 else logits[:, k]
+                (gradient,) = torch.autograd.grad(value.sum(), inputs)
+                parts.append((gradient / unit).cpu().numpy())
+        return np.concatenate(parts).reshape(np.shape(X))
+
     def predict_proba(self, X):
         """Class probabilities: the softmax of the logits.
 

@@ -126,18 +126,6 @@ class SVCPath(WeightPath):
         pairwise = copy(fitted).set_params(decision_function_shape="ovo")
         return super().decision_values(pairwise, X)
 
-    def _coefficients(self, fitted):
-        """Signed dual coefficients of the support vectors, shape (n_support, n_pairs)."""
-        n_classes = len(self.rows.classes)
-        dual = fitted.dual_coef_.toarray() if sp.issparse(fitted.dual_coef_) else fitted.dual_coef_
-        ends = np.concatenate([[0], np.cumsum(fitted.n_support_)])
-        pairs = list(combinations(range(n_classes), 2))
-        v = np.zeros((dual.shape[1], len(pairs)))
-        for k, (i, j) in enumerate(pairs):
-            v[ends[i] : ends[i + 1], k] = dual[j - 1, ends[i] : ends[i + 1]]
-            v[ends[j] : ends[j + 1], k] = dual[i, ends[j] : ends[j + 1]]
-        return v
-
     def has_weights(self, fitted):
         """A kernel machine always has: its norm is that of feature space."""
         return True
@@ -145,7 +133,7 @@ class SVCPath(WeightPath):
     def inner(self, first, second):
         """sum over pairs of v_1^T K v_2, the inner product in feature space."""
         K = self.kernel(self.kernel.X[first.support_], second.support_)
-        return float(np.sum(self._coefficients(first) * (K @ self._coefficients(second))))
+        return float(np.sum(signed_duals(first) * (K @ signed_duals(second))))
 
     def labels(self, F):
         """Votes over the pairs of classes, as `SVC.predict` counts them."""
@@ -195,7 +183,7 @@ class SVCPath(WeightPath):
     def _all_rows(self):
         """The clean fit as it is, on all training rows."""
         v = np.zeros((self.kernel.X.shape[0], self.loss.signs.shape[1]))
-        v[self.fitted.support_] = self._coefficients(self.fitted)
+        v[self.fitted.support_] = signed_duals(self.fitted)
         return DualOptimum(self.kernel, self._problems(v, self.fitted.intercept_, False))
 
     def _near_problems(self):
@@ -221,7 +209,7 @@ class SVCPath(WeightPath):
         bound = self._bounds(1.0)
         bound = np.concatenate([bound[support], bound[len(rows.y) :]])
         poison = np.arange(len(y)) >= len(support)
-        v = self._coefficients(fitted)
+        v = signed_duals(fitted)
         v = np.concatenate([v, np.zeros((n_poison, v.shape[1]))])
         held, problems = np.zeros_like(v), []
         for k, signs in enumerate(self.loss.signs.T):
@@ -252,7 +240,7 @@ class SVCPath(WeightPath):
             warnings.simplefilter("ignore", ConvergenceWarning)  # polished in any case
             start = self._fit_on_gram(beta, tol, 200_000)
         v = np.zeros((self.kernel.X.shape[0], self.loss.signs.shape[1]))
-        v[start.support_] = self._coefficients(start)
+        v[start.support_] = signed_duals(start)
         return v, start.intercept_ - self.kernel.offset @ v  # the kernel matrix is a moved one
 
     def _solve(self, weights, n_jobs=None):
@@ -305,13 +293,13 @@ class SVCPath(WeightPath):
         v, b = np.zeros((len(weights), n_rows, n_outputs)), np.zeros((len(weights), n_outputs))
         for k, beta in enumerate(progress(weights, len(weights), "kernel refits")):
             fit = self._fit_on_gram(beta, tol, self.estimator.max_iter)
-            v[k, fit.support_], b[k] = self._coefficients(fit), fit.intercept_
+            v[k, fit.support_], b[k] = signed_duals(fit), fit.intercept_
         if weights[0] == 0.0:
             v_start = v[0]
         else:
             start = self._fit_on_gram(0.0, tol, self.estimator.max_iter)
             v_start = np.zeros_like(v[0])
-            v_start[start.support_] = self._coefficients(start)
+            v_start[start.support_] = signed_duals(start)
         rows, residuals, products = self.rows, np.zeros(len(weights)), np.zeros_like(v)
         y = np.concatenate([rows.y, rows.y_poison])
         for k, signs in enumerate(self.loss.signs.T):
@@ -481,6 +469,18 @@ def _warn_of_refits(error):
         ConvergenceWarning,
         stacklevel=5,
     )
+
+
+def signed_duals(svc):
+    """Signed dual coefficients of the support vectors of a fit, shape (n_support, n_pairs)."""
+    dual = svc.dual_coef_.toarray() if sp.issparse(svc.dual_coef_) else svc.dual_coef_
+    ends = np.concatenate([[0], np.cumsum(svc.n_support_)])
+    pairs = list(combinations(range(len(svc.classes_)), 2))
+    v = np.zeros((dual.shape[1], len(pairs)))
+    for k, (i, j) in enumerate(pairs):
+        v[ends[i] : ends[i + 1], k] = dual[j - 1, ends[i] : ends[i + 1]]
+        v[ends[j] : ends[j + 1], k] = dual[i, ends[j] : ends[j + 1]]
+    return v
 
 
 def _gamma(rule, X):
