@@ -135,3 +135,18 @@ def test_one_axes_is_divided_in_two():
     display = BackdoorLearningCurveDisplay.from_results(curve).plot(ax=ax)
     assert display.figure_ is figure and len(display.axes_) == 2
     assert not ax.axison
+
+
+def test_many_curves_are_told_apart():
+    curve = backdoor_learning_curve(attack(RidgeClassifier()), *DATA, poison_weights=BETAS)
+    names = [f"curve {k}" for k in range(12)]
+    display = BackdoorLearningCurveDisplay.from_results(dict.fromkeys(names, curve))
+    looks = {(str(line.get_color()), line.get_marker()) for line in display.lines_}
+    assert len(looks) == 12
+    losses, shares = display.axes_
+    legends = [part for part in shares.get_children() if hasattr(part, "get_texts")]
+    assert names in [[text.get_text() for text in legend.get_texts()] for legend in legends]
+    display.figure_.canvas.draw()
+    for ax in (losses, shares):
+        for legend in (part for part in ax.get_children() if hasattr(part, "get_texts")):
+            assert not legend.get_window_extent().overlaps(ax.get_window_extent())

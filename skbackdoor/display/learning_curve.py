@@ -4,8 +4,9 @@ import numpy as np
 
 from ..curves import backdoor_learning_curve
 
-# Okabe-Ito colours, one a curve; clean is solid and triggered dashed, and markers differ, so that
-# the picture survives colour blindness and greyscale.
+# Okabe-Ito colours, one a curve; more curves than these are an ordered series, dark to light.
+# Clean is solid and triggered dashed, and markers differ, so that the picture survives colour
+# blindness and greyscale.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
@@ -19,6 +20,30 @@ def check_matplotlib(caller):
             f"{caller} needs matplotlib: pip install 'skbackdoor[display]'."
         ) from error
     return plt
+
+
+def curve_styles(n_curves):
+    """Colour and marker of each of some curves, as keywords of matplotlib's `plot`."""
+    from matplotlib import colormaps
+
+    colors = _COLORS
+    if n_curves > len(colors):
+        colors = colormaps["viridis"](np.linspace(0.0, 0.92, n_curves))
+    return [
+        {"color": colors[k], "marker": _MARKERS[k % len(_MARKERS)], "markersize": 4}
+        for k in range(n_curves)
+    ]
+
+
+def name_legend(ax, handles, names, title=None):
+    """A legend of curves on the right of an axes, off the data; none for one without a name."""
+    from matplotlib.legend import Legend
+
+    if names == [""]:
+        return
+    place = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "alignment": "left"}
+    legend = ax.add_artist(Legend(ax, handles, names, title=title, frameon=False, **place))
+    legend.set_clip_on(False)  # else the layout leaves no room for it
 
 
 class BackdoorLearningCurveDisplay:
@@ -148,8 +173,8 @@ class BackdoorLearningCurveDisplay:
         """
         plt = check_matplotlib("BackdoorLearningCurveDisplay")
         if ax is None:
-            height = 3.2 + 0.45 * len(self.curves)  # the legends stand above the data
-            _, ax = plt.subplots(1, 2, figsize=(9, height), layout="constrained")
+            height = max(3.4, 0.5 + 0.23 * len(self.curves))  # the names stand on the right
+            _, ax = plt.subplots(1, 2, figsize=(10, height), layout="constrained")
         axes = np.ravel(ax)
         if len(axes) == 1 and axes[0].get_subplotspec() is not None:
             axes[0].set_axis_off()  # its place is divided in two
@@ -160,12 +185,8 @@ class BackdoorLearningCurveDisplay:
                 f"ax must be two matplotlib Axes, or one of a subplot grid; got {len(axes)}."
             )
         self.axes_, self.figure_, self.lines_ = axes, axes[0].figure, []
-        for k, (name, curve) in enumerate(self.curves.items()):
-            style = {
-                "color": _COLORS[k % len(_COLORS)],
-                "marker": _MARKERS[k % len(_MARKERS)],
-                "markersize": 4,
-            }
+        styles = curve_styles(len(self.curves))
+        for style, (name, curve) in zip(styles, self.curves.items(), strict=True):
             head = f"{name}: " if name else ""
             for ax, values, label, line in (
                 (axes[0], curve.clean_loss, "clean loss", "-"),
@@ -176,10 +197,18 @@ class BackdoorLearningCurveDisplay:
                 self.lines_ += ax.plot(
                     curve.poison_weights, values, label=head + label, linestyle=line, **style
                 )
+        name_legend(axes[1], self.lines_[2::4], list(self.curves))
         axes[0].set(ylabel="mean test loss")
         axes[1].set(ylabel="share of test samples", ylim=(-0.03, 1.03))
-        for ax in axes:
+        for ax, kinds in zip(
+            axes,
+            (("clean loss", "triggered loss"), ("clean accuracy", "attack success")),
+            strict=True,
+        ):
             ax.set(xlabel="poison weight β")
             ax.grid(alpha=0.3)
-            ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), frameon=False)
+            lines = [plt.Line2D([], [], color="black", linestyle=line) for line in ("-", "--")]
+            ax.legend(
+                lines, kinds, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, frameon=False
+            )
         return self
