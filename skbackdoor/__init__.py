@@ -3,7 +3,14 @@
 from .curves import backdoor_learning_curve, backdoor_learning_slope, parameter_deviation
 from .datasets import fetch_mnist, load_digits_pair, make_backdoor_classification
 from .defenses import CleanRetraining
-from .display import BackdoorLearningCurveDisplay, GradCAMDisplay, TriggerDisplay
+from .display import (
+    BackdoorLearningCurveDisplay,
+    BackdoorSlopeDisplay,
+    GradCAMDisplay,
+    ParameterDeviationDisplay,
+    RobustnessHeatmapDisplay,
+    TriggerDisplay,
+)
 from .gradients import input_gradient
 from .influence import poison_influence
 from .metrics import (
@@ -41,6 +48,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BackdoorLearningCurveDisplay",
     "BackdoorPoisoner",
+    "BackdoorSlopeDisplay",
     "BackdoorSlopeScorer",
     "BlendTrigger",
     "CleanRetraining",
@@ -48,9 +56,11 @@ __all__ = [
     "FunctionTrigger",
     "GradCAMDisplay",
     "LowVarianceTrigger",
+    "ParameterDeviationDisplay",
     "PatchTrigger",
     "PerClassTrigger",
     "Quantile",
+    "RobustnessHeatmapDisplay",
     "SinusoidTrigger",
     "StripeTrigger",
     "TokenTrigger",
