@@ -174,7 +174,7 @@ def _rule(learner):
     """How a learner is differentiated in closed form: a name and a function, or None twice."""
     if isinstance(learner, LinearClassifierMixin):
         return "chain rule", _linear
-    if isinstance(learner, (SVC, NuSVC)) and learner.kernel in _SLOPES:
+    if type(learner) in (SVC, NuSVC) and learner.kernel in _SLOPES:  # a subclass may be another
         return "chain rule", _kernel
     if hasattr(learner, "decision_gradient"):
         return "autograd", lambda net, X, k: net.decision_gradient(X, net.classes_[k])

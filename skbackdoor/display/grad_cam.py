@@ -1,11 +1,10 @@
 """Where a clean and a poisoned network look, drawn."""
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
 from .._compat import _safe_indexing
-from ..poisoning import BackdoorPoisoner
 from .learning_curve import check_matplotlib
+from .trigger import attacked_pairs
 
 
 class GradCAMDisplay:
@@ -64,18 +63,8 @@ class GradCAMDisplay:
         from ..deep import grad_cam
         from ..deep.images import as_images
 
-        check_is_fitted(poisoner)
-        if not isinstance(poisoner, BackdoorPoisoner):
-            raise TypeError(f"GradCAMDisplay needs a BackdoorPoisoner, not {type(poisoner)}.")
+        pair, labels = attacked_pairs(poisoner, X, y, n_samples, cls.__name__)
         net = poisoner.estimator_
-        triggered, y_target, rows = poisoner.triggered_test(X, y)
-        n_samples = min(n_samples, len(rows))
-        pair = [
-            _safe_indexing(X, rows[:n_samples]),
-            _safe_indexing(triggered, np.arange(n_samples)),
-        ]
-        true, target = np.asarray(y)[rows[:n_samples]].tolist(), y_target[:n_samples].tolist()
-        labels = list(zip(true, target, strict=True))
         clean = poisoner.clean_copy().estimator_ if clean is None else clean
         maps = []
         for model in (clean, net):
@@ -85,7 +74,7 @@ class GradCAMDisplay:
                         grad_cam(model, _safe_indexing(part, [k]), labels[k][which], layer)[0]
                         for part in pair
                     ]
-                    for k in range(n_samples)
+                    for k in range(len(labels))
                 ])  # fmt: skip
         images = np.stack([as_images(part, net.image_shape) for part in pair], axis=1)
         images = images / 255 if images.dtype == np.uint8 else images.astype(np.float64)
@@ -120,7 +109,8 @@ class GradCAMDisplay:
                 for row in range(4):
                     axis = axes[row, 2 * k + which]
                     axis.imshow(image, cmap="gray", vmin=0, vmax=1)
-                    axis.imshow(self.maps[row, k, which], cmap="jet", alpha=0.45, vmin=0, vmax=1)
+                    seen = self.maps[row, k, which]
+                    axis.imshow(seen, cmap="inferno", alpha=0.55, vmin=0, vmax=1)
                     axis.set(xticks=[], yticks=[])
                     if row == 0:
                         axis.set_title(f"{true}, {kind}", fontsize="medium")

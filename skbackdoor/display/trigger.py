@@ -1,5 +1,7 @@
 """Triggers, drawn: clean, triggered, and what changed."""
 
+from numbers import Integral
+
 import numpy as np
 import scipy.sparse as sp
 from sklearn.pipeline import Pipeline
@@ -77,20 +79,19 @@ class TriggerDisplay:
         check_matplotlib(cls.__name__)  # before the work, not after it
         check_is_fitted(estimator)
         trigger = estimator.trigger_ if isinstance(estimator, BackdoorPoisoner) else estimator
-        if not (np.ndim(n_samples) == 0 and n_samples >= 1):
-            raise ValueError(f"n_samples={n_samples!r} must be 1 or more.")
+        check_count("n_samples", n_samples)
         n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
-        rows = np.arange(min(int(n_samples), n_rows))
+        rows = np.arange(min(n_samples, n_rows))
         clean = _safe_indexing(X, rows)
         labels = None if y is None else np.asarray(y)[rows]
         if isinstance(trigger, PerClassTrigger):
             triggered = trigger.transform(clean, labels)
         else:
             triggered = trigger.transform(clean)
-        shape, value_range = _layout(trigger)
+        shape, value_range = layout_of(trigger)
         return cls(
-            _images(clean, shape),
-            _images(triggered, shape),
+            images_of(clean, shape, cls.__name__),
+            images_of(triggered, shape, cls.__name__),
             gain=gain,
             value_range=value_range,
             titles=None if labels is None else [str(label) for label in labels],
@@ -120,7 +121,9 @@ class TriggerDisplay:
         -------
         display : TriggerDisplay
         """
-        clean, triggered = (_images(samples, None) for samples in (clean, triggered))
+        clean, triggered = (
+            images_of(samples, None, cls.__name__) for samples in (clean, triggered)
+        )
         if clean.shape != triggered.shape:
             raise ValueError(
                 f"clean and triggered samples differ in shape: {clean.shape} and"
@@ -165,7 +168,8 @@ class TriggerDisplay:
         shown = (low + high) / 2 + self.gain_ * difference / 2  # no change is gray
         for k in range(n_samples):
             for row, images in enumerate((self.clean, self.triggered, shown)):
-                self._draw(axes[row, k], images[k], low, high, difference[k] if row == 2 else None)
+                series = self.gain_ * difference[k][:, 0] if row == 2 else None
+                draw_sample(axes[row, k], images[k], self.value_range, series)
             if self.titles is not None:
                 axes[0, k].set_title(self.titles[k], fontsize="medium")
         names = ("clean", "triggered", f"difference × {self.gain_:.3g}")
@@ -173,23 +177,63 @@ class TriggerDisplay:
             axis.set_ylabel(name)
         return self
 
-    def _draw(self, axis, image, low, high, difference):
-        if image.shape[1] == 1:
-            values = image[:, 0] if difference is None else self.gain_ * difference[:, 0]
-            for channel in values:
-                axis.plot(channel, linewidth=1, color=None if len(values) > 1 else "black")
-            axis.set_xticks([])
-            return
-        image = np.clip((image - low) / (high - low), 0.0, 1.0)
-        image = image[0] if len(image) == 1 else np.moveaxis(image, 0, -1)
-        axis.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        axis.set(xticks=[], yticks=[])
+
+def draw_sample(axis, image, value_range, values=None):
+    """Draw an image, or one of height 1 as a curve: of its own values, or of others."""
+    axis.set_xticks([])
+    if image.shape[1] == 1:
+        for channel in image[:, 0] if values is None else values:
+            axis.plot(channel, linewidth=1, color=None if len(image) > 1 else "black")
+        return
+    low, high = value_range
+    image = np.clip((image - low) / (high - low), 0.0, 1.0)
+    image = image[0] if len(image) == 1 else np.moveaxis(image, 0, -1)
+    axis.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axis.set_yticks([])
 
 
-def _layout(trigger):
+def attacked_pairs(poisoner, X, y, n_samples, caller):
+    """The first samples of source classes, clean and triggered, and their labels.
+
+    Parameters
+    ----------
+    poisoner : BackdoorPoisoner
+        Fitted.
+    X, y : array-likes of shape (n_rows, ...) and (n_rows,)
+        Clean samples and labels.
+    n_samples : int
+        How many at most.
+    caller : str
+        Named in errors.
+
+    Returns
+    -------
+    pair : list of two array-likes of shape (n_samples, ...)
+        Clean and triggered samples, in the container of X.
+    labels : list of (true, target)
+        Of each sample.
+    """
+    check_is_fitted(poisoner)
+    if not isinstance(poisoner, BackdoorPoisoner):
+        raise TypeError(f"{caller} needs a BackdoorPoisoner, not {type(poisoner)}.")
+    check_count("n_samples", n_samples)
+    triggered, y_target, rows = poisoner.triggered_test(X, y)
+    rows = rows[:n_samples]
+    pair = [_safe_indexing(X, rows), _safe_indexing(triggered, np.arange(len(rows)))]
+    labels = zip(np.asarray(y)[rows].tolist(), y_target[:n_samples].tolist(), strict=True)
+    return pair, list(labels)
+
+
+def check_count(name, value):
+    """Raise unless a number of samples is 1 or more."""
+    if not (isinstance(value, Integral) and value >= 1):
+        raise ValueError(f"{name}={value!r} must be 1 or more.")
+
+
+def layout_of(trigger):
     """(channels, height, width) and value_range of the first image trigger in a trigger."""
     if isinstance(trigger, PerClassTrigger):
-        return _layout(next(iter(trigger.triggers_.values())))
+        return layout_of(next(iter(trigger.triggers_.values())))
     steps = [step for _, step in trigger.steps] if isinstance(trigger, Pipeline) else [trigger]
     for step in steps:
         if hasattr(step, "image_shape_"):
@@ -197,20 +241,20 @@ def _layout(trigger):
     return None, (0, 1)
 
 
-def _images(X, shape):
+def images_of(X, shape, caller):
     """Samples as floats of shape (n_samples, channels, height, width)."""
     if sp.issparse(X):
         X = X.toarray()
     try:
         images = np.asarray(X, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError("TriggerDisplay draws numbers; these samples are not.") from error
+        raise ValueError(f"{caller} draws numbers; these samples are not.") from error
     if images.ndim == 2:
         images = images.reshape(len(images), *(shape or (1, 1, images.shape[1])))
     elif images.ndim == 3:
         images = images[:, np.newaxis]
     if images.ndim != 4 or (images.shape[2] > 1 and images.shape[1] not in (1, 3)):
         raise ValueError(
-            f"TriggerDisplay draws images of one or three channels, or series; got {images.shape}."
+            f"{caller} draws images of one or three channels, or series; got {images.shape}."
         )
     return images
