@@ -1,7 +1,10 @@
 """Pictures: one file a display."""
 
+from .boundary import DecisionBoundaryPathDisplay
 from .grad_cam import GradCAMDisplay
 from .heatmap import RobustnessHeatmapDisplay
+from .influential_samples import InfluentialSamplesDisplay
+from .input_gradient import InputGradientDisplay
 from .learning_curve import BackdoorLearningCurveDisplay
 from .parameter_deviation import ParameterDeviationDisplay
 from .slope import BackdoorSlopeDisplay
@@ -10,7 +13,10 @@ from .trigger import TriggerDisplay
 __all__ = [
     "BackdoorLearningCurveDisplay",
     "BackdoorSlopeDisplay",
+    "DecisionBoundaryPathDisplay",
     "GradCAMDisplay",
+    "InfluentialSamplesDisplay",
+    "InputGradientDisplay",
     "ParameterDeviationDisplay",
     "RobustnessHeatmapDisplay",
     "TriggerDisplay",
