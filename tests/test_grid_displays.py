@@ -150,6 +150,7 @@ def test_heat_map_of_a_grid(grid):
             ]
             assert_allclose(cell, measure[i].mean())
     first = display.axes_[0]
+    assert first.images[0].origin == "lower"
     assert [text.get_text() for text in first.get_xticklabels()] == ["0.1", "1", "100"]
     assert (first.get_xlabel(), first.get_ylabel()) == ("C", "gamma")
     display.figure_.canvas.draw()

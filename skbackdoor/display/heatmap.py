@@ -201,4 +201,5 @@ def _sorted(values):
 
 
 def _texts(values):
-    return [f"{value:.4g}" if isinstance(value, Real) else str(value) for value in values]
+    """Tick labels: numbers to three significant digits."""
+    return [f"{float(f'{v:.3g}'):g}" if isinstance(v, Real) else str(v) for v in values]
