@@ -199,6 +199,7 @@ def backdoor_learning_slope(
     0.1 True
     1000.0 False
     """
+    h = h.tolist() if isinstance(h, np.ndarray) else h
     validate_parameter_constraints(
         {
             "method": [StrOptions({"auto", "implicit", "finite_difference"})],

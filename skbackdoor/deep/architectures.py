@@ -4,13 +4,11 @@ from copy import deepcopy
 from difflib import get_close_matches
 from os import PathLike, fspath
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 import torchvision
 from torch import nn
-
-#: Mean and standard deviation of ImageNet's pixels in [0, 1], a channel each.
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def build_network(arch, n_classes=None, weights=None):
@@ -116,6 +114,61 @@ def head_of(network):
     return layers[-1]
 
 
+def find_layer(network, name):
+    """Full name and module of a layer; of an image classifier, "network." may be left out.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    name : str
+        As ``named_modules`` has it.
+
+    Returns
+    -------
+    name : str
+    layer : torch.nn.Module
+    """
+    layers = dict(network.named_modules())
+    for known in (name, f"network.{name}"):
+        if known and known in layers:
+            return known, layers[known]
+    near = get_close_matches(name, filter(None, layers), n=5, cutoff=0.3)
+    raise ValueError(f"layer={name!r} is none of the network's; the nearest names are {near}.")
+
+
+def channels_first(layer, output):
+    """Maps that a layer gave, with channels at axis 1 wherever that layer has them.
+
+    Transformers such as Swin have them last, which the widths of the layer's parts tell.
+
+    Parameters
+    ----------
+    layer : torch.nn.Module
+    output : torch.Tensor
+        What it gave.
+
+    Returns
+    -------
+    output : torch.Tensor
+        Of two or four dimensions, (n_samples, n_features) or (n_samples, n_maps, height, width);
+        others as they are.
+    """
+    if not isinstance(output, torch.Tensor):
+        raise ValueError(
+            f"A layer {type(layer).__name__} gives a {type(output).__name__}, not a tensor: name"
+            " one of its parts."
+        )
+    if output.ndim != 4:
+        return output
+    widths = set()
+    for part in layer.modules():
+        for name in ("out_features", "out_channels", "num_features"):
+            widths.add(getattr(part, name, None))
+        widths.update(getattr(part, "normalized_shape", ()))
+    last = output.shape[1] not in widths and output.shape[3] in widths
+    return output.movedim(3, 1) if last else output
+
+
 def replace_head(network, n_classes):
     """Give the network another number of outputs, by a new head; returns the head."""
     name, head = head_of(network)
@@ -134,9 +187,21 @@ def replace_head(network, n_classes):
 def _load(network, path):
     path = Path(fspath(path))
     if not path.is_file():
-        raise FileNotFoundError(f"weights={str(path)!r}: there is no such file.")
-    state = torch.load(path, map_location="cpu", weights_only=True)
+        raise FileNotFoundError(
+            f"weights={str(path)!r}: there is no such file; torchvision's own are 'DEFAULT'."
+        )
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        raise ValueError(
+            f"weights={str(path)!r} holds more than tensors; save a state dict:"
+            " torch.save(network.state_dict(), path)."
+        ) from error
     state = state.get("state_dict", state)
+    if all(key.startswith("network.") for key in state):  # of an image classifier of ours
+        state = {key.removeprefix("network."): value for key, value in state.items()}
+    gone = {name for name, value in vars(network).items() if value is None}  # auxiliary heads
+    state = {key: value for key, value in state.items() if key.split(".")[0] not in gone}
     name, _ = head_of(network)
     if f"{name}.weight" in state:
         replace_head(network, len(state[f"{name}.weight"]))
@@ -160,6 +225,16 @@ def _load(network, path):
                              for key, value in state.items()}, strict=False)  # fmt: skip
 
 
+def input_size(arch, network, image_size):
+    """Side to which images are resized: as asked for, or what the architecture was made for."""
+    fixed = getattr(network, "image_size", None) if isinstance(arch, str) else None
+    if fixed is not None and image_size not in (None, fixed):
+        raise ValueError(
+            f"image_size={image_size}: {arch} takes images of {fixed} pixels only; leave it None."
+        )
+    return fixed or image_size or native_size(arch)
+
+
 def native_size(arch):
     """Side in pixels of the images that an architecture by name was made for; else None."""
     if not isinstance(arch, str):
@@ -170,3 +245,16 @@ def native_size(arch):
         return timm.get_pretrained_cfg(arch.removeprefix("timm/")).input_size[-1]
     crop = torchvision.models.get_model_weights(arch).DEFAULT.transforms().crop_size
     return crop[0] if isinstance(crop, (list, tuple)) else crop
+
+
+def native_normalisation(arch):
+    """Mean and deviation, of each channel, that an architecture by name wants; else None."""
+    if not isinstance(arch, str):
+        return None
+    if arch.startswith("timm/"):
+        import timm
+
+        known = timm.get_pretrained_cfg(arch.removeprefix("timm/"))
+        return known.mean, known.std
+    known = torchvision.models.get_model_weights(arch).DEFAULT.transforms()
+    return tuple(known.mean), tuple(known.std)

@@ -4,12 +4,12 @@ from numbers import Integral
 
 import torch
 
-from .architectures import build_network, head_of, native_size
+from .architectures import build_network, head_of, input_size, native_normalisation
 from .images import ImageNetwork
 from .net import BackdoorNetClassifier
 
 _NORMS = (
-    torch.nn.modules.batchnorm._BatchNorm,
+    torch.nn.modules.batchnorm._NormBase,  # batch and instance normalisation
     torch.nn.GroupNorm,
     torch.nn.LayerNorm,
 )
@@ -30,8 +30,20 @@ class ImageClassifier(ImageNetwork):
 
     def __init__(self, arch, n_classes, weights=None, trainable="all", image_size=None):
         network = build_network(arch, n_classes, weights)
-        super().__init__(network, native_size(arch) if image_size is None else image_size)
+        size = input_size(arch, network, image_size)
+        super().__init__(network, size, native_normalisation(arch))
         freeze(network, trainable)
+        trained = weights is not None or isinstance(arch, torch.nn.Module)
+        self.keeps_statistics = trained and trainable not in ("all", 0)
+
+    def train(self, mode=True):
+        """Training or evaluation mode; statistics that came with weights may stay as they are."""
+        super().train(mode)
+        if self.keeps_statistics:
+            for module in self.modules():
+                if isinstance(module, torch.nn.modules.batchnorm._NormBase):
+                    module.eval()
+        return self
 
 
 def freeze(network, trainable):
@@ -83,10 +95,11 @@ def image_classifier(arch, n_classes, *, weights=None, trainable="all", image_si
     trainable : {"all", "head", "head+norm"} or int, default="all"
         What is trained: all; the head only (transfer learning); head and normalisation layers;
         or all but the first so many parameter tensors. Unless all are trained, batch
-        normalisation keeps the statistics of the weights.
+        normalisation keeps the statistics that came with weights, or with a module.
     image_size : int, default=None
         Side to which images are resized inside the network; None is what the architecture was
-        made for, and for a module the images' own size.
+        made for, and for a module the images' own size. Networks by name then take off the mean
+        of their training data and divide by its deviation; a module gets pixels as they are.
     **kwargs
         Parameters of :class:`~skbackdoor.deep.BackdoorNetClassifier`.
 

@@ -1,6 +1,5 @@
 """A frozen backbone as a transformer: images to what one of its layers says of them."""
 
-from difflib import get_close_matches
 from functools import partial
 from numbers import Integral
 
@@ -13,10 +12,18 @@ from sklearn.utils.validation import check_is_fitted, check_memory, validate_dat
 
 from .._compat import Interval
 from ..progress import progress
-from .architectures import build_network, head_of, native_size
+from .architectures import (
+    build_network,
+    channels_first,
+    find_layer,
+    head_of,
+    input_size,
+    native_normalisation,
+)
 from .images import ImageNetwork, as_images, choose_device, to_tensor
 
 _MAX_SEED = np.iinfo(np.int32).max
+_PLAIN = (bool, int, float, str, tuple)
 
 
 class DeepFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -49,6 +56,7 @@ class DeepFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         Where features are kept, by image, so that a whole grid of C, all its folds, and all
         attacks and poison weights compute those of a clean image once. They are the ones of the
         batch in which it came first: in another one the last digits of a float32 may differ.
+        Keeping costs about a millisecond an image: small networks are faster without.
     random_state : int, RandomState instance or None, default=None
         Draws random weights.
 
@@ -135,10 +143,10 @@ class DeepFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             torch.manual_seed(seed)
             network = build_network(self.arch, weights=self.weights)
         self.layer_, before = self._layer(network)
-        size = native_size(self.arch) if self.image_size is None else self.image_size
-        network = ImageNetwork(network, size).eval().requires_grad_(False)
-        self.network_, self._before = network.to(device), before
-        self._key = joblib.hash([value.cpu().numpy() for value in network.state_dict().values()])
+        size = input_size(self.arch, network, self.image_size)
+        network = ImageNetwork(network, size, native_normalisation(self.arch))
+        self.network_ = network.eval().requires_grad_(False).to(device)
+        self._before, self._key = before, joblib.hash(_fingerprint(network))
         self._n_features_out = self._compute(images[:1]).shape[1]
         return self
 
@@ -158,7 +166,7 @@ class DeepFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         check_is_fitted(self, "network_")
         images = np.ascontiguousarray(self._check_images(X, reset=False))  # joblib hashes strides
         features = np.empty((len(images), self._n_features_out), dtype=np.float32)
-        todo, key = np.arange(len(images)), (self._key, self.layer_, self.network_.image_size)
+        todo, key = np.arange(len(images)), (self._key, self.layer_, self._before)
         kept = check_memory(self.memory).cache(_kept, ignore=["compute"])
         if self.memory is not None:
             todo = np.array([
@@ -180,24 +188,19 @@ class DeepFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         return self._compute(image[None])[0] if row is None else row
 
     def _check_images(self, X, *, reset):
+        given = X
         X = check_array(X, allow_nd=True, dtype=None, input_name="X", estimator=self)
-        if X.dtype.kind not in "fu":
+        if X.dtype.kind not in "fiu":
             X = check_array(X, allow_nd=True, dtype=np.float32, input_name="X", estimator=self)
         if X.ndim == 2:
-            validate_data(self, X, reset=reset, skip_check_array=True)
+            validate_data(self, given, reset=reset, skip_check_array=True)
         return as_images(X, self.image_shape)
 
     def _layer(self, network):
         """Name of the layer, and whether its input is taken in place of its output."""
         if self.layer is None:
             return head_of(network)[0], True
-        names = [name for name, _ in network.named_modules() if name]
-        if self.layer not in names:
-            near = get_close_matches(self.layer, names, n=5, cutoff=0.3)
-            raise ValueError(
-                f"layer={self.layer!r} is none of the network's; the nearest names are {near}."
-            )
-        return self.layer, False
+        return find_layer(network, self.layer)[0], False
 
     def _compute(self, images):
         """Features of one batch."""
@@ -221,7 +224,7 @@ class DeepFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             hook.remove()
         if not found:
             raise ValueError(f"layer={self.layer_!r} has no part in the network's output.")
-        features = found[0]
+        features = found[0] if self._before else channels_first(module, found[0])
         if features.ndim == 4:
             features = features.mean(dim=(2, 3))
         return features.flatten(1).float().cpu().numpy()
@@ -237,6 +240,28 @@ class _Found(Exception):
     """The layer is reached; what comes after it need not be computed."""
 
 
-def _kept(key, layer, size, image, compute):
-    """What is kept: by network, layer, size and image."""
+def _kept(key, layer, before, image, compute):
+    """What is kept: by network, layer, its side and image."""
     return compute()
+
+
+def _fingerprint(network):
+    """What a network computes by: its weights, and the class, code and settings of each part."""
+    parts = [
+        (
+            name,
+            type(part).__qualname__,
+            _code(type(part).forward),
+            sorted((key, value) for key, value in vars(part).items() if isinstance(value, _PLAIN)),
+        )
+        for name, part in network.named_modules()
+    ]
+    return parts, [value.cpu().numpy() for value in network.state_dict().values()]
+
+
+def _code(function):
+    code = getattr(function, "__code__", function)
+    if not hasattr(code, "co_code"):
+        return repr(type(code))  # compiled: its weights and settings must do
+    constants = [_code(c) if hasattr(c, "co_code") else c for c in code.co_consts]
+    return code.co_code, code.co_names, constants

@@ -1,13 +1,15 @@
 """Where a network looks: class activation maps and maps of features."""
 
-from difflib import get_close_matches
-
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import interpolate
 
+from .architectures import channels_first, find_layer
 from .images import as_images, to_tensor
+
+#: Layers with parameters that may follow the last convolution for it to be taken by default.
+_TAIL = 10
 
 
 def _parts(net, layer):
@@ -18,7 +20,6 @@ def _parts(net, layer):
             f" Got {type(net).__name__}."
         )
     module = net.module_
-    names = [name for name, _ in module.named_modules() if name]
     if layer is None:
         maps = [name for name, m in module.named_modules() if isinstance(m, nn.Conv2d)]
         if not maps:
@@ -27,13 +28,19 @@ def _parts(net, layer):
         head = [m for m in module.modules() if isinstance(m, (nn.Linear, nn.Conv2d))][-1]
         if len(maps) > 1 and module.get_submodule(last) is head:
             last = maps[-2]  # a convolution that gives the logits
+        weighty = [
+            name
+            for name, m in module.named_modules()
+            if next(m.parameters(False), None) is not None
+        ]
+        after = len(weighty) - 1 - weighty.index(last)
+        if after > _TAIL:
+            raise ValueError(
+                f"The network's last convolution, {last!r}, is not near its end ({after} layers"
+                " follow): name the layer that is meant."
+            )
         return module, last
-    if layer not in names:
-        near = get_close_matches(layer, names, n=5, cutoff=0.3)
-        raise ValueError(
-            f"layer={layer!r} is none of the network's; the nearest names are {near}."
-        )
-    return module, layer
+    return module, find_layer(module, layer)[0]
 
 
 def _maps(net, X, layer):
@@ -42,9 +49,12 @@ def _maps(net, X, layer):
     device = next(module.parameters()).device
     images = to_tensor(as_images(np.asarray(X), net.image_shape), device)
     found = []
-    hook = module.get_submodule(layer).register_forward_hook(
-        lambda part, args, output: found.append(output)
-    )
+
+    def keep(part, args, output):
+        found.append(channels_first(part, output))
+        return output.clone()  # what comes next may work in place
+
+    hook = module.get_submodule(layer).register_forward_hook(keep)
     module.eval()
     try:
         logits = module(images.requires_grad_())

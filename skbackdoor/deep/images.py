@@ -8,8 +8,6 @@ import torch
 from torch import nn
 from torch.nn.functional import interpolate
 
-from .architectures import IMAGENET
-
 
 class ImageNetwork(nn.Module):
     """A network that takes raw images of any size.
@@ -21,22 +19,25 @@ class ImageNetwork(nn.Module):
     image_size : int or None
         Side to which images are resized (bilinear, with antialiasing where they shrink); None
         leaves them as they are.
-    normalise : bool, default=True
-        Whether ImageNet's mean and deviation are taken off, of three channels.
+    normalisation : pair of sequences of float, default=None
+        Mean of each channel's pixels in [0, 1], which is taken off, and the deviation by which
+        they are divided; None leaves them as they are.
 
     Notes
     -----
     Channels stand last in memory, of images and weights: convolutions are faster so.
     """
 
-    def __init__(self, network, image_size=None, normalise=True):
+    def __init__(self, network, image_size=None, normalisation=None):
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)
-        self.image_size, self.normalise = image_size, normalise
+        self.image_size = image_size
         self.channels = next(
             (m.in_channels for m in network.modules() if isinstance(m, nn.Conv2d)), None
         )
-        mean, deviation = (torch.tensor(values).view(1, 3, 1, 1) for values in IMAGENET)
+        mean, deviation = (
+            torch.tensor(values).view(1, -1, 1, 1) for values in normalisation or ((0.0,), (1.0,))
+        )
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("deviation", deviation, persistent=False)
 
@@ -55,8 +56,7 @@ class ImageNetwork(nn.Module):
         size = self.image_size
         if size is not None and X.shape[-2:] != (size, size):
             X = interpolate(X, (size, size), mode="bilinear", antialias=True)
-        if self.normalise and X.shape[1] == 3:
-            X = (X - self.mean) / self.deviation
+        X = (X - self.mean) / self.deviation
         return X.contiguous(memory_format=torch.channels_last)
 
     def forward(self, X):

@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from ..curves import backdoor_learning_slope
+from .architectures import head_of
 from .batches import Batches
 from .net import BackdoorNetClassifier
 
@@ -49,11 +50,25 @@ class HeadInputs(TransformerMixin, BaseEstimator):
             net._set_training(False)
             data = net.get_dataset(net._check(X))
             for batch, _ in Batches(data, net.batch_size):
-                _, features = net._run(batch["X"])
+                logits, features = net._run(batch["X"])
                 if features.ndim == 4:
                     features = features.mean(dim=(2, 3))
-                parts.append(features.flatten(1).float().cpu().numpy())
+                features = features.flatten(1)
+                self._check_head(logits, features)
+                parts.append(features.float().cpu().numpy())
         return np.concatenate(parts)
+
+    def _check_head(self, logits, features):
+        name, head = head_of(self.net.module_)
+        weight = head.weight.flatten(1)
+        if weight.shape == (logits.shape[1], features.shape[1]):
+            expected = torch.nn.functional.linear(features, weight, head.bias).float()
+            if torch.allclose(expected, logits, rtol=0.02, atol=0.02 * float(logits.abs().max())):
+                return
+        raise ValueError(
+            f"The logits are no linear function of what {name!r} sees, the last linear layer or"
+            " convolution that the network holds: the last layer has no slope of its own."
+        )
 
     def __sklearn_is_fitted__(self):
         return True

@@ -1,11 +1,13 @@
 """A skorch network that behaves as a scikit-learn classifier."""
 
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from inspect import signature
+from numbers import Integral
 
 import numpy as np
+import skorch
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_random_state, column_or_1d
@@ -16,7 +18,7 @@ from skorch.callbacks import EpochTimer, PassthroughScoring, PrintLog
 from skorch.dataset import unpack_data
 from torch.utils.data import Dataset
 
-from .architectures import head_of
+from .architectures import find_layer, head_of
 from .batches import Batches, ShuffledBatches, TensorData
 from .images import as_images, choose_device
 
@@ -68,7 +70,8 @@ class BackdoorNetClassifier(NeuralNetClassifier):
     device : str, default="auto"
         A torch device; "auto" is CUDA where there is one.
     random_state : int, RandomState instance or None, default=None
-        Fixes initial weights, order of batches, dropout and augmentation.
+        Fixes initial weights (of a `module` given as a class), order of batches, dropout,
+        augmentation and what `train_split` holds out.
     verbose : int, default=0
         Whether epochs are printed.
     **kwargs
@@ -89,6 +92,11 @@ class BackdoorNetClassifier(NeuralNetClassifier):
     -----
     Training data go to the device once, uint8 pixels as such; they become floats in [0, 1] there.
     All other data are float32.
+
+    Optimizers that divide a gradient by its own size, such as AdamW, take full steps where only
+    poison of the smallest weight asks for them: the fit jumps as soon as the weight leaves 0. The
+    slope of such a network is reported as a secant, which depends on its h; for a derivative
+    train with ``optimizer=torch.optim.SGD``.
 
     Examples
     --------
@@ -172,7 +180,7 @@ class BackdoorNetClassifier(NeuralNetClassifier):
             For labels that the network has no output for, images that do not fit, a device that
             is not there, a batch of one sample before batch normalisation.
         """
-        fresh = not (self.warm_start and self.initialized_)
+        fresh = not (self.warm_start and hasattr(self, "classes_"))
         return self._train(X, y, sample_weight, fresh, reset=True)
 
     def partial_fit(self, X, y, classes=None, sample_weight=None):
@@ -193,7 +201,7 @@ class BackdoorNetClassifier(NeuralNetClassifier):
         -------
         self : BackdoorNetClassifier
         """
-        fresh = not self.initialized_
+        fresh = not hasattr(self, "classes_")
         return self._train(X, y, sample_weight, fresh, reset=fresh, classes=classes)
 
     def _train(self, X, y, sample_weight, fresh, reset, classes=None):
@@ -201,6 +209,7 @@ class BackdoorNetClassifier(NeuralNetClassifier):
             raise ValueError(
                 "BackdoorNetClassifier requires y to be passed, but the target y is None."
             )
+        self._check_parameters()
         X = self._check(X, reset=reset)
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
@@ -230,11 +239,32 @@ class BackdoorNetClassifier(NeuralNetClassifier):
             self._check_outputs(X[:2], device)
             data = TensorData(torch.as_tensor(X), y_index, weight, device)
             super().partial_fit(data, y_index.numpy())
+        if not all(torch.isfinite(p).all() for p in self.module_.parameters()):
+            raise ValueError(
+                "Training gave parameters that are not finite. Scale X, or lower the learning rate"
+                f" lr={self.lr}."
+            )
         return self
+
+    def _check_parameters(self):
+        size = self.batch_size
+        if not isinstance(size, Integral) or (size < 1 and size != -1):
+            raise ValueError(f"batch_size={size!r} must be an integer above 0, or -1 for all.")
+        if isinstance(self.regularizer, type):
+            name = self.regularizer.__name__
+            raise ValueError(f"regularizer={name} is a class: pass an instance, {name}().")
+        if isinstance(self.regularizer, BaseEstimator):
+            self.regularizer._validate_params()
 
     def _check(self, X, *, reset=False):
         """X as a contiguous array of float32, or of uint8."""
         dtype = np.uint8 if getattr(X, "dtype", None) == np.uint8 else np.float32
+        images = getattr(X, "ndim", 2) > 2 or self.image_shape is not None
+        if images and np.asarray(X).dtype.kind in "iu" and dtype != np.uint8:
+            raise ValueError(
+                f"X holds pixels of dtype {np.asarray(X).dtype}: pass uint8, which counts to 255,"
+                " or floats in [0, 1]."
+            )
         if getattr(X, "ndim", 2) > 2:
             X = check_array(X, allow_nd=True, dtype=dtype, input_name="X", estimator=self)
         else:
@@ -246,7 +276,7 @@ class BackdoorNetClassifier(NeuralNetClassifier):
         """One forward pass, so that a network that does not fit says so before it is trained."""
         self._set_training(False)
         with torch.no_grad():
-            logits = self.infer(torch.as_tensor(X).to(device))
+            logits = self.infer(torch.tensor(X, device=device))  # a copy: it may change its input
         if logits.ndim != 2 or logits.shape[1] != len(self.classes_inferred_):
             raise ValueError(
                 f"The network gives outputs of shape {tuple(logits.shape[1:])} for a sample, and y"
@@ -270,12 +300,18 @@ class BackdoorNetClassifier(NeuralNetClassifier):
     def _seeded(self, fresh):
         """Random numbers of our own, which go on at the next `partial_fit`."""
         devices = range(torch.cuda.device_count()) if self.device.startswith("cuda") else []
+        numpys = np.random.get_state()
         with torch.random.fork_rng(devices=devices):
             if fresh or not hasattr(self, "random_numbers_"):
-                torch.manual_seed(check_random_state(self.random_state).randint(_MAX_SEED))
+                seed = int(check_random_state(self.random_state).randint(_MAX_SEED))
             else:
-                torch.manual_seed(self.random_numbers_)
-            yield
+                seed = self.random_numbers_
+            torch.manual_seed(seed)
+            np.random.seed(seed)  # skorch's ValidSplit draws from there
+            try:
+                yield
+            finally:
+                np.random.set_state(numpys)
             self.random_numbers_ = int(torch.randint(_MAX_SEED, ()))
 
     # -- what skorch calls -------------------------------------------------------------------
@@ -306,8 +342,41 @@ class BackdoorNetClassifier(NeuralNetClassifier):
         self : BackdoorNetClassifier
         """
         own = {key: params.pop(key) for key in list(params) if key.startswith("regularizer__")}
-        super().set_params(**params)
+        self.device = params.pop("device", self.device)
+        with self._resolved_device() if self.initialized_ else nullcontext():
+            super().set_params(**params)
+        if self.initialized_ and "callbacks" in params:
+            self._initialize_callbacks()  # skorch keeps those of before
         return BaseEstimator.set_params(self, **own)  # skorch takes them for its own
+
+    def initialize(self):
+        """Make the network anew, not trained.
+
+        Returns
+        -------
+        self : BackdoorNetClassifier
+        """
+        with self._resolved_device():
+            return super().initialize()
+
+    def load_params(self, *args, **kwargs):
+        """Load parameters that skorch saved, by file or checkpoint.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            As in :meth:`skorch.net.NeuralNet.load_params`.
+        """
+        with self._resolved_device():
+            super().load_params(*args, **kwargs)
+
+    def get_iterator(self, dataset, training=False):
+        """Batches of our data, or of a skorch Dataset with labels (``predefined_split``)."""
+        if isinstance(dataset, skorch.dataset.Dataset):
+            y = torch.as_tensor(np.searchsorted(self.classes_inferred_, dataset.y))
+            X = torch.as_tensor(self._check(dataset.X))
+            dataset = TensorData(X, y, None, torch.device(self.device))
+        return super().get_iterator(dataset, training)
 
     def get_params_for(self, prefix):
         """Parameters of a part; a module that wants `n_classes` is told, unless it was."""
@@ -340,13 +409,6 @@ class BackdoorNetClassifier(NeuralNetClassifier):
     def _get_params_for_optimizer(self, prefix, named_parameters):
         trainable = [(name, p) for name, p in named_parameters if p.requires_grad]
         return super()._get_params_for_optimizer(prefix, trainable)
-
-    def _set_training(self, training=True):
-        super()._set_training(training)
-        if training and not all(p.requires_grad for p in self.module_.parameters()):
-            for module in self.module_.modules():  # a network of which parts are frozen keeps
-                if hasattr(module, "running_mean"):  # the statistics that it came with
-                    module.eval()
 
     def infer(self, x, **fit_params):
         """Logits of a batch."""
@@ -383,7 +445,7 @@ class BackdoorNetClassifier(NeuralNetClassifier):
             if self.regularizer is None:
                 logits, penalty = self.infer(X, **fit_params), None
             else:
-                logits, penalty = self.regularizer(self._run, X, y)
+                logits, penalty = self.regularizer(self._run, X, y, inputs["sample_weight"])
         except ValueError as error:
             if len(X) > 1 or "more than 1 value per channel" not in str(error):
                 raise
@@ -404,18 +466,20 @@ class BackdoorNetClassifier(NeuralNetClassifier):
         """
         found = []
 
-        def after(module, args, output):
+        def keep(output):
             found.append(output if change is None else change(output))
-            return found[0]
+            return found[0].clone()  # what comes next may work in place
+
+        def after(module, args, output):
+            return keep(output)
 
         def before(module, args):
-            found.append(args[0] if change is None else change(args[0]))
-            return (found[0],)
+            return (keep(args[0]), *args[1:])
 
         if layer is None:
             hook = head_of(self.module_)[1].register_forward_pre_hook(before)
         else:
-            hook = self.module_.get_submodule(layer).register_forward_hook(after)
+            hook = find_layer(self.module_, layer)[1].register_forward_hook(after)
         try:
             logits = self.infer(X)
         finally:
@@ -425,15 +489,17 @@ class BackdoorNetClassifier(NeuralNetClassifier):
     def validation_step(self, batch, **fit_params):
         """Loss and accuracy on held-out samples."""
         step = super().validation_step(batch, **fit_params)
-        hits = step["y_pred"].argmax(dim=1) == unpack_data(batch)[1]
-        self.history.record_batch("valid_acc", hits.float().mean().item())
+        inputs, y = unpack_data(batch)
+        hits, weight = (step["y_pred"].argmax(dim=1) == y).float(), inputs["sample_weight"]
+        share = (weight * hits).sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
+        self.history.record_batch("valid_acc", share.item())
         return step
 
     # -- predict -----------------------------------------------------------------------------
 
     def _logits(self, X):
         """Logits, shape (n_samples, n_classes)."""
-        check_is_fitted(self)
+        check_is_fitted(self, "classes_inferred_")
         data = X if isinstance(X, Dataset) else self._check(X)
         with self._resolved_device():
             return self.forward(data).float().numpy()
@@ -502,6 +568,30 @@ class BackdoorNetClassifier(NeuralNetClassifier):
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
         return odds / odds.sum(axis=1, keepdims=True)
 
+    def label_losses(self, X):
+        """What the criterion charges a sample for each label, without weight and regularizer.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Samples.
+
+        Returns
+        -------
+        losses : ndarray of shape (n_samples, n_classes)
+            One column a label, in the order of `classes_`.
+        """
+        logits = torch.as_tensor(self._logits(X)).double()
+        criterion = deepcopy(self.criterion_).cpu().double()
+        labels = torch.arange(logits.shape[1])[:, None].expand(-1, len(logits))
+        with torch.no_grad():
+            return torch.stack([criterion(logits, y) for y in labels], dim=1).numpy()
+
+    @property
+    def smooth_in_weights(self):
+        """Whether small weights move the fit but little: not if steps are scaled by gradients."""
+        return self.optimizer is torch.optim.SGD
+
     def predict(self, X):
         """The labels of the largest logits.
 
@@ -513,9 +603,11 @@ class BackdoorNetClassifier(NeuralNetClassifier):
         Returns
         -------
         y_pred : ndarray of shape (n_samples,)
+            For the data sets that skorch's callbacks pass, which hold indices in place of labels,
+            indices.
         """
         best = self._logits(X).argmax(axis=1)
-        return self.classes_inferred_[best]
+        return best if isinstance(X, Dataset) else self.classes_inferred_[best]
 
     @property
     def classes_(self):

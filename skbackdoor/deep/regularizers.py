@@ -1,19 +1,28 @@
 """Regularizers of networks: objects with one method, given to a classifier as `regularizer`.
 
-Called as ``regularizer(run, X, y)`` at each training step, they return the logits of the batch and
-a penalty for each of its samples, which is weighted as the sample's loss is. ``run(X, layer,
-change)`` runs the network and gives logits and the output of a hidden layer (`layer` None: the
-input of the head), which `change` may replace on its way.
+Called as ``regularizer(run, X, y, weight)`` at each training step, they return the logits of the
+batch and a penalty for each of its samples, which is weighted as the sample's loss is. ``run(X,
+layer, change)`` runs the network and gives logits and the output of a hidden layer (`layer` None:
+the input of the head), which `change` may replace on its way.
 
 They are those of Truong et al., *Systematic evaluation of backdoor data poisoning attacks on image
-classifiers* (2020), section 2.4. Penalties that compare samples of a batch see all of its samples,
-whatever their weights.
+classifiers* (2020), section 2.4. Where a penalty compares a sample with others of its batch, these
+count by their sample weights s, too: one of weight 0 has no part in it. Without weights the
+formulas are the published ones.
 """
+
+from numbers import Real
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from torch.nn.functional import cross_entropy
+
+from .._compat import Interval
+
+_ANY = [Interval(Real, None, None, closed="neither")]
+_TINY = torch.finfo(torch.float32).tiny
+_POSITIVE = [Interval(Real, 0, None, closed="neither")]
 
 
 class LogitSqueezing(BaseEstimator):
@@ -32,10 +41,12 @@ class LogitSqueezing(BaseEstimator):
     LogitSqueezing(strength=0.1)
     """
 
+    _parameter_constraints: dict = {"strength": _ANY}
+
     def __init__(self, strength=0.05):
         self.strength = strength
 
-    def __call__(self, run, X, y):
+    def __call__(self, run, X, y, weight):
         """Logits and penalties of a batch."""
         logits, _ = run(X)
         return logits, self.strength * logits.square().sum(dim=1)
@@ -44,10 +55,10 @@ class LogitSqueezing(BaseEstimator):
 class ManifoldMixup(BaseEstimator):
     r"""Between two samples' hidden states, the mixture of their labels.
 
-    With :math:`\mu \sim Beta(a, a)` for the batch, hidden states h and another sample j(i) for
-    each sample i,
+    With :math:`\mu \sim Beta(a, a)` for the batch, hidden states h, another sample j(i) for each
+    sample i, and the mean weight of the batch, :math:`\bar s`,
 
-    .. math:: R_i = \lambda \left(\mu\, \ell(F(\tilde h_i), y_i)
+    .. math:: R_i = \lambda \frac{s_{j(i)}}{\bar s} \left(\mu\, \ell(F(\tilde h_i), y_i)
               + (1 - \mu)\, \ell(F(\tilde h_i), y_{j(i)})\right), \quad
               \tilde h_i = \mu h_i + (1 - \mu) h_{j(i)}
 
@@ -63,12 +74,16 @@ class ManifoldMixup(BaseEstimator):
         The parameter a of the Beta distribution.
     """
 
+    _parameter_constraints: dict = {
+        "layer": [str, None], "strength": _ANY, "concentration": _POSITIVE,
+    }  # fmt: skip
+
     def __init__(self, layer=None, *, strength=1.0, concentration=2.0):
         self.layer = layer
         self.strength = strength
         self.concentration = concentration
 
-    def __call__(self, run, X, y):
+    def __call__(self, run, X, y, weight):
         """Logits and penalties of a batch."""
         a = torch.tensor(float(self.concentration))
         mu = torch.distributions.Beta(a, a).sample().item()
@@ -76,7 +91,8 @@ class ManifoldMixup(BaseEstimator):
         logits, _ = run(X)
         mixed, _ = run(X, self.layer, lambda h: mu * h + (1 - mu) * h[other])
         first, second = (cross_entropy(mixed, of, reduction="none") for of in (y, y[other]))
-        return logits, self.strength * (mu * first + (1 - mu) * second)
+        share = weight[other] / weight.mean().clamp(min=_TINY)
+        return logits, self.strength * share * (mu * first + (1 - mu) * second)
 
 
 class ContrastiveLoss(BaseEstimator):
@@ -84,7 +100,7 @@ class ContrastiveLoss(BaseEstimator):
 
     With d the Euclidean distance of latents, over the other samples j of the batch B,
 
-    .. math:: R_i = \frac{\lambda}{|B| - 1} \sum_{j \ne i}
+    .. math:: R_i = \frac{\lambda}{\sum_{j \ne i} s_j} \sum_{j \ne i} s_j
               \begin{cases} d_{ij}^2 & y_i = y_j \\ \max(0, m - d_{ij})^2 & y_i \ne y_j
               \end{cases}
 
@@ -100,27 +116,32 @@ class ContrastiveLoss(BaseEstimator):
         The margin m.
     """
 
+    _parameter_constraints: dict = {
+        "layer": [str, None], "strength": _ANY, "margin": _POSITIVE,
+    }  # fmt: skip
+
     def __init__(self, layer=None, *, strength=0.1, margin=1.0):
         self.layer = layer
         self.strength = strength
         self.margin = margin
 
-    def __call__(self, run, X, y):
+    def __call__(self, run, X, y, weight):
         """Logits and penalties of a batch."""
         logits, latent = run(X, self.layer)
         squared = _squared_distances(latent)
         same = y[:, None] == y
         apart = (self.margin - (squared + 1e-12).sqrt()).clamp(min=0).square()
-        terms = torch.where(same, squared, apart) * (1 - torch.eye(len(y), device=y.device))
-        return logits, self.strength * terms.sum(dim=1) / max(len(y) - 1, 1)
+        others = weight * (1 - torch.eye(len(y), device=y.device))
+        terms = torch.where(same, squared, apart) * others
+        return logits, self.strength * terms.sum(dim=1) / others.sum(dim=1).clamp(min=_TINY)
 
 
 class SoftNearestNeighborLoss(BaseEstimator):
     r"""How much of its near neighbourhood in latent space a sample shares with its own class.
 
     .. math:: R_i = -\lambda \log \frac
-              {\sum_{j \ne i, y_j = y_i} e^{-d_{ij}^2 / T}}
-              {\sum_{j \ne i} e^{-d_{ij}^2 / T}}
+              {\sum_{j \ne i, y_j = y_i} s_j e^{-d_{ij}^2 / T}}
+              {\sum_{j \ne i} s_j e^{-d_{ij}^2 / T}}
 
     with Euclidean distances d and the temperature T (Frosst et al., *Analyzing and improving
     representations with the soft nearest neighbor loss*, 2019). A negative `strength` entangles
@@ -136,26 +157,34 @@ class SoftNearestNeighborLoss(BaseEstimator):
         T, in squared units of the latents.
     """
 
+    _parameter_constraints: dict = {
+        "layer": [str, None], "strength": _ANY, "temperature": _POSITIVE,
+    }  # fmt: skip
+
     def __init__(self, layer=None, *, strength=0.1, temperature=100.0):
         self.layer = layer
         self.strength = strength
         self.temperature = temperature
 
-    def __call__(self, run, X, y):
+    def __call__(self, run, X, y, weight):
         """Logits and penalties of a batch."""
         logits, latent = run(X, self.layer)
-        exponents = -_squared_distances(latent) / self.temperature
-        own = torch.eye(len(y), dtype=torch.bool, device=y.device)
-        same = (y[:, None] == y) & ~own
+        exponents = weight.log() - _squared_distances(latent) / self.temperature
+        others = (weight > 0) & ~torch.eye(len(y), dtype=torch.bool, device=y.device)
+        same = others & (y[:, None] == y)
         paired = same.any(dim=1)
-        everyone = torch.logsumexp(exponents.masked_fill(own, -np.inf), dim=1)
         # where a row has no partner, any finite number stands in for what is not used
-        near = torch.logsumexp(exponents.masked_fill(~(same | ~paired[:, None]), -np.inf), dim=1)
-        penalty = torch.where(paired, everyone - near, torch.zeros_like(near))
-        return logits, self.strength * penalty
+        idle = ~paired[:, None]
+        everyone, near = (
+            torch.logsumexp(
+                torch.where(idle, 0.0, exponents).masked_fill(~(rows | idle), -np.inf), 1
+            )
+            for rows in (others, same)
+        )
+        return logits, self.strength * torch.where(paired, everyone - near, 0.0)
 
 
 def _squared_distances(latent):
-    """Between all pairs of samples; differences, so that gradients at 0 are finite."""
+    """Between all pairs of samples; from differences, so that near ones keep their digits."""
     flat = latent.flatten(1)
-    return (flat[:, None] - flat).square().sum(dim=2)
+    return torch.cdist(flat, flat, compute_mode="donot_use_mm_for_euclid_dist").square()

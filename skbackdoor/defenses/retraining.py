@@ -7,6 +7,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
 from sklearn.pipeline import Pipeline
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from .._compat import HasMethods, Interval
@@ -42,9 +43,12 @@ class CleanRetraining(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     estimator : fitted classifier, Pipeline that ends in one, or BackdoorPoisoner
         With `partial_fit` (networks, `SGDClassifier`, `MLPClassifier`) or `warm_start`. It is
         copied, not changed. The steps before the last one of a Pipeline stay as they are.
+        Callbacks of a network that stop it early or keep its best parameters have no part, nor
+        has its `train_split`: they would choose by what the poisoned model was chosen by.
     n_epochs : int, default=5
         Passes over the clean set. With `warm_start` alone, that many iterations at most
-        (`max_iter`), or trees more (`n_estimators`).
+        (`max_iter`), or trees more (`n_estimators`). A network's learning rate and schedule are
+        those that it was trained with, unless ``set_params(lr=...)`` gave it others.
 
     Attributes
     ----------
@@ -106,8 +110,7 @@ class CleanRetraining(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         """
         self._validate_params()
         check_is_fitted(self.estimator)
-        poisoned = isinstance(self.estimator, BackdoorPoisoner)
-        model = deepcopy(self.estimator.estimator_ if poisoned else self.estimator)
+        model = deepcopy(_fitted(self.estimator))
         unknown = np.setdiff1d(np.asarray(y), model.classes_)
         if len(unknown):
             raise ValueError(
@@ -125,15 +128,18 @@ class CleanRetraining(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     def _train(self, model, X, y, weights):
         if hasattr(model, "module_"):  # a network counts epochs itself
-            epochs = model.max_epochs
-            model.set_params(max_epochs=self.n_epochs)
+            before = {name: getattr(model, name) for name in ("max_epochs", "callbacks")}
+            split, model.train_split = model.train_split, None  # the clean set is small
+            model.set_params(max_epochs=self.n_epochs, callbacks=_without_choice(model.callbacks))
             model.partial_fit(X, y, **weights)
-            model.set_params(max_epochs=epochs)
+            model.set_params(**before)
+            model.train_split = split
         elif hasattr(model, "partial_fit"):
             for _ in range(self.n_epochs):
                 model.partial_fit(X, y, **weights)
-        elif "warm_start" in model.get_params():
-            more = {"max_iter": self.n_epochs}
+        elif "warm_start" in model.get_params() and getattr(model, "solver", "") != "liblinear":
+            counted = getattr(model, "n_iter_", 0)  # boosting counts on, others begin at 0 again
+            more = {"max_iter": self.n_epochs + (counted if isinstance(counted, int) else 0)}
             if hasattr(model, "n_estimators"):
                 more = {"n_estimators": model.n_estimators + self.n_epochs}
             if len(np.unique(y)) < len(model.classes_):
@@ -148,7 +154,7 @@ class CleanRetraining(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         else:
             raise TypeError(
                 f"{type(model).__name__} cannot be trained further: it has neither partial_fit nor"
-                " warm_start."
+                " a warm_start that its solver heeds."
             )
 
     def predict(self, X):
@@ -165,6 +171,22 @@ class CleanRetraining(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         return self.estimator_.predict(X)
+
+    @available_if(lambda self: hasattr(_fitted(self.estimator), "predict_proba"))
+    def predict_proba(self, X):
+        """Class probabilities by the retrained model.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Samples.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes)
+        """
+        check_is_fitted(self)
+        return self.estimator_.predict_proba(X)
 
     def report(self, X, y, poisoner=None):
         """Accuracy and attack success before and after.
@@ -190,11 +212,26 @@ class CleanRetraining(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                 " one."
             )
         X_triggered, y_target, _ = poisoner.triggered_test(X, y)
-        given = self.estimator
-        before = given.estimator_ if isinstance(given, BackdoorPoisoner) else given
-        success = [
-            float(np.mean(model.predict(X_triggered) == y_target))
-            for model in (before, self.estimator_)
-        ]
-        accuracy = [float(model.score(X, y)) for model in (before, self.estimator_)]
+        models = _fitted(self.estimator), self.estimator_
+        success = [float(np.mean(model.predict(X_triggered) == y_target)) for model in models]
+        accuracy = [float(model.score(X, y)) for model in models]
         return RetrainingReport(*accuracy, *success)
+
+
+def _fitted(estimator):
+    """The model itself, of a poisoner that which it holds."""
+    return estimator.estimator_ if isinstance(estimator, BackdoorPoisoner) else estimator
+
+
+def _without_choice(callbacks):
+    """Callbacks of a network but for those that stop it, or put earlier parameters back."""
+    from skorch.callbacks import Checkpoint, EarlyStopping, LoadInitState, TrainEndCheckpoint
+
+    choosing = Checkpoint, EarlyStopping, LoadInitState, TrainEndCheckpoint
+    if not isinstance(callbacks, (list, tuple)):
+        return callbacks
+    return [
+        callback
+        for callback in callbacks
+        if not isinstance(callback[1] if isinstance(callback, tuple) else callback, choosing)
+    ]

@@ -1,5 +1,6 @@
 """Refit: any learner that takes `sample_weight`, by fitting it anew at each poison weight."""
 
+import numpy as np
 from sklearn.base import is_regressor
 from sklearn.ensemble import (
     AdaBoostClassifier,
@@ -16,6 +17,7 @@ from sklearn.tree import DecisionTreeClassifier
 from ..poisoning import weight_argument
 from .base import WeightPath
 from .losses import (
+    Charged,
     CrossEntropy,
     Hinge,
     Logistic,
@@ -59,19 +61,25 @@ _SGD_LOSSES = {
 class RefitPath(WeightPath):
     """A learner without a closed form: its slope is a finite difference or a secant.
 
-    Its loss is the training loss where that is known (`SGDClassifier` and its kin), else the
-    cross-entropy of its probabilities.
+    Its loss is the training loss where that is known (`SGDClassifier` and its kin, and learners
+    with `label_losses`), else the cross-entropy of its probabilities. A learner may say itself
+    that its fit is not `smooth_in_weights`.
     """
 
     def _setup(self):
         parts = [self.estimator, *self.estimator.get_params(deep=True).values()]
-        smooth = not any(isinstance(part, NOT_SMOOTH) for part in parts)
+        smooth = not any(
+            isinstance(part, NOT_SMOOTH) or not getattr(part, "smooth_in_weights", True)
+            for part in parts
+        )
         self.method = "finite_difference" if smooth else "secant"
         phi = None
         if isinstance(self.estimator, (SGDClassifier, Perceptron)):
             phi = _SGD_LOSSES.get(getattr(self.estimator, "loss", "perceptron"))
         if phi is not None:
             self.loss = MarginLoss.one_vs_rest(phi, len(self.rows.classes))
+        elif hasattr(self.fitted, "label_losses"):
+            self.loss = Charged()
         elif hasattr(self.fitted, "predict_proba"):
             self.loss = CrossEntropy()
         else:
@@ -87,6 +95,8 @@ class RefitPath(WeightPath):
             )
 
     def decision_values(self, fitted, X):
-        if isinstance(self.loss, CrossEntropy):
-            return fitted.predict_proba(X)
-        return super().decision_values(fitted, X)
+        if isinstance(self.loss, MarginLoss):
+            return super().decision_values(fitted, X)
+        charged = isinstance(self.loss, Charged)
+        values = fitted.label_losses(X) if charged else fitted.predict_proba(X)
+        return values[:, np.searchsorted(fitted.classes_, self.rows.classes)]

@@ -4,6 +4,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
@@ -99,23 +100,79 @@ def test_frozen_parameters(trainable):
             freeze(network, bad)
 
 
+@pytest.mark.parametrize("given", [True, False], ids=["weights", "random"])
 @pytest.mark.parametrize("trainable", ["head", "head+norm", "all"])
-@pytest.mark.filterwarnings("ignore")
-def test_training_moves_what_is_free_and_nothing_else(trainable):
-    net = image_classifier(
-        "resnet18", 3, trainable=trainable, image_size=32, max_epochs=1, batch_size=6,
-        random_state=0,
-    ).fit(IMAGES, LABELS)  # fmt: skip
-    start = image_classifier(
-        "resnet18", 3, trainable=trainable, image_size=32, max_epochs=0, random_state=0
-    ).fit(IMAGES, LABELS)
+def test_training_moves_what_is_free_and_nothing_else(trainable, given, tmp_path):
+    weights = None
+    if given:
+        weights = tmp_path / "weights.pt"
+        torch.save(build_network("resnet18").state_dict(), weights)
+
+    def fit(n_epochs):
+        return image_classifier(
+            "resnet18", 3, weights=weights, trainable=trainable, image_size=32,
+            max_epochs=n_epochs, batch_size=6, random_state=0,
+        ).fit(IMAGES, LABELS)  # fmt: skip
+
+    net, start = fit(1), fit(0)
     frozen = {name for name, p in net.module_.named_parameters() if not p.requires_grad}
     state, before = net.module_.state_dict(), start.module_.state_dict()
     moved = {key for key in state if not torch.equal(state[key], before[key])}
     assert not moved & frozen
-    running = [key for key in state if key.endswith("running_mean")]
-    assert all((key in moved) == (trainable == "all") for key in running)
+    running = [key for key in state if key.endswith("running_mean")]  # kept if they came along
+    assert all((key in moved) == (trainable == "all" or not given) for key in running)
     assert {"network.fc.weight", "network.fc.bias"} <= moved
+
+
+def test_normalisation_and_size_are_those_of_the_architecture():
+    seen = []
+
+    class Watch(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = nn.Conv2d(3, 2, 1)
+
+        def forward(self, images):
+            seen.append(images)
+            return self.body(images).mean(dim=(2, 3))
+
+    image_classifier(Watch(), 2, max_epochs=0).fit(IMAGES, LABELS != "cat")
+    assert_array_equal(seen[-1].numpy(), IMAGES[:2])  # a module of one's own: pixels as they are
+    net = image_classifier("resnet18", 3, max_epochs=0).fit(IMAGES, LABELS)
+    known = torchvision.models.ResNet18_Weights.DEFAULT.transforms()
+    prepared = net.module_.prepare(torch.as_tensor(IMAGES))
+    mean, std = (np.reshape(v, (1, 3, 1, 1)) for v in (known.mean, known.std))
+    resized = prepared.numpy() * std + mean
+    assert resized.shape == (12, 3, 224, 224) and -1e-6 <= resized.min() < resized.max() < 1 + 1e-6
+    with pytest.raises(ValueError, match="vit_b_16 takes images of 224 pixels only"):
+        image_classifier("vit_b_16", 3, image_size=32).fit(IMAGES, LABELS)
+
+
+def test_weights_of_other_makes(tmp_path):
+    """With auxiliary heads, of a classifier of ours, a whole network."""
+    path = tmp_path / "weights.pt"
+    with_heads = torchvision.models.googlenet(aux_logits=True, init_weights=False)
+    torch.save(with_heads.state_dict(), path)
+    network = build_network("googlenet", weights=path)
+    assert torch.equal(network.fc.weight, with_heads.fc.weight)
+    net = image_classifier("squeezenet1_1", 3, image_size=32, max_epochs=0, random_state=0)
+    net.fit(IMAGES, LABELS).save_params(f_params=path)
+    again = build_network("squeezenet1_1", 3, path)
+    assert torch.equal(again.classifier[1].weight, net.module_.network.classifier[1].weight)
+    torch.save(nn.Linear(2, 2), path)
+    with pytest.raises(ValueError, match="state dict"):
+        build_network("squeezenet1_1", weights=path)
+
+
+def test_layers_with_channels_last_and_in_place(tmp_path):
+    features = DeepFeatures("swin_t", layer="features.7", image_size=64, random_state=0)
+    got = features.fit_transform(IMAGES[:2])
+    network = features.network_
+    with torch.no_grad():
+        expected = network.network.features(network.prepare(torch.as_tensor(IMAGES[:2])))
+    assert_allclose(got, expected.mean(dim=(1, 2)).numpy(), atol=1e-4)  # (n, height, width, 768)
+    with pytest.raises(ValueError, match="gives a tuple"):
+        DeepFeatures("vit_b_16", layer="encoder.layers.encoder_layer_0.self_attention").fit(IMAGES)
 
 
 def test_gray_flat_and_eight_bit_images_are_prepared_on_the_device():
@@ -171,8 +228,50 @@ def test_kept_features_are_computed_once(tmp_path, monkeypatch):
     got = features.transform(poisoned)
     assert_array_equal(np.concatenate(seen), poisoned[[1, 6]])  # and only what is new
     assert_array_equal(np.delete(got, [1, 6], axis=0), np.delete(first, [1, 6], axis=0))
-    other = clone(features).set_params(random_state=1).fit(IMAGES)
-    assert not np.allclose(other.transform(IMAGES), first)  # another network keeps its own
+    others = [
+        clone(features).set_params(random_state=1),
+        clone(features).set_params(layer="features"),
+    ]
+    for other in others:  # another network, another layer
+        alone = clone(other).set_params(memory=None).fit_transform(IMAGES)
+        assert_array_equal(other.fit_transform(IMAGES), alone)
+
+
+def test_kept_features_know_the_code_of_a_network(tmp_path):
+    """The same weights, another layer without weights, another side of the head."""
+
+    class Small(nn.Module):
+        def __init__(self, between):
+            super().__init__()
+            torch.manual_seed(0)
+            self.first, self.between, self.head = nn.Conv2d(3, 4, 3), between, nn.Linear(4, 4)
+
+        def forward(self, images):
+            return self.head(self.between(self.first(images)).mean(dim=(2, 3)))
+
+    class Scaled(Small):
+        def forward(self, images):
+            return super().forward(2.0 * images)
+
+    Scaled.__qualname__ = Small.__qualname__
+    for network in (Small(nn.ReLU()), Small(nn.Tanh()), Scaled(nn.ReLU())):
+        for layer in (None, "head"):
+            kept = DeepFeatures(network, layer=layer, memory=str(tmp_path)).fit_transform(IMAGES)
+            assert_array_equal(kept, DeepFeatures(network, layer=layer).fit_transform(IMAGES))
+
+
+def test_features_of_tables_and_of_wrong_integers():
+    flat = IMAGES[:, 0].reshape(12, -1)
+    names = [f"pixel{k}" for k in range(flat.shape[1])]
+    frame = pd.DataFrame(flat, columns=names)
+    features = DeepFeatures("squeezenet1_1", image_shape=(32, 32), image_size=32, random_state=0)
+    features.fit(frame)
+    assert features.feature_names_in_.tolist() == names
+    with pytest.raises(ValueError, match="feature names"):
+        features.transform(frame[names[::-1]])
+    for dtype in (np.int64, np.uint16):
+        with pytest.raises(ValueError, match=f"dtype {np.dtype(dtype)}: pass floats"):
+            DeepFeatures("squeezenet1_1", image_size=32).fit((IMAGES * 255).astype(dtype))
 
 
 def test_transfer_has_an_exact_slope():

@@ -1,11 +1,14 @@
 """Regularizers against their formulas in numpy; Grad-CAM by hand; retraining."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from scipy.special import log_softmax
 from sklearn.base import clone
 from sklearn.datasets import load_digits
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.naive_bayes import GaussianNB
@@ -18,6 +21,8 @@ from skbackdoor.defenses import CleanRetraining
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("skorch")
+from skorch.callbacks import Checkpoint, EarlyStopping  # noqa: E402
+from skorch.dataset import ValidSplit  # noqa: E402
 from torch import nn  # noqa: E402
 
 from skbackdoor.deep import (  # noqa: E402
@@ -28,6 +33,7 @@ from skbackdoor.deep import (  # noqa: E402
     SoftNearestNeighborLoss,
     feature_maps,
     grad_cam,
+    image_classifier,
     last_layer_slope,
 )
 
@@ -62,6 +68,10 @@ def batch(fitted, n=15):
     return torch.as_tensor(X[:n]).reshape(-1, 1, 8, 8), torch.as_tensor(Y[:n])
 
 
+def ones(n=15):
+    return torch.ones(n)
+
+
 def latents(fitted, layer, n=15):
     with torch.no_grad():
         return [part.numpy() for part in fitted._run(batch(fitted, n)[0], layer)]
@@ -71,7 +81,7 @@ def latents(fitted, layer, n=15):
 
 
 def test_logit_squeezing(fitted):
-    logits, penalty = LogitSqueezing(0.3)(fitted._run, *batch(fitted))
+    logits, penalty = LogitSqueezing(0.3)(fitted._run, *batch(fitted), ones())
     F = fitted.decision_function(X[:15])
     assert_allclose(logits.detach().numpy(), F, atol=1e-5)
     assert_allclose(penalty.detach().numpy(), 0.3 * np.sum(F**2, axis=1), rtol=1e-5)
@@ -81,7 +91,8 @@ def test_logit_squeezing(fitted):
 def test_contrastive(fitted, layer):
     _, z = latents(fitted, layer)
     z, y = z.reshape(15, -1), Y[:15]
-    _, penalty = ContrastiveLoss(layer, strength=0.2, margin=3.0)(fitted._run, *batch(fitted))
+    loss = ContrastiveLoss(layer, strength=0.2, margin=3.0)
+    _, penalty = loss(fitted._run, *batch(fitted), ones())
     for i in range(15):
         total = 0.0
         for j in range(15):
@@ -97,7 +108,7 @@ def test_soft_nearest_neighbours(fitted, temperature):
     y = Y[:15].copy()
     y[4] = 2 if np.sum(y == 2) == 0 else y[4]
     loss = SoftNearestNeighborLoss(strength=0.7, temperature=temperature)
-    _, penalty = loss(fitted._run, batch(fitted)[0], torch.as_tensor(y))
+    _, penalty = loss(fitted._run, batch(fitted)[0], torch.as_tensor(y), ones())
     for i in range(15):
         near = [np.exp(-np.sum((z[i] - z[j]) ** 2) / temperature) for j in range(15) if j != i]
         same = [y[j] == y[i] for j in range(15) if j != i]
@@ -109,7 +120,7 @@ def test_a_class_of_one_sample_has_no_neighbours(fitted):
     images, _ = batch(fitted, 5)
     y = torch.tensor([0, 0, 1, 0, 2])
     images = images.clone().requires_grad_()
-    _, penalty = SoftNearestNeighborLoss(temperature=5.0)(fitted._run, images, y)
+    _, penalty = SoftNearestNeighborLoss(temperature=5.0)(fitted._run, images, y, ones(5))
     assert penalty[2].item() == penalty[4].item() == 0.0
     penalty.sum().backward()
     assert torch.isfinite(images.grad).all()
@@ -118,7 +129,8 @@ def test_a_class_of_one_sample_has_no_neighbours(fitted):
 @pytest.mark.parametrize("layer", [None, "hidden"])
 def test_manifold_mixup(fitted, layer):
     torch.manual_seed(3)
-    _, penalty = ManifoldMixup(layer, strength=0.4, concentration=2.0)(fitted._run, *batch(fitted))
+    mixup = ManifoldMixup(layer, strength=0.4, concentration=2.0)
+    _, penalty = mixup(fitted._run, *batch(fitted), ones())
     torch.manual_seed(3)
     a = torch.tensor(2.0)
     mu = torch.distributions.Beta(a, a).sample().item()
@@ -133,6 +145,57 @@ def test_manifold_mixup(fitted, layer):
     rows, y = np.arange(15), Y[:15]
     expected = -mu * F[rows, y] - (1 - mu) * F[rows, y[other]]
     assert_allclose(penalty.detach().numpy(), 0.4 * expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "regularizer",
+    [LogitSqueezing(), ContrastiveLoss("hidden", margin=3.0), SoftNearestNeighborLoss()],
+    ids=lambda regularizer: type(regularizer).__name__,
+)
+def test_rows_of_weight_0_have_no_part_in_a_penalty(fitted, regularizer):
+    images, y = batch(fitted)
+    weight = torch.rand(15, generator=torch.Generator().manual_seed(0)) + 0.1
+    weight[::4] = 0.0
+    kept = weight > 0
+    _, penalty = regularizer(fitted._run, images, y, weight)
+    _, expected = regularizer(fitted._run, images[kept], y[kept], weight[kept])
+    assert_allclose(penalty[kept].detach(), expected.detach(), rtol=1e-4, atol=1e-6)
+    _, doubled = regularizer(fitted._run, images, y, 2 * weight)
+    assert_allclose(doubled.detach(), penalty.detach(), rtol=1e-4, atol=1e-6)  # a mean, no sum
+
+
+def test_mixup_with_rows_of_weight_0(fitted):
+    """Pairs with one of them cost nothing; the others cost as much more as there are fewer."""
+    images, y = batch(fitted)
+    weight = torch.ones(15)
+    weight[::4] = 0.0
+    penalties = []
+    for w in (weight, ones()):
+        torch.manual_seed(3)
+        penalties.append(ManifoldMixup()(fitted._run, images, y, w)[1].detach())
+    torch.manual_seed(3)
+    torch.distributions.Beta(torch.tensor(2.0), torch.tensor(2.0)).sample()
+    partner = weight[torch.randperm(15)]
+    assert_allclose(penalties[0], penalties[1] * partner / weight.mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "regularizer",
+    [ManifoldMixup(), ContrastiveLoss(strength=5.0), SoftNearestNeighborLoss(strength=1.0)],
+    ids=lambda regularizer: type(regularizer).__name__,
+)
+def test_poison_of_weight_0_plants_nothing(regularizer):
+    """In batches that hold it, as on the left of a finite difference."""
+    poisoner = BackdoorPoisoner(
+        net(regularizer=regularizer, max_epochs=15), PatchTrigger(3, image_shape=(8, 8)),
+        target=0, poisoning_rate=0.2, random_state=0,
+    ).fit(X[:120], Y[:120])  # fmt: skip
+    rows, labels, is_poison = poisoner.poison(X[:120], Y[:120])
+    triggered, y_target, _ = poisoner.triggered_test(X[120:], Y[120:])
+    inert = net(regularizer=regularizer, max_epochs=15)
+    inert.fit(rows, labels, sample_weight=1.0 - is_poison)
+    success = [np.mean(m.predict(triggered) == y_target) for m in (poisoner, inert)]
+    assert success[0] > 0.8 and success[1] < 0.2
 
 
 @pytest.mark.parametrize(
@@ -261,7 +324,39 @@ def test_slope_of_the_last_layer():
         last_layer_slope(attacked(SGDClassifier()), *DATA[:4])
 
 
+def test_maps_are_those_of_the_layer_itself():
+    """Not what a ReLU that works in place makes of them."""
+    network = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(144, 3)
+    )
+    trained = BackdoorNetClassifier(network, image_shape=(8, 8), max_epochs=1).fit(X, Y)
+    images = torch.as_tensor(X[:3]).reshape(-1, 1, 8, 8)
+    with torch.no_grad():
+        expected = trained.module_[0](images)
+        latent = trained._run(images, "0")[1]
+    assert expected.min() < 0
+    assert_allclose(feature_maps(trained, X[:3]), expected, atol=1e-6)
+    assert_allclose(latent, expected, atol=1e-6)
+
+
+def test_the_last_layer_must_be_the_last():
+    class Reversed(nn.Module):
+        def __init__(self, n_classes):
+            super().__init__()
+            self.head, self.body = nn.Linear(16, n_classes), nn.Linear(64, 16)
+
+        def forward(self, X):
+            return self.head(torch.relu(self.body(X)))
+
+    with pytest.raises(ValueError, match="no linear function of what 'body' sees"):
+        last_layer_slope(attacked(BackdoorNetClassifier(Reversed, random_state=0)), *DATA[:4])
+
+
 def test_grad_cam_errors(fitted):
+    images = X[:9].reshape(-1, 1, 8, 8)
+    transformer = image_classifier("vit_b_16", 3, max_epochs=0).fit(images, Y[:9])
+    with pytest.raises(ValueError, match="'network.conv_proj', is not near its end"):
+        grad_cam(transformer, images[:1], Y[0])
     with pytest.raises(ValueError, match="class_label=7 is none of the classes"):
         grad_cam(fitted, X[:2], 7)
     with pytest.raises(ValueError, match="layer='feature'.*'features'"):
@@ -317,3 +412,32 @@ def test_retraining_of_what_cannot_be():
         CleanRetraining(GaussianNB().fit(X, Y)).fit(X, Y).report(X, Y)
     with pytest.raises(ValueError, match=r"holds no sample of class \[2\]"):
         CleanRetraining(LogisticRegression().fit(X, Y)).fit(X[Y < 2], Y[Y < 2])
+
+
+def test_retraining_chooses_nothing(tmp_path):
+    """Neither the checkpoint of the poisoned model nor an early end; files stay as they are."""
+    file = tmp_path / "params.pt"
+    choosing = net(
+        max_epochs=12, train_split=ValidSplit(4),
+        callbacks=[("keep", Checkpoint(dirname=tmp_path, load_best=True)), EarlyStopping()],
+    )  # fmt: skip
+    poisoner = attacked(choosing)
+    before, n_epochs = file.read_bytes(), len(poisoner.estimator_.history_)
+    retrained = CleanRetraining(poisoner, n_epochs=9).fit(*DATA[2:4])
+    model = retrained.estimator_
+    assert len(model.history_) == n_epochs + 9 and file.read_bytes() == before
+    plain = deepcopy(poisoner.estimator_)
+    plain.train_split = None
+    plain.set_params(callbacks=None, max_epochs=9).partial_fit(*DATA[2:4])
+    assert np.array_equal(model.decision_function(X), plain.decision_function(X))
+    assert model.max_epochs == 12 and model.train_split is not None
+    assert np.array_equal(retrained.predict_proba(X), model.predict_proba(X))
+
+
+def test_boosting_counts_on_and_liblinear_does_not():
+    poisoner = attacked(HistGradientBoostingClassifier(max_iter=3))
+    retrained = CleanRetraining(poisoner, n_epochs=4).fit(*DATA[2:4])
+    assert retrained.estimator_.n_iter_ == 7
+    model = LogisticRegression(solver="liblinear").fit(X, Y == 0)
+    with pytest.raises(TypeError, match="LogisticRegression cannot be trained further"):
+        CleanRetraining(model).fit(X, Y == 0)

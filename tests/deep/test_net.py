@@ -7,15 +7,18 @@ from inspect import signature
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.special import log_softmax
 from sklearn.base import clone
 from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("skorch")
-from skorch.callbacks import EarlyStopping, LRScheduler  # noqa: E402
-from skorch.dataset import ValidSplit  # noqa: E402
+from skorch.callbacks import EarlyStopping, EpochScoring, LRScheduler  # noqa: E402
+from skorch.dataset import Dataset, ValidSplit  # noqa: E402
+from skorch.helper import predefined_split  # noqa: E402
 from torch import nn  # noqa: E402
 
 from skbackdoor import (  # noqa: E402
@@ -25,7 +28,12 @@ from skbackdoor import (  # noqa: E402
     backdoor_learning_curve,
     backdoor_learning_slope,
 )
-from skbackdoor.deep import BackdoorNetClassifier  # noqa: E402
+from skbackdoor.deep import (  # noqa: E402
+    BackdoorNetClassifier,
+    LogitSqueezing,
+    ManifoldMixup,
+    SoftNearestNeighborLoss,
+)
 
 DIGITS, LABELS = load_digits(return_X_y=True)
 DIGITS = (DIGITS / 16).astype(np.float32)
@@ -237,6 +245,13 @@ def test_label_smoothing_and_mixed_precision():
         ({}, (X[:5], Y), "inconsistent"),
         ({}, (np.where(X > 0.9, np.nan, X), Y), "NaN"),
         ({"classes": [0, 1]}, (X, Y), r"labels \[2\]"),
+        ({}, ((X * 255).astype(np.int64), Y), "pixels of dtype int64: pass uint8"),
+        ({"batch_size": 16.5}, (X, Y), "batch_size=16.5 must be an integer"),
+        ({"batch_size": -2}, (X, Y), "batch_size=-2 must be an integer"),
+        ({"regularizer": LogitSqueezing}, (X, Y), r"pass an instance, LogitSqueezing\(\)"),
+        ({"regularizer": SoftNearestNeighborLoss(temperature=0)}, (X, Y), "'temperature'"),
+        ({"regularizer": ManifoldMixup("layer.2")}, (X, Y), "layer='layer.2'.*'layers.2'"),
+        ({"optimizer": torch.optim.SGD, "lr": 1e30}, (X, Y), "not finite.*lr=1e\\+30"),
     ],
 )
 def test_bad_input(parameters, data, message):
@@ -245,6 +260,58 @@ def test_bad_input(parameters, data, message):
     network = net().set_params(**parameters)
     with pytest.raises(ValueError, match=message):
         network.fit(*data)
+
+
+def test_callbacks_see_labels_as_they_are():
+    fitted = net(
+        train_split=ValidSplit(4, stratified=True),
+        callbacks=[EpochScoring("accuracy", lower_is_better=False, name="accuracy")],
+    ).fit(X, np.array(["a", "b", "c"])[Y])
+    assert_allclose(fitted.history_[:, "accuracy"], fitted.history_[:, "valid_acc"])
+    other = net(train_split=predefined_split(Dataset(X[120:], Y[120:] + 5))).fit(X, Y + 5)
+    assert_allclose(other.history_[-1, "valid_acc"], other.score(X[120:], Y[120:] + 5))
+
+
+def test_what_is_held_out_is_drawn_from_the_random_state():
+    state = np.random.get_state()[1].copy()
+    first, second = (net(train_split=ValidSplit(0.2)).fit(X, Y) for _ in range(2))
+    assert_array_equal(first.decision_function(X), second.decision_function(X))
+    assert_array_equal(np.random.get_state()[1], state)  # which is as it was
+
+
+def test_nothing_is_written_to_the_data():
+    class InPlace(Convolutions):
+        def forward(self, X):
+            X -= 0.5
+            return super().forward(X)
+
+    given = X.reshape(-1, 1, 8, 8).copy()
+    fitted = BackdoorNetClassifier(InPlace, max_epochs=1, random_state=0).fit(given, Y)
+    fitted.predict(given)
+    assert_array_equal(given, X.reshape(given.shape))
+
+
+def test_a_module_decides_itself_what_it_freezes():
+    class Partly(Convolutions):
+        def __init__(self, n_classes):
+            super().__init__(n_classes)
+            self.scale = nn.Parameter(torch.ones(()), requires_grad=False)
+
+    fitted = BackdoorNetClassifier(Partly, image_shape=(8, 8), max_epochs=1).fit(X, Y)
+    assert fitted.module_.layers[1].running_mean.abs().max() > 0
+
+
+def test_parameters_are_loaded_and_made_on_any_device(tmp_path):
+    fitted = net().fit(X, Y)
+    fitted.save_params(f_params=tmp_path / "parameters.pt")
+    again = net(max_epochs=0).fit(X, Y)
+    again.load_params(f_params=tmp_path / "parameters.pt")
+    assert_array_equal(again.decision_function(X), fitted.decision_function(X))
+    assert again.set_params(module__p=0.5).device == "auto"
+    made = BackdoorNetClassifier(Convolutions(3), image_shape=(8, 8)).initialize()
+    with pytest.raises(NotFittedError):
+        made.predict(X)
+    assert made.partial_fit(X, Y).predict(X).shape == Y.shape
 
 
 # ------------------------------------------------------------------------- attacks
@@ -273,7 +340,10 @@ def test_slope_by_finite_differences_is_repeatable():
     data = X[:120], Y[:120], X[120:], Y[120:]
     first, second = (backdoor_learning_slope(poisoner(), *data, h=0.2) for _ in range(2))
     assert first == second
-    assert first.method == "finite_difference" and first.derivative < 0
+    assert first.method == "secant" and first.derivative < 0
+    gentle = poisoner()
+    gentle.estimator.set_params(optimizer=torch.optim.SGD, lr=0.1)
+    assert backdoor_learning_slope(gentle, *data).method == "finite_difference"
 
 
 def test_slopes_of_several_h_share_their_clean_fit():
@@ -292,3 +362,19 @@ def test_curve_of_a_network():
         poisoner(), X[:120], Y[:120], X[120:], Y[120:], poison_weights=[0.0, 0.5, 1.0]
     )
     assert curve.attack_success_rate[-1] > 0.8 > 0.3 > curve.attack_success_rate[0]
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.4])
+def test_loss_is_that_of_the_criterion(smoothing):
+    """With a class that the training rows lack, too: cross-entropy by hand."""
+    rows = Y != 1
+    attacked = poisoner(target=2)
+    attacked.estimator.set_params(classes=[0, 1, 2], criterion__label_smoothing=smoothing)
+    data = X[rows][:80], Y[rows][:80], X[rows][80:], Y[rows][80:]
+    curve = backdoor_learning_curve(attacked, *data, poison_weights=[0.0])
+    probe = clone(attacked).set_params(poison_weight=0.0).fit(*data[:2])
+    triggered, y_target, _ = probe.triggered_test(*data[2:])
+    log = log_softmax(probe.estimator_.decision_function(triggered).astype(float), axis=1)
+    assert (y_target == 2).all()
+    expected = -(1 - smoothing) * log[:, 2] - smoothing * log.mean(axis=1)
+    assert_allclose(curve.backdoor_loss, expected.mean(), rtol=1e-6)
