@@ -177,7 +177,9 @@ def _cells(poisoner, rest, members, seeds, data, scale, fit_poisoned):
 def _test_rows(probe, path, X_test, y_test):
     """Clean test samples and triggered ones as the learner sees them, each with label indices."""
     clean = path.prepare(X_test), label_index(y_test, path.rows.classes)
-    return clean, attacked_rows(probe, path, X_test, y_test)
+    triggered = attacked_rows(probe, path, X_test, y_test)
+    path.keep(clean[0], triggered[0])
+    return clean, triggered
 
 
 def _has_seeds_before(estimator):

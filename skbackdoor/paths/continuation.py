@@ -12,6 +12,9 @@ from .newton import nearest, newton, newton_directions
 from .solutions import LinearSolution
 from .threads import one_blas_thread
 
+#: Relative gradient norm up to which a clean fit is taken for the optimum.
+POLISHED = 1e-12
+
 
 class Continuation:
     r"""The optimum at many poison weights: predicted in a subspace, corrected by Newton steps.
@@ -93,13 +96,14 @@ class Continuation:
 
     def _solve(self, weights):
         """Fits and residuals at all weights, and the clean fit."""
-        zero = np.zeros(1)
-        clean, F, residual = newton(
-            self._at(zero), self.start.W[None][:, :, self.live], self.factors, zero, self.tol
-        )
-        n_zeros = int(weights[0] == 0.0)
+        zero, n_zeros = np.zeros(1), int(weights[0] == 0.0)
+        clean, residual = self.start.W[None][:, :, self.live], self.start.residual
+        if self.start.residual > POLISHED:
+            clean, F, residual = newton(self._at(zero), clean, self.factors, zero, self.tol)
+        else:
+            F = self._at(zero).decision(clean)
         fits = np.repeat(clean, len(weights), axis=0)
-        residuals = np.repeat(residual, len(weights))
+        residuals = np.full(len(weights), residual)
         if len(weights) > n_zeros:
             tangent = self._tangents(zero, F, 1e-2)
             fits[n_zeros:], residuals[n_zeros:] = self._follow(clean, tangent, weights[n_zeros:])
