@@ -182,6 +182,9 @@ class WeightPath:
         The samples must stay as they are.
         """
         self.shared["kept"] = samples
+        for found in self.shared.values():
+            if hasattr(found, "keep"):
+                found.keep(*samples)
 
     # -- the learner at any weight -------------------------------------------------------------
 
