@@ -232,8 +232,7 @@ def clean_fit(path):
     """The exact clean optimum; the learner's own clean fit where there is no closed form."""
     if path.method != "implicit":
         return path.fitted
-    with one_blas_thread(path.rows.X):
-        return path.optimum().polish()
+    return path.polished
 
 
 def clean_labels(path, fit, rows):

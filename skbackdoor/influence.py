@@ -81,7 +81,7 @@ def poison_influence(poisoner, X_train, y_train, X_test, y_test, *, samples="poi
         )
     rows, y_target = attacked_rows(probe, path, X_test, y_test)
     with one_blas_thread(path.rows.X):
-        optimum = path.optimum().polish()
+        optimum = path.polished
         F, _ = optimum.right_limit(rows)
         responses = optimum.responses(rows, samples)
         return np.stack([path.loss.directional(F, dF, y_target) for dF in responses])

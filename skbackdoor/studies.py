@@ -140,7 +140,7 @@ def _cells(poisoner, rest, members, seeds, data, scale, fit_poisoned):
     """The arrays of a :class:`SlopeGrid`, for members that differ by C or alpha only."""
     X_train, y_train, X_test, y_test = data
     values = np.empty((7 if fit_poisoned else 5, len(members), len(seeds)))
-    starts, clean_models = {}, {}
+    starts, whole, clean_models = {}, None, {}  # the clean model may be one for all seeds
     for s, seed in enumerate(seeds):
         attack = clone(poisoner).set_params(random_state=seed, **rest)
         probe, estimator = drawn_attack(attack, X_train, y_train)
@@ -148,12 +148,12 @@ def _cells(poisoner, rest, members, seeds, data, scale, fit_poisoned):
         base = path_of(estimator, kept, poison)
         test = _test_rows(probe, base, X_test, y_test)
         apart = len(probe.replaced_indices_) > 0  # else the rows of the clean model are `kept`
-        whole, whole_test = base, test
-        if apart:
-            whole = path_of(estimator, probe.given_rows(), poison)
+        if not apart:
+            whole_test = test
+        else:
+            if whole is None or whole.method != "implicit" or _has_seeds_before(estimator):
+                whole, clean_models = path_of(estimator, probe.given_rows(), poison), {}
             whole_test = _test_rows(probe, whole, X_test, y_test)
-        if whole.method != "implicit" or _has_seeds_before(estimator):
-            clean_models = {}  # they differ from seed to seed
         n_poison = len(probe.poisoned_indices_)
         for k, (_, own) in enumerate(members):
             path = base.with_params(**own)
@@ -177,7 +177,9 @@ def _cells(poisoner, rest, members, seeds, data, scale, fit_poisoned):
 def _test_rows(probe, path, X_test, y_test):
     """Clean test samples and triggered ones as the learner sees them, each with label indices."""
     clean = path.prepare(X_test), label_index(y_test, path.rows.classes)
-    return clean, attacked_rows(probe, path, X_test, y_test)
+    triggered = attacked_rows(probe, path, X_test, y_test)
+    path.keep(clean[0], triggered[0])
+    return clean, triggered
 
 
 def _has_seeds_before(estimator):

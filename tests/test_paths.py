@@ -357,6 +357,25 @@ def test_ridge_without_penalty_on_few_rows():
         weight_path(RidgeClassifier(alpha=0.0), wide, y, is_poison).solve([0.5])
 
 
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("weight", [0.4, 1.0])
+@pytest.mark.parametrize(
+    "svc", [SVC(C=0.01), SVC(gamma=0.5), SVC(kernel="linear", C=10.0), SVC(gamma=5.0, C=100.0)]
+)
+def test_a_single_weight_is_what_a_walk_comes_to(svc, weight, n_classes):
+    """No walk leads to a weight that is asked for alone: libsvm's fit there is polished."""
+    X, y, is_poison = poisoned(n_classes)
+    walked = weight_path(svc, X, y, is_poison).solve([0.0, 0.1, weight])
+    alone = weight_path(svc, X, y, is_poison).solve([0.0, weight])
+    assert alone.residuals.max() < 1e-9
+    assert alone.first_breakpoint == walked.first_breakpoint
+    for values in ("decision_function", "tangent"):
+        expected = getattr(walked, values)(X)[[0, 2]]
+        assert_allclose(getattr(alone, values)(X), expected, rtol=1e-7, atol=1e-7)
+    assert_allclose(alone.norm, walked.norm[[0, 2]])
+    assert_allclose(alone.cosine, walked.cosine[[0, 2]])
+
+
 # -- What a reader found ------------------------------------------------------------------------
 
 

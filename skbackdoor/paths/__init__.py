@@ -114,8 +114,9 @@ def weight_path(estimator, X, y, is_poison, *, sample_weight=None):
     - "continuation": `LogisticRegression` with l2 penalty, `LinearSVC` with squared hinge, larger
       ridge. Relative gradient norm 1e-9, or a warning above 1e-8.
     - "dual path": `SVC`, `LinearSVC` with hinge, up to 6,000 training rows. The dual solution is
-      piecewise linear in the weight and followed exactly; the optimality conditions hold to 1e-9,
-      or a warning above 1e-8. ``first_breakpoint`` is where the first piece ends.
+      piecewise linear in the weight and followed exactly (`SVC` at a single weight: libsvm's fit
+      there, polished); the optimality conditions hold to 1e-9, or a warning above 1e-8.
+      ``first_breakpoint`` is where the first piece ends.
     - "kernel refit": `SVC` with 6,000 to 20,000 rows, or with more than 3,000 of which over half
       are free support vectors, or with a sigmoid kernel: libsvm at each weight and its own `tol`,
       on a kernel matrix that is computed once. No tangent.

@@ -121,6 +121,12 @@ class WeightPath:
         with one_blas_thread(self.rows.X):  # only where the optimum is looked for
             return self.fit(0.0)
 
+    @cached_property
+    def polished(self):
+        """The exact clean optimum, found once."""
+        with one_blas_thread(self.rows.X):
+            return self.optimum().polish()
+
     def _fixed(self, estimator):
         """The learner with what depends on the training rows set to its clean value."""
         if getattr(estimator, "class_weight", None) == "balanced":
@@ -160,13 +166,25 @@ class WeightPath:
         if "class_weight" in params:
             raise ValueError("class_weight changes the rows' weights; make a new weight_path.")
         other = copy(self)
-        for name in ("fitted", "method", "refusal", "warm_start"):
-            other.__dict__.pop(name, None)
+        for name in list(other.__dict__):
+            found = isinstance(getattr(type(self), name, None), cached_property)
+            if found or name in ("method", "refusal", "warm_start"):
+                del other.__dict__[name]
         other.estimator = clone(self.estimator).set_params(**params)
         validate_params(other.estimator)
         other.estimator = other._fixed(other.estimator)
         other._setup()
         return other
+
+    def keep(self, *samples):
+        """What paths on these rows find at some prepared samples is kept, for all parameters.
+
+        The samples must stay as they are.
+        """
+        self.shared["kept"] = samples
+        for found in self.shared.values():
+            if hasattr(found, "keep"):
+                found.keep(*samples)
 
     # -- the learner at any weight -------------------------------------------------------------
 

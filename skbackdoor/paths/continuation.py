@@ -12,6 +12,9 @@ from .newton import nearest, newton, newton_directions
 from .solutions import LinearSolution
 from .threads import one_blas_thread
 
+#: Relative gradient norm up to which a clean fit is taken for the optimum.
+POLISHED = 1e-12
+
 
 class Continuation:
     r"""The optimum at many poison weights: predicted in a subspace, corrected by Newton steps.
@@ -93,15 +96,18 @@ class Continuation:
 
     def _solve(self, weights):
         """Fits and residuals at all weights, and the clean fit."""
-        zero = np.zeros(1)
-        clean, F, residual = newton(
-            self._at(zero), self.start.W[None][:, :, self.live], self.factors, zero, self.tol
-        )
-        n_zeros = int(weights[0] == 0.0)
+        zero, n_zeros = np.zeros(1), int(weights[0] == 0.0)
+        clean, residual = self.start.W[None][:, :, self.live], self.start.residual
+        polished = residual <= POLISHED
+        if not polished:
+            clean, F, residual = newton(self._at(zero), clean, self.factors, zero, self.tol)
         fits = np.repeat(clean, len(weights), axis=0)
-        residuals = np.repeat(residual, len(weights))
+        residuals = np.full(len(weights), residual)
         if len(weights) > n_zeros:
-            tangent = self._tangents(zero, F, 1e-2)
+            if polished:
+                tangent = self.start.tangent()[None][:, :, self.live]
+            else:
+                tangent = self._tangents(zero, F, 1e-2)
             fits[n_zeros:], residuals[n_zeros:] = self._follow(clean, tangent, weights[n_zeros:])
         return fits, residuals, clean[0]
 
@@ -176,7 +182,7 @@ class Continuation:
             full = len(subspace) + self.n_directions > self.max_size
             if len(left) == 0 or full or (slow and len(self.factors) > 2):
                 return W
-            if slow or len(self.factors) == 1:
+            if slow or len(self.factors) < 2:
                 self._factorise(objective, F, betas, int(residuals.argmax()))
             before = residuals.max()
             chosen = np.linspace(0, len(left) - 1, min(self.n_directions, len(left)))

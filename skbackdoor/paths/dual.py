@@ -257,7 +257,10 @@ class ActiveSet:
             self._shift()  # what rounding has left
             if self.residual < 1e-11:
                 break
-        if self.margin.unbalanced:
+        lower, full = ends_of(self.a, self.u)
+        if self.free_intercept and not np.any(self.inside & ~lower & ~full):
+            for position in range(self.margin.size - 1, -1, -1):  # each at its bound by now
+                self.leave(position, to_upper=full[self.margin.members[position]])
             self.b += self.intercept_room()
             self.h = self._margins() - self.r
         return self

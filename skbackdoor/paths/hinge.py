@@ -181,8 +181,11 @@ class Trace:
     offset : float
         How much a sum of signed duals other than 0 would change decision values by the kernel as
         the user has it, which may have been moved.
+    guess : callable or None
+        ``guess(weight)`` gives signed duals and an intercept near the optimum: a single weight is
+        polished from there, without a walk.
     restart : callable
-        ``restart(weight)`` gives duals a and an intercept to start from, where the walk got lost.
+        The same from nearer by, for where walk or polish got lost.
 
     Attributes
     ----------
@@ -202,37 +205,45 @@ class Trace:
         Where the first row changes sets, at most 1.
     """
 
-    def __init__(self, active, rate, weights, offset, restart):
+    def __init__(self, active, rate, weights, offset, guess, restart):
         y, shape = active.y, (len(weights), len(active.y))
-        a, a_rate = np.zeros(shape), np.zeros(shape)
+        self.v, self.v_rate = np.zeros(shape), np.zeros(shape)
         self.b, self.b_rate = np.zeros(shape[0]), np.zeros(shape[0])
         self.v_start, b_start = y * active.a, active.b + active.intercept_room()
         poison = np.flatnonzero(rate > 0)
         active.admit(poison, rate[poison])
-        walk, beta = Walk(active), 0.0
-        self.first_breakpoint, start_a_rate, start_b_rate = self._look(walk)
-        for k, weight in enumerate(progress(weights, len(weights), "dual path")):
-            if weight == 0.0:
-                a[k], self.b[k] = y * self.v_start, b_start
-                a_rate[k], self.b_rate[k] = start_a_rate, start_b_rate
-                continue
-            walk.go(weight - beta)
-            beta = weight
-            active.u[poison] = weight * rate[poison]  # without the drift of steps
+        walk = Walk(active)
+        self.first_breakpoint, a_rate, b_rate = self._look(walk)
+        if weights[0] == 0.0:
+            self.v[0], self.b[0] = self.v_start, b_start
+            self.v_rate[0], self.b_rate[0] = y * a_rate, b_rate
+        bounds = np.where(rate > 0, weights[:, None] * rate, active.u)
+        points = active, rate, bounds, offset, restart, weights
+        above = np.flatnonzero(weights)
+        if guess is not None and len(above) == 1:
+            k = above[0]
+            self.residuals = np.full(len(weights), np.inf)
+            start = partial(guess, weights[k])
+            self._repair(k, active, rate, bounds[k], offset, start, np.zeros(shape))
+            self._check(*points)
+            if self.residuals.max() <= LOST:
+                return
+        self._walk(walk, poison, rate[poison], offset, above, weights)
+        self._check(*points)
+
+    def _walk(self, walk, poison, rate, offset, above, weights):
+        """Go from weight to weight, above 0."""
+        active, y, beta = walk.active, walk.active.y, 0.0
+        for k in progress(above, len(above), "dual path"):
+            walk.go(weights[k] - beta)
+            beta = weights[k]
+            active.u[poison] = beta * rate  # without the drift of steps
             active.a[active.upper] = active.u[active.upper]
             active.balance(BALANCED / offset)
             walk.gather()
-            a[k] = np.where(active.upper, active.u, np.clip(active.a, 0.0, active.u))
-            room = active.intercept_room(reached=True)
-            if room != 0.0:  # a member whose dual has just reached a bound is at it exactly
-                lower, full = ends_of(active.a, active.u)
-                a[k, active.inside & lower] = 0.0
-                a[k, active.inside & full] = active.u[active.inside & full]
-            self.b[k] = active.b + room
-            _, a_rate[k], self.b_rate[k] = self._look(walk)
-        self.v, self.v_rate = y * a, y * a_rate
-        bounds = np.where(rate > 0, weights[:, None] * rate, active.u)
-        self._check(active, rate, bounds, offset, restart, weights)
+            self.v[k], self.b[k] = _signed(active)
+            _, a_rate, self.b_rate[k] = self._look(walk)
+            self.v_rate[k] = y * a_rate
 
     def _look(self, walk):
         step, a_rate, b_rate = walk.look()
@@ -250,8 +261,7 @@ class Trace:
         if active.free_intercept:
             self.residuals = np.maximum(self.residuals, offset * np.abs(self.v.sum(axis=1)))
         for k in np.flatnonzero(self.residuals > REPAIRED):
-            starts = [lambda k=k: (np.clip(y * self.v[k], 0.0, bounds[k]), self.b[k])]
-            starts.append(lambda k=k: restart(weights[k]))
+            starts = [lambda k=k: (self.v[k], self.b[k]), partial(restart, weights[k])]
             for start in starts:
                 self._repair(k, active, rate, bounds[k], offset, start, F)
                 if self.residuals[k] <= LOST:
@@ -264,7 +274,8 @@ class Trace:
         """Polish the point at weight k from somewhere, and take it if it is better."""
         y, rows = active.y, active.rows
         try:
-            a, b = start()
+            v, b = start()
+            a = np.clip(y * v, 0.0, bounds)
             point = ActiveSet(rows, active.diagonal, y, bounds, a, b, active.free_intercept)
             point.polish()
         except (ValueError, RuntimeError):
@@ -274,7 +285,8 @@ class Trace:
             residual = max(residual, offset * abs(float(y @ point.a)))
         if residual >= self.residuals[k]:
             return
-        self.v[k], self.b[k], self.residuals[k] = y * point.a, point.b, residual
+        self.v[k], self.b[k] = _signed(point)
+        self.residuals[k] = residual
         F[k] = rows.product(self.v[k])
         poison = np.flatnonzero(rate > 0)
         if np.any(bounds[poison] > 0):
@@ -285,25 +297,40 @@ class Trace:
         self.v_rate[k] = y * a_rate
 
 
-def path_solution(path, weights, kernel, problems, restart):
+def _signed(active):
+    """Signed duals within their bounds, and the intercept that libsvm has."""
+    a = np.where(active.upper, active.u, np.clip(active.a, 0.0, active.u))
+    room = active.intercept_room(reached=True)
+    if room != 0.0:  # a member whose dual has just reached a bound is at it exactly
+        lower, full = ends_of(active.a, active.u)
+        a[active.inside & lower] = 0.0
+        a[active.inside & full] = active.u[active.inside & full]
+    return active.y * a, active.b + room
+
+
+def path_solution(path, weights, kernel, problems, guess, restart):
     """Every binary problem followed through the weights, as one solution.
 
-    ``restart(weight)`` gives signed duals (n_rows, n_outputs) and intercepts to start from.
+    ``guess(weight)`` (or None) and ``restart(weight)`` are as in :class:`Trace`, for all problems:
+    signed duals (n_rows, n_outputs) and intercepts.
     """
     n_rows, n_outputs = kernel.X.shape[0], len(problems)
     shape = (len(weights), n_rows, n_outputs)
     v, v_rate, start = np.zeros(shape), np.zeros(shape), np.zeros(shape[1:])
     b, b_rate = np.zeros((len(weights), n_outputs)), np.zeros((len(weights), n_outputs))
     traces, restart = [], lru_cache(1)(restart)
+    guess = None if guess is None else lru_cache(1)(guess)
 
-    def _at_problem(k, used, y, weight):
-        v, b = restart(weight)
-        return y * v[used, k], b[k]
+    def _at_problem(start, k, used, weight):
+        v, b = start(weight)
+        return v[used, k], b[k]
 
     for k, (used, active, rate) in enumerate(progress(problems, n_outputs, "pairs of classes")):
         with one_blas_thread():
             offset = 1.0 + np.abs(kernel.offset).max()
-            trace = Trace(active, rate, weights, offset, partial(_at_problem, k, used, active.y))
+            near = guess and partial(_at_problem, guess, k, used)
+            nearer = partial(_at_problem, restart, k, used)
+            trace = Trace(active, rate, weights, offset, near, nearer)
         v[:, used, k], v_rate[:, used, k] = trace.v, trace.v_rate
         start[used, k] = trace.v_start
         b[:, k], b_rate[:, k] = trace.b, trace.b_rate

@@ -95,6 +95,9 @@ class GramRows:
 
     def product(self, v):
         """v K, for one v or a stack of them."""
+        used = np.flatnonzero(v) if v.ndim == 1 else ()
+        if v.ndim == 1 and len(used) < len(v) / 4:  # less to read than all of K
+            return v[used] @ self.K[used]
         return v @ self.K
 
 
@@ -114,7 +117,7 @@ class Kernel:
 
     def __init__(self, function, X, cache_megabytes):
         self.function, self.X, self.cache_bytes = function, X, 1e6 * cache_megabytes
-        self._gram = None
+        self._gram, self._kept = None, ()
         self._on = {}
         moved = hasattr(function, "offset")
         #: What dual coefficients v lack in decision values where the kernel is moved: v offset.
@@ -128,7 +131,14 @@ class Kernel:
 
     def at(self, X):
         """Kernel rows of the training rows at samples X, each computed once."""
+        for kernel_rows in self._kept:
+            if kernel_rows.X is X:
+                return kernel_rows
         return KernelRows(self.function, self.X, X, self.cache_bytes)
+
+    def keep(self, *samples):
+        """Keep the kernel rows at some samples, which do not change from now on."""
+        self._kept = [self.at(X) for X in samples]
 
     def gram(self):
         """The whole kernel matrix of the training rows, computed once."""
@@ -218,19 +228,21 @@ class NamedKernel:
             K = cdist(A, B, "sqeuclidean")
             K *= -0.5
         for start in range(0, len(K), 64):  # blocks that stay in the processor's cache
-            block = slice(start, start + 64)
-            part = K[block]
+            block, right = slice(start, start + 64), slice(start if whole else 0, None)
+            part = K[block, right]
             if not far or sp.issparse(A):
                 part -= half_A[block, None]
-                part -= half_B
+                part -= half_B[right]
             if far and sp.issparse(A):
-                _measure(A[block], B, part)
+                _measure(A[block], B[right], part)
             np.minimum(part, 0.0, out=part)
             if whole:
-                np.fill_diagonal(part[:, start:], 0.0)
+                np.fill_diagonal(part, 0.0)
             np.expm1(part, out=part)
             part -= from_A[block, None]
-            part -= from_B
+            part -= from_B[right]
+            if whole:
+                K[right, block] = part.T
         return K
 
     def offset(self, A):

@@ -645,7 +645,9 @@ class LinearOptimum:
         objective, live = self.objective, self.objective.live
         reduced = on_live(objective, objective.live_rows, objective.y, objective.weight[None])
         W = np.zeros_like(self.W)  # a column of zeros has no coefficient at the optimum
-        W[:, live] = newton(reduced, self.W[None][:, :, live], {}, np.zeros(1), tol)[0][0]
+        factors = {}
+        W[:, live] = newton(reduced, self.W[None][:, :, live], factors, np.zeros(1), tol)[0][0]
+        objective._factor = factors.get(0.0)  # near enough to precondition the tangent's solve
         best = LinearOptimum(self.objective, W, self.poison, self.rtol)
         warn_unless_optimal(best.residual)
         return best

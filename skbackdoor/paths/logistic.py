@@ -85,7 +85,7 @@ class LogisticPath(WeightPath):
     def _solve(self, weights, n_jobs=None):
         with one_blas_thread(self.rows.X):
             with warnings.catch_warnings():
-                # The learner's own fit is only where the path starts; its residual is checked.
+                # The clean fit is only where the path starts; its residual is checked.
                 warnings.simplefilter("ignore", ConvergenceWarning)
-                start = self.optimum()
+                start = self.__dict__.get("polished") or self.optimum()
             return Continuation(self, start).solution(weights)

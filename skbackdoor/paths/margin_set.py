@@ -3,9 +3,12 @@
 from math import sqrt
 
 import numpy as np
+from scipy.linalg.lapack import dpotrf, dpotri
 
 #: Relative residual above which a solution with the inverse is refined.
 REFINED = 1e-11
+#: Members from which on a Cholesky factor is the faster way to the inverse.
+LARGE = 100
 #: Relative residual above which the inverse should be made anew.
 WORN = 1e-7
 
@@ -82,14 +85,15 @@ class MarginSet:
         matrix = np.ones((p, p))
         matrix[o:, o:] = K[:, rows]
         matrix[:o, :o] = 0.0
-        try:
-            inverse = np.linalg.inv(matrix)
-        except np.linalg.LinAlgError:
-            return False
-        condition = np.abs(matrix).sum(axis=0).max() * np.abs(inverse).sum(axis=0).max()
-        if not condition < 1e6:  # else it has digits enough
-            if not np.abs(matrix @ inverse - np.eye(p)).max() < 1e-9:
+        inverse = _cholesky_inverse(matrix, o) if s >= LARGE else None
+        if inverse is None or not _condition(matrix, inverse) < 1e6:
+            try:
+                inverse = np.linalg.inv(matrix)
+            except np.linalg.LinAlgError:
                 return False
+            if not _condition(matrix, inverse) < 1e6:  # else it has digits enough
+                if not np.abs(matrix @ inverse - np.eye(p)).max() < 1e-9:
+                    return False
         rows = np.array(rows)
         self.size = 0
         if len(self._members) < s:
@@ -271,3 +275,25 @@ class MarginSet:
                 solution = better
         self.rates = solution
         return solution[o:], float(solution[0]) if o else 0.0, f
+
+
+def _condition(matrix, inverse):
+    return np.abs(matrix).sum(axis=0).max() * np.abs(inverse).sum(axis=0).max()
+
+
+def _cholesky_inverse(matrix, border_size):
+    """Inverse of [[0, 1^T], [1, K]] or K by a Cholesky factor of K; None where it has none."""
+    factor, failed = dpotrf(matrix[border_size:, border_size:], lower=True)
+    if failed:
+        return None
+    half, _ = dpotri(factor, lower=True)
+    inner = np.tril(half) + np.tril(half, -1).T
+    if not border_size:
+        return inner
+    answer = inner.sum(axis=1)
+    total = answer.sum()
+    inverse = np.empty_like(matrix)
+    inverse[0, 0], inverse[0, 1:] = -1.0 / total, answer / total
+    inverse[1:, 0] = inverse[0, 1:]
+    np.subtract(inner, np.outer(answer, inverse[0, 1:]), out=inverse[1:, 1:])
+    return inverse

@@ -1,6 +1,6 @@
 r"""Ridge: :math:`\sum_i s_i (f_i - y_i)^2 + \alpha \|w\|^2` with a free intercept."""
 
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import scipy.sparse as sp
@@ -84,7 +84,11 @@ class RidgePath(WeightPath):
         with one_blas_thread(self.rows.X):
             if min(self.rows.X.shape) > LARGEST_FACTOR:
                 return Continuation(self, self.optimum()).solution(weights)
-            return ClosedForm(self).solution(weights)
+            return self._closed_form.solution(weights)
+
+    @cached_property
+    def _closed_form(self):
+        return ClosedForm(self)
 
 
 class ClosedForm:

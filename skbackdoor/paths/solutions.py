@@ -292,7 +292,7 @@ class KernelSolution(Solution):
 
     def _apply(self, v, b, rows):
         used = np.flatnonzero(np.any(v != 0, axis=(0, 2)))
-        K = self.kernel(rows, used)
+        K = self.kernel.at(rows)(used).T
         flat = v[:, used].transpose(1, 0, 2).reshape(len(used), len(v) * v.shape[2])
         F = (K @ flat).reshape(K.shape[0], *v.shape[::2]).transpose(1, 0, 2)
         return F + b[:, None, :]

@@ -7,7 +7,7 @@ How their binary problems map on :mod:`skbackdoor.paths.dual` (hinge) and
 import warnings
 from copy import copy
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import combinations
 
 import numpy as np
@@ -113,7 +113,9 @@ class SVCPath(WeightPath):
             )
         name = (svc.kernel, svc.gamma, svc.degree, svc.coef0)
         if ("kernel", name) not in self.shared:
-            self.shared["kernel", name] = self._kernel_of(stack(self.rows.X, self.rows.X_poison))
+            kernel = self._kernel_of(stack(self.rows.X, self.rows.X_poison))
+            kernel.keep(*self.shared.get("kept", ()))
+            self.shared["kernel", name] = kernel
         return self.shared["kernel", name]
 
     def _kernel_of(self, X):
@@ -174,11 +176,26 @@ class SVCPath(WeightPath):
     def optimum(self, rtol=None):
         """The clean fit as it is, with the rate at which poison moves it (`rtol` is unused)."""
         if "fitted" not in self.__dict__ and self.kernel.X.shape[0] <= LARGEST_PATH:
-            return DualOptimum(self.kernel, self._problems(*self._start(), True))
+            return self._whole_optimum()
         problems, kernel, held = self._near_problems()
         if any(active.margin.unbalanced for _, active, _ in problems):
             return self._all_rows()
         return DualOptimum(kernel, problems, held, self._all_rows)
+
+    def _whole_optimum(self):
+        """A loose clean fit, on the kernel matrix of all training rows."""
+        return DualOptimum(self.kernel, self._problems(*self._clean_start, True))
+
+    @cached_property
+    def polished(self):
+        """The exact clean optimum, found once."""
+        small = self.kernel.X.shape[0] <= LARGEST_PATH
+        with one_blas_thread():
+            return (self._whole_optimum() if small else self.optimum()).polish()
+
+    @cached_property
+    def _clean_start(self):
+        return self._start()
 
     def _all_rows(self):
         """The clean fit as it is, on all training rows."""
@@ -249,16 +266,17 @@ class SVCPath(WeightPath):
             return self.refits(weights, n_jobs=n_jobs)
         if n_rows > LARGEST_PATH or self.estimator.kernel == "sigmoid":  # not a positive kernel
             return self._kernel_refits(weights)
-        v, b = self._start()
+        v, _ = self._clean_start
         free = np.any((v != 0) & (np.abs(v) < self._bounds(1.0)[:, None]), axis=1)
         if n_rows > 3000 and free.sum() > n_clean / 2:
             return self._kernel_refits(weights)
         try:
-            problems = self._problems(v, b, True)
-            with one_blas_thread():
-                problems = [(used, active.polish(), rate) for used, active, rate in problems]
-            restart = partial(self._start, tol=1e-7)
-            return path_solution(self, weights, self.kernel, problems, restart)
+            with warnings.catch_warnings():
+                # Only where the path starts; its residual is checked.
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                problems = [(u, active_copy(a), rate) for u, a, rate in self.polished.problems]
+            starts = self._start, partial(self._start, tol=1e-7)
+            return path_solution(self, weights, self.kernel, problems, *starts)
         except (ValueError, RuntimeError) as error:
             _warn_of_refits(error)
             return self._kernel_refits(weights)
@@ -380,7 +398,9 @@ class LinearSVCPath(WeightPath):
         constant = svc.intercept_scaling**2 if svc.fit_intercept else 0.0
         if ("kernel", constant) not in self.shared:
             X = stack(self.rows.X, self.rows.X_poison)
-            self.shared["kernel", constant] = Kernel(AffineKernel(constant), X, 200)
+            kernel = Kernel(AffineKernel(constant), X, 200)
+            kernel.keep(*self.shared.get("kept", ()))
+            self.shared["kernel", constant] = kernel
         return self.shared["kernel", constant]
 
     def _problems(self, whole):
@@ -422,7 +442,7 @@ class LinearSVCPath(WeightPath):
                 problems = [(used, self._polish(active), rate) for used, active, rate in problems]
             nothing = np.zeros((n_rows, len(problems))), np.zeros(len(problems))
             solution = path_solution(
-                self, weights, self._kernel(), problems, lambda weight: nothing
+                self, weights, self._kernel(), problems, None, lambda weight: nothing
             )
             return self._linear(solution)
         except (ValueError, RuntimeError) as error:
