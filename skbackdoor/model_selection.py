@@ -183,7 +183,7 @@ def _most_robust_index(cv_results, *, max_drop, accuracy, robustness):
 
 @dataclass(frozen=True)
 class AttackSplit:
-    """Result of :func:`attack_split`.
+    """Result of :func:`~skbackdoor.attack_split`.
 
     Attributes
     ----------
