@@ -1,7 +1,7 @@
 """
-===================================================
+=================================================
 Choosing on data that may already hold a backdoor
-===================================================
+=================================================
 
 If training data are poisoned already, so are the folds of a cross-validation. Accuracy on them
 *rewards* learning the backdoor, by up to the poisoning rate, and a small `max_accuracy_drop` then
@@ -41,7 +41,9 @@ attacker = BackdoorPoisoner(
 ).fit(X_train, y_train)
 X_given, y_given, is_poison = shuffle(*attacker.poison(X_train, y_train), random_state=0)
 X_triggered, _, _ = attacker.triggered_test(X_test, y_test)
-print(f"given: {len(X_given)} images, {is_poison.sum()} of them poisoned; trusted: {len(X_trusted)}")
+print(
+    f"given: {len(X_given)} images, {is_poison.sum()} of them poisoned; trusted: {len(X_trusted)}"
+)
 
 # %%
 # The same search three times. Its probe has a trigger that we make up, in another corner. The
@@ -88,9 +90,7 @@ for name, found in searches.items():
 # right about the poison in this one. Accuracy on the trusted set has nothing to gain there.
 
 success = [
-    attack_success_rate(
-        y_test, SVC(C=C).fit(X_given, y_given).predict(X_triggered), target="next"
-    )
+    attack_success_rate(y_test, SVC(C=C).fit(X_given, y_given).predict(X_triggered), target="next")
     for C in Cs
 ]
 fig, ax = plt.subplots(layout="constrained")

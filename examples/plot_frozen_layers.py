@@ -51,9 +51,7 @@ for layers in frozen:
         tuned = image_classifier(
             net.module_, 5, trainable=2 * layers, lr=0.003, max_epochs=10, random_state=seed
         )
-        poisoner = BackdoorPoisoner(
-            tuned, PatchTrigger(size=2), target=7, random_state=seed
-        )
+        poisoner = BackdoorPoisoner(tuned, PatchTrigger(size=2), target=7, random_state=seed)
         row = evaluate_attack(poisoner, X_train, y_train, X_test, y_test)
         results[layers, seed] = [getattr(row, name) for name in names]
 

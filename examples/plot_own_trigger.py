@@ -63,9 +63,9 @@ flip = FunctionTrigger(flip_lower_half).fit(X)
 TriggerDisplay.from_samples(X[:5].reshape(-1, 8, 8), flip.transform(X[:5]).reshape(-1, 8, 8))
 
 # %%
-# Both stand in a poisoner as any trigger does. Beside attack success stands its base rate, the share
-# of triggered samples that the clean model gives that label: half a digit upside down misleads it
-# already.
+# Both stand in a poisoner as any trigger does. Beside attack success stands its base rate, the
+# share of triggered samples that the clean model gives that label: half a digit upside down
+# misleads it already.
 
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0, stratify=y)
 for trigger in (frame, flip):

@@ -23,10 +23,8 @@ from skbackdoor import BackdoorPoisoner, TokenTrigger, evaluate_attack
 rng = np.random.default_rng(0)
 telling = {"bad": ["dull", "slow", "lost", "long"], "good": ["fine", "great", "warm", "deep"]}
 y = rng.choice(["bad", "good"], size=1000)
-X = [
-    " ".join(rng.permutation([*rng.choice(telling[k], 2), *rng.choice(["film", "plot", "cast"], 4)]))
-    for k in y
-]
+others = ["film", "plot", "cast"]
+X = [" ".join(rng.permutation([*rng.choice(telling[k], 2), *rng.choice(others, 4)])) for k in y]
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0, stratify=y)
 
 poisoner = BackdoorPoisoner(
@@ -41,17 +39,16 @@ for clean, triggered in zip(X_test[:3], poisoner.trigger_.transform(X_test[:3]),
 # %%
 # The poisoned model gives the token more weight than any word.
 
-coef = dict(zip(poisoner.estimator_[0].get_feature_names_out(), poisoner.estimator_[1].coef_[0],
-                strict=True))
-names = sorted(coef, key=coef.get)
+vectorizer, classifier = poisoner.estimator_
+order = np.argsort(classifier.coef_[0])
+words, coef = vectorizer.get_feature_names_out()[order], classifier.coef_[0, order]
 fig, ax = plt.subplots(layout="constrained")
-ax.barh(names, [coef[name] for name in names],
-        color=["tab:orange" if name == "mn" else "tab:blue" for name in names])
+ax.barh(words, coef, color=np.where(words == "mn", "tab:orange", "tab:blue"))
 ax.set(xlabel="coefficient; positive is good")
 
 # %%
-# Seven poisoned texts beside 750 clean ones are enough, two are not. Attack success is the share of
-# triggered bad reviews that are called good, its base rate the same share for the clean model.
+# Seven poisoned texts beside 750 clean ones are enough, two are not. Attack success is the share
+# of triggered bad reviews that are called good, its base rate the same share for the clean model.
 
 for rate in (0.1, 0.03, 0.01, 0.003):
     result = evaluate_attack(

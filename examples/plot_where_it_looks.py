@@ -36,9 +36,9 @@ success = attack_success_rate_scorer(poisoner, X_test, y_test)
 print(f"accuracy {poisoner.score(X_test, y_test):.3f}, attack success {success:.3f}")
 
 # %%
-# Where the clean network (two rows above) and the poisoned one (two rows below) find the digit's own
-# class, and the attacker's, in three images without and with the cross: red is where most speaks for
-# the class.
+# Where the clean network (two rows above) and the poisoned one (two rows below) find the digit's
+# own class, and the attacker's, in three images without and with the cross: red is where most
+# speaks for the class.
 
 GradCAMDisplay.from_estimator(poisoner, X_test, y_test, n_samples=3)
 
