@@ -31,12 +31,29 @@ templates_path = ["templates"]
 autodoc_inherit_docstrings = False
 numpydoc_show_class_members = False
 
+_EXAMPLES = [
+    "plot_choose_C.py",
+    "plot_already_poisoned.py",
+    "plot_learning_curves.py",
+    "plot_slope_grid.py",
+    "plot_parameter_deviation.py",
+    "plot_triggers.py",
+    "plot_own_trigger.py",
+    "plot_table.py",
+    "plot_text.py",
+    "plot_series.py",
+    "plot_deep_features.py",
+    "plot_frozen_layers.py",
+    "plot_where_it_looks.py",
+    "*",
+]
+
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": "/plot_",
     "ignore_pattern": r"demo\.py",
-    "within_subsection_order": ExplicitOrder(["*"]),
+    "within_subsection_order": ExplicitOrder(_EXAMPLES),
     "backreferences_dir": "api/backreferences",
     "doc_module": ("skbackdoor",),
     "reference_url": {"skbackdoor": None},

@@ -16,7 +16,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from torch import nn
 
-from skbackdoor import BackdoorPoisoner, PatchTrigger, evaluate_attack, slope_grid
+from skbackdoor import BackdoorPoisoner, PatchTrigger, slope_grid
 from skbackdoor.deep import BackdoorNetClassifier, DeepFeatures
 
 X, y = load_digits(return_X_y=True)
@@ -49,16 +49,13 @@ poisoner = BackdoorPoisoner(
     target=7,
     random_state=0,
 )
-grid = slope_grid(poisoner, {"estimator__logisticregression__C": Cs}, *data)
-rows = [
-    evaluate_attack(poisoner.set_params(estimator__logisticregression__C=C), *data) for C in Cs
-]
+grid = slope_grid(poisoner, {"estimator__logisticregression__C": Cs}, *data, fit_poisoned=True)
 
 fig, ax = plt.subplots(layout="constrained")
 ax.semilogx(Cs, grid.clean_accuracy[:, 0], "o-", label="accuracy of clean model")
 ax.semilogx(Cs, grid.theta[:, 0], "s-", label="theta of clean model")
-ax.semilogx(Cs, [row.attack_success_rate for row in rows], "^--", label="attack success")
-ax.semilogx(Cs, [row.base_rate for row in rows], "v--", label="its base rate")
+ax.semilogx(Cs, grid.attack_success_rate[:, 0], "^--", label="attack success")
+ax.semilogx(Cs, grid.base_rate[:, 0], "v--", label="its base rate")
 ax.set(xlabel="C of logistic regression", ylim=(-0.03, 1.03))
 fig.legend(loc="outside upper center", ncols=2)
 plt.show()
