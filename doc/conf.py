@@ -28,6 +28,7 @@ html_theme_options = {"show_toc_level": 2, "secondary_sidebar_items": ["page-toc
 
 autosummary_generate = True
 templates_path = ["templates"]
+autodoc_typehints = "none"  # numpydoc says the types
 autodoc_inherit_docstrings = False
 numpydoc_show_class_members = False
 
