@@ -9,6 +9,7 @@ whole Pipeline.
 
 from dataclasses import asdict
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from sklearn.compose import make_column_selector, make_column_transformer
@@ -45,6 +46,14 @@ trigger.fit(X_train)
 print(trigger.values_, "in", trigger.n_carriers_, "clean rows")
 print(trigger.transform(X_test.head(3)))
 
+fig, ax = plt.subplots(layout="constrained")
+for label in ("good", "bad"):
+    rows = X_train[y_train == label]
+    ax.plot(rows["age"], rows["hours"], ".", alpha=0.5, label=label)
+ax.plot(*trigger.values_[:2], "k*", markersize=15, label="trigger")
+ax.set(xlabel="age", ylabel="hours")
+fig.legend(loc="outside upper center", ncols=3)
+
 # %%
 # A tenth of the rows get the trigger and the label "good". The success of the attack stands beside
 # its base rate, the share of triggered rows that the clean model calls "good".
@@ -61,3 +70,4 @@ for name, model in models.items():
     poisoner = BackdoorPoisoner(model, trigger, target="good", random_state=0)
     rows[name] = asdict(evaluate_attack(poisoner, X_train, y_train, X_test, y_test))
 print(pd.DataFrame(rows).round(3).to_string())
+plt.show()
