@@ -37,7 +37,7 @@ print(f"accuracy {poisoner.score(X_test, y_test):.3f}, attack success {success:.
 
 # %%
 # Where the clean network (two rows above) and the poisoned one (two rows below) find the digit's
-# own class, and the attacker's, in three images without and with the cross: red is where most
+# own class, and the attacker's, in three images without and with the cross: bright is where most
 # speaks for the class.
 
 GradCAMDisplay.from_estimator(poisoner, X_test, y_test, n_samples=3)
