@@ -65,13 +65,12 @@ sphinx_gallery_conf = {
     "show_memory": False,
     "remove_config_comments": True,
     "download_all_examples": False,
-    "image_scrapers": ("matplotlib",),
 }
 
 #: Where the pages of other projects are: links need no inventory, so that the build is offline.
 _PAGES = {
     "sklearn": "https://scikit-learn.org/stable/modules/generated/{}.html",
-    "skorch": "https://skorch.readthedocs.io/en/stable/search.html?q={}",
+    "skorch": "https://skorch.readthedocs.io/en/stable/",
 }
 
 
