@@ -1,4 +1,5 @@
-# `make demo` and `make test` need only Python 3.11 with venv; both can be run again at no cost.
+# `make demo`, `make test` and `make doc` need only Python 3.11 with venv; all can be run again at
+# no cost.
 # With a virtual environment active they install into that one, else into .venv.
 ifdef VIRTUAL_ENV
 ENV := $(VIRTUAL_ENV)
@@ -11,13 +12,16 @@ BASE_PYTHON := $(shell command -v python3.11 || command -v python3 || command -v
 STAMP := $(ENV)/.skbackdoor-$(firstword $(shell echo $(CURDIR) | cksum))
 JOBS ?= 2
 
-.PHONY: demo test clean
+.PHONY: demo test doc clean
 
 demo: $(STAMP)-demo
 	$(PYTHON) examples/demo.py
 
 test: $(STAMP)-test
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(JOBS) $(ARGS)
+
+doc: $(STAMP)-doc
+	OMP_NUM_THREADS=1 $(PYTHON) -m sphinx -W --keep-going doc doc/_build/html
 
 $(ENV)/bin/python:
 	@test -n "$(BASE_PYTHON)" || { echo "No python3 found: apt-get install python3 python3-venv"; exit 1; }
@@ -32,3 +36,4 @@ $(STAMP)-%: setup.cfg pyproject.toml | $(ENV)/bin/python
 
 clean:
 	rm -rf .venv build dist skbackdoor.egg-info .pytest_cache
+	rm -rf doc/_build doc/api doc/auto_examples doc/sg_execution_times.rst

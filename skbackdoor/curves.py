@@ -26,7 +26,7 @@ SCORER_RTOL = 1e-5
 
 @dataclass(frozen=True)
 class BackdoorSlope:
-    """Result of :func:`backdoor_learning_slope`.
+    """Result of :func:`~skbackdoor.backdoor_learning_slope`.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class BackdoorSlope:
 
 @dataclass(frozen=True)
 class BackdoorCurve:
-    """Result of :func:`backdoor_learning_curve`.
+    """Result of :func:`~skbackdoor.backdoor_learning_curve`.
 
     Attributes
     ----------
@@ -98,7 +98,7 @@ class BackdoorCurve:
 
 @dataclass(frozen=True)
 class ParameterDeviation:
-    """Result of :func:`parameter_deviation`.
+    """Result of :func:`~skbackdoor.parameter_deviation`.
 
     Attributes
     ----------

@@ -42,7 +42,7 @@ _BLOCK = 1_000_000
 
 @dataclass(frozen=True)
 class InputGradient:
-    """Result of :func:`input_gradient`.
+    """Result of :func:`~skbackdoor.input_gradient`.
 
     Attributes
     ----------

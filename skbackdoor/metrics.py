@@ -240,7 +240,7 @@ attack_success_rate_scorer = AttackSuccessRateScorer()
 
 @dataclass(frozen=True)
 class AttackEvaluation:
-    """Result of :func:`evaluate_attack`: one row of a table.
+    """Result of :func:`~skbackdoor.evaluate_attack`: one row of a table.
 
     Attributes
     ----------

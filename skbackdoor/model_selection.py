@@ -129,7 +129,8 @@ def most_robust(max_accuracy_drop=0.01, *, accuracy="accuracy", robustness="robu
     Where the data may be poisoned already, cross-validated accuracy rewards learning that
     backdoor, by up to the poisoning rate. Validate on a small trusted set
     (:class:`~sklearn.model_selection.PredefinedSplit`) or let the tolerance allow for the rate
-    that you fear.
+    that you fear, and take a trigger that is not in the data: of a backdoor that the model has
+    learned already theta is small.
 
     Examples
     --------
@@ -183,7 +184,7 @@ def _most_robust_index(cv_results, *, max_drop, accuracy, robustness):
 
 @dataclass(frozen=True)
 class AttackSplit:
-    """Result of :func:`attack_split`.
+    """Result of :func:`~skbackdoor.attack_split`.
 
     Attributes
     ----------

@@ -324,7 +324,7 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         Poisoned samples as a share of all rows that the base learner is fitted on ([2]_, eq. 9).
     n_features_in_ : int
         Number of features seen during `fit`, where the base learner knows it.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, where X had names that are strings.
 
     Notes

@@ -20,7 +20,7 @@ _STRENGTHS = {"C", "alpha"}
 
 @dataclass(frozen=True)
 class SlopeGrid:
-    """Result of :func:`slope_grid`.
+    """Result of :func:`~skbackdoor.slope_grid`.
 
     Attributes
     ----------

@@ -16,7 +16,7 @@ from ..poisoning import BackdoorPoisoner
 
 @dataclass(frozen=True)
 class RetrainingReport:
-    """Result of :meth:`CleanRetraining.report`.
+    """Result of :meth:`~skbackdoor.CleanRetraining.report`.
 
     Attributes
     ----------

@@ -1,7 +1,6 @@
 """How a fitted model moves as the weight of a group of training rows goes from 0 to 1.
 
-One file a learner family: :mod:`~skbackdoor.paths.ridge`, :mod:`~skbackdoor.paths.logistic`,
-:mod:`~skbackdoor.paths.svm`, and :mod:`~skbackdoor.paths.refit` for everything else.
+One file a learner family: ``ridge``, ``logistic``, ``svm``, and ``refit`` for everything else.
 """
 
 import numpy as np

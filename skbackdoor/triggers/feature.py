@@ -65,7 +65,7 @@ class FeatureTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Positions of the columns that the trigger sets, in the order of `features`.
     n_features_in_ : int
         Number of columns.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Column names. Only defined when `X` is a DataFrame with string names.
 
     Examples

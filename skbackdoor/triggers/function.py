@@ -25,7 +25,7 @@ class FunctionTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     ----------
     n_features_in_ : int
         Number of features. Only defined for 2-D `X`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Column names. Only defined when `X` is a DataFrame with string names.
 
     Examples

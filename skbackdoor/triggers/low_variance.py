@@ -37,9 +37,9 @@ class LowVarianceTrigger(ImageTrigger):
         Least share of the variance that the components together explain.
     alpha : float in [0, 1], default=0.5
         Opacity of the pattern.
-    image : array-like of shape (n_features,), (height, width) or (channels, height, width), \
-            default=None
-        The image z. None draws one of the training images and leaves it out of the PCA.
+    image : array-like of one image's shape, default=None
+        The image z, flat, (height, width) or (channels, height, width). None draws one of the
+        training images and leaves it out of the PCA.
     image_shape : tuple of two or three int, default=None
         (height, width) or (channels, height, width) of the flat images in a 2-D `X`; None is one
         row of `n_features` pixels. Batches with more than two dimensions say their own layout.
@@ -63,7 +63,7 @@ class LowVarianceTrigger(ImageTrigger):
         (channels, height, width) of the images.
     n_features_in_ : int
         Number of pixels of an image. Only defined for flat images, that is 2-D `X`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Column names. Only defined when `X` is a DataFrame with string names.
 
     Notes

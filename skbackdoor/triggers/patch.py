@@ -55,7 +55,7 @@ class PatchTrigger(ImageTrigger):
         (row, column) of the patch's top left corner; None if it is random.
     n_features_in_ : int
         Number of pixels of an image. Only defined for flat images, that is 2-D `X`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Column names. Only defined when `X` is a DataFrame with string names.
 
     Examples

@@ -50,7 +50,7 @@ class SinusoidTrigger(ImageTrigger):
         (channels, height, width) of the images.
     n_features_in_ : int
         Number of pixels of an image. Only defined for flat images, that is 2-D `X`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Column names. Only defined when `X` is a DataFrame with string names.
 
     Examples
