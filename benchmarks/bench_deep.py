@@ -28,6 +28,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from skorch.callbacks import LRScheduler
 from torch import nn
 
 from skbackdoor import BackdoorPoisoner, CleanRetraining, PatchTrigger, SinusoidTrigger
@@ -67,7 +68,7 @@ class SmallNetwork(ImageNetwork):
             channels = width
         places = (image_size >> len(widths)) ** 2
         layers += [nn.Flatten(), nn.Linear(places * channels, n_classes)]
-        super().__init__(nn.Sequential(*layers), image_size)
+        super().__init__(nn.Sequential(*layers), image_size, ((0.5,), (0.25,)))
 
 
 def log(text):
@@ -82,7 +83,7 @@ def cifar10(path):
     rng = np.random.default_rng(0)
     rows, test = rng.permutation(len(X)), rng.permutation(len(X_test))[:1500]
     X, X_test = (part.transpose(0, 3, 1, 2) for part in (X, X_test))
-    train, clean = rows[:5000], rows[-3000:]
+    train, clean = rows[:5000], rows[5000:]
     return (X[train], y[train]), (X[clean], y[clean]), (X_test[test], y_test[test])
 
 
@@ -198,9 +199,8 @@ def study(name, folder, device, memory):
                 model = poisoner.estimator_
                 table.add(learner, trigger, rate, "", poisoner, model, clean)
                 if learner == LEARNERS[2] and rate == RATES[-1] and trigger != "patch 4 %":
-                    faster = deepcopy(model).set_params(lr=3 * model.lr)
                     for n_epochs in (2, 5):
-                        fixed = CleanRetraining(faster, n_epochs=n_epochs).fit(*clean_set)
+                        fixed = retrained(model, n_epochs, clean_set)
                         change = f"{n_epochs} epochs on {len(clean_set[0])} clean images"
                         table.add(learner, trigger, rate, change, poisoner, fixed, model)
     if name == "cifar10":
@@ -210,6 +210,14 @@ def study(name, folder, device, memory):
             model = poisoner.estimator_
             table.add(LEARNERS[2], "patch 8 %", 0.02, change, poisoner, model, clean)
     return table.rows
+
+
+def retrained(model, n_epochs, clean_set):
+    """At four times the learning rate at first, which falls to 0."""
+    steps = n_epochs * -(-len(clean_set[0]) // model.batch_size)
+    schedule = LRScheduler("CosineAnnealingLR", T_max=steps, step_every="batch")
+    model = deepcopy(model).set_params(lr=4 * model.lr, callbacks=[schedule])
+    return CleanRetraining(model, n_epochs=n_epochs).fit(*clean_set)
 
 
 def findings(rows):

@@ -48,7 +48,8 @@ class CleanRetraining(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     n_epochs : int, default=5
         Passes over the clean set. With `warm_start` alone, that many iterations at most
         (`max_iter`), or trees more (`n_estimators`). A network's learning rate and schedule are
-        those that it was trained with, unless ``set_params(lr=...)`` gave it others.
+        those that it was trained with, unless ``set_params(lr=...)`` gave it others; optimizer
+        and history begin anew.
 
     Attributes
     ----------
@@ -131,6 +132,7 @@ class CleanRetraining(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             before = {name: getattr(model, name) for name in ("max_epochs", "callbacks")}
             split, model.train_split = model.train_split, None  # the clean set is small
             model.set_params(max_epochs=self.n_epochs, callbacks=_without_choice(model.callbacks))
+            model.initialize_history().initialize_optimizer()  # schedules begin at the beginning
             model.partial_fit(X, y, **weights)
             model.set_params(**before)
             model.train_split = split
