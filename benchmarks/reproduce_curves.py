@@ -23,7 +23,7 @@ import pandas as pd
 from bench_attacks import Kept
 from curves_page import PAIRS, page, published, table
 from joblib import Parallel, delayed
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline
@@ -68,11 +68,14 @@ def log(text):
 # -- Data and attack -----------------------------------------------------------------------------
 
 
-class Frozen(Kept):
+class Frozen(Kept, BaseEstimator):
     """Features by a transformer that is fitted already, each image computed once."""
 
     def fit(self, X, y=None):
         return self
+
+    def __sklearn_is_fitted__(self):
+        return True
 
 
 class GivenPatches(PerClassTrigger):
