@@ -110,6 +110,7 @@ class Data:
 
             weights = folder / "weights" / "mobilenet_v2_imagenet_fp16.pt"
             size = 128 if name == "cifar10" else 224
+            weights = weights if weights.exists() else "DEFAULT"
             network = DeepFeatures("mobilenet_v2", weights=weights, image_size=size)
             network.fit(X_train[:1])
             self.pixels, self.shape = {"value_range": (0, 255)}, (3, 255.0)
@@ -225,6 +226,8 @@ def units_of(args, name):
     seeds = SEEDS[: 2 if args.quick else 5]
     grids = published(args.data, name, "curves_grid_{}_*.json")
     curves = published(args.data, name, "curves_{}_*.json")
+    if not grids:
+        raise SystemExit(f"{args.data / 'published'} holds no published grid of {name}: pass --data")
     for trigger, (rows, _) in grids.items():
         for learner, mine in rows.groupby("learner", sort=False):
             what = {"trigger": trigger, "name": learner, "p": 0.1}

@@ -136,6 +136,7 @@ def test_quick_reproduction_and_its_second_start(folder):
     assert "**x** |" not in page and "## Time against refits" in page
 
 
+@pytest.mark.slow
 def test_a_point_off_is_marked(folder):
     path = folder / "published" / "curves_grid_mnist_7-1_badnet_tsize6.json"
     content = json.loads(path.read_text())
