@@ -227,7 +227,9 @@ def units_of(args, name):
     grids = published(args.data, name, "curves_grid_{}_*.json")
     curves = published(args.data, name, "curves_{}_*.json")
     if not grids:
-        raise SystemExit(f"{args.data / 'published'} holds no published grid of {name}: pass --data")
+        raise SystemExit(
+            f"{args.data / 'published'} holds no published grid of {name}: pass --data"
+        )
     for trigger, (rows, _) in grids.items():
         for learner, mine in rows.groupby("learner", sort=False):
             what = {"trigger": trigger, "name": learner, "p": 0.1}
