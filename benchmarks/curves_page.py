@@ -60,11 +60,13 @@ all published digits, and the largest difference."""
 
 FINDINGS = """\
 Spearman correlation of theta and attack success over the published grid, means over the seeds;
-*capped*: success above 0.95 counts as equal. For a linear learner theta grows with C, so its
-correlation is that of C itself, and of every measure that grows with C: where success falls a
-little from its ceiling as C grows on, it cannot be high, with these numbers or the published
-ones. The region: clean accuracy within 2 points of the learner's best, attack success at most
-base rate + 0.10. *Published*: the same of the published numbers, with our base rate. *Finer*:
+*above base rate*: of theta and success minus base rate, for a model near chance has a high
+success without a backdoor (RBF SVMs of too large a gamma); *capped*: success above 0.95 counts as
+equal. The published success of the linear learners on MNIST rises to its ceiling and then falls a
+little as C grows on, or starts with the errors of a poor clean model; theta there grows with C
+throughout, and so the correlation is low for the published numbers as well. The region: clean
+accuracy within 2 points of the learner's best, attack success at most base rate + 0.10; cells of
+the published grid. *Published*: the same of the published numbers, with our base rate. *Finer*:
 with three more C between each two (linear learners)."""
 
 CURVES = """\
@@ -138,13 +140,17 @@ def findings(cells, label):
     """Does theta order the attacks; are there accurate and robust models."""
     for learner, mine in cells.groupby("learner", sort=False):
         grid = mine[mine.on_grid]
-        rho = spearmanr(grid.theta, grid.attack_success_rate).statistic
-        capped = spearmanr(grid.theta, grid.attack_success_rate.clip(upper=0.95)).statistic
+        success = grid.attack_success_rate
+        rho, above, capped = (
+            spearmanr(grid.theta, values).statistic
+            for values in (success, success - grid.base_rate, success.clip(upper=0.95))
+        )
         target = 0.75 if learner == "svm-rbf" else 0.85
         good = region(mine, "clean_accuracy", "attack_success_rate")
         row = {"data": label, "learner": learner, "Spearman": f"{rho:.3f}"}
         row |= {"target": f"{target} {'met' if rho >= target else 'missed'}"}
-        row |= {"capped": f"{capped:.3f}", "region": int(good.on_grid.sum())}
+        row |= {"above base rate": f"{above:.3f}", "capped": f"{capped:.3f}"}
+        row["region"] = int(good.on_grid.sum())
         row["published"] = len(region(grid, "clean_model_accuracy", "backdoor_accuracy"))
         row |= {"finer": len(good), "the most accurate of them": "none"}
         if len(good):
