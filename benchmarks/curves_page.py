@@ -62,12 +62,12 @@ FINDINGS = """\
 Spearman correlation of theta and attack success over the published grid, means over the seeds;
 *above base rate*: of theta and success minus base rate, for a model near chance has a high
 success without a backdoor (RBF SVMs of too large a gamma); *capped*: success above 0.95 counts as
-equal. The published success of the linear learners on MNIST rises to its ceiling and then falls a
-little as C grows on, or starts with the errors of a poor clean model; theta there grows with C
-throughout, and so the correlation is low for the published numbers as well. The region: clean
-accuracy within 2 points of the learner's best, attack success at most base rate + 0.10; cells of
-the published grid. *Published*: the same of the published numbers, with our base rate. *Finer*:
-with three more C between each two (linear learners)."""
+equal. For every linear learner here theta grows with C, so its correlation is that of C itself:
+it is low where success starts with the errors of a poor clean model, or falls from its ceiling as
+C grows on, as the published numbers do. The region: clean accuracy within 2 points of the
+learner's best, attack success at most base rate + 0.10; cells of the published grid. *Published*:
+the same of the published numbers, with our base rate. *Finer*: with three more C between each two
+(linear learners)."""
 
 CURVES = """\
 Points within tolerance: 10 % or 0.1 away. Losses (hinge, logistic, squared) at all published
