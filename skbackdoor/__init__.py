@@ -1,7 +1,13 @@
 """Backdoor poisoning for scikit-learn: attack, measure, and choose models hard to backdoor."""
 
 from .curves import backdoor_learning_curve, backdoor_learning_slope, parameter_deviation
-from .datasets import fetch_mnist, load_digits_pair, make_backdoor_classification
+from .datasets import (
+    fetch_cifar10,
+    fetch_imagenette,
+    fetch_mnist,
+    load_digits_pair,
+    make_backdoor_classification,
+)
 from .defenses import CleanRetraining
 from .display import (
     BackdoorLearningCurveDisplay,
@@ -80,6 +86,8 @@ __all__ = [
     "backdoor_slope_scorer",
     "clean_accuracy_drop",
     "evaluate_attack",
+    "fetch_cifar10",
+    "fetch_imagenette",
     "fetch_mnist",
     "input_gradient",
     "load_digits_pair",

@@ -1,21 +1,32 @@
-"""Data to try backdoors on: real digits, and synthetic images with a corner that nothing uses.
+"""Data to try backdoors on: real images, and synthetic ones with a corner that nothing uses.
 
-Pixels are float64 in [0, 1], images are flat, and `image_shape` beside them is what the image
-triggers ask for.
+Digits and synthetic images are flat, float64 in [0, 1], and the `image_shape` beside them is what
+the image triggers ask for. Colour images are uint8 batches (n, channels, height, width), for which
+they ask ``value_range=(0, 255)``.
 """
 
 import gzip
+import hashlib
+import pickle
+import tarfile
 from importlib.util import find_spec
 from numbers import Integral, Real
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from zipfile import BadZipFile
 
 import numpy as np
 from scipy.spatial.distance import pdist
-from sklearn.datasets import fetch_openml, load_digits
+from sklearn.datasets import fetch_file, fetch_openml, get_data_home, load_digits
 from sklearn.utils import Bunch, check_random_state, check_scalar
 
-__all__ = ["fetch_mnist", "load_digits_pair", "make_backdoor_classification"]
+__all__ = [
+    "fetch_cifar10",
+    "fetch_imagenette",
+    "fetch_mnist",
+    "load_digits_pair",
+    "make_backdoor_classification",
+]
 
 _IDX_STEMS = {
     "X_train": "train-images",
@@ -24,19 +35,75 @@ _IDX_STEMS = {
     "y_test": "t10k-labels",
 }
 
+#: Where the archives lie, and their md5 sums as torchvision has them.
+_CIFAR10 = (
+    "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+    "c58f30108f718f92721af3b95e74349a",
+)
+_IMAGENETTE = {
+    160: (
+        "https://s3.amazonaws.com/fast-ai-imageclas/imagenette2-160.tgz",
+        "e793b78cc4c9e9a4ccc0c1155377a412",
+    ),
+    320: (
+        "https://s3.amazonaws.com/fast-ai-imageclas/imagenette2-320.tgz",
+        "3df6f0d01a2c9592104656642f5e78a3",
+    ),
+}
+_IMAGENETTE_CLASSES = {
+    "n01440764": "tench",
+    "n02102040": "English springer",
+    "n02979186": "cassette player",
+    "n03000684": "chain saw",
+    "n03028079": "church",
+    "n03394916": "French horn",
+    "n03417042": "garbage truck",
+    "n03425413": "gas pump",
+    "n03445777": "golf ball",
+    "n03888257": "parachute",
+}
 
-def _check_digits(digits, n_digits=None):
-    known = f"{'different' if n_digits is None else n_digits} digits from 0 to 9"
-    problem = f"digits={digits!r} must be {known}, such as (7, 1)."
+
+def _check_labels(given, what, n_labels=None):
+    """The labels asked for, sorted; of ten `what` in all."""
+    known = f"{'different' if n_labels is None else n_labels} {what} from 0 to 9"
+    problem = f"{what}={given!r} must be {known}, such as (7, 1)."
+    if given is None and n_labels is None:
+        return np.arange(10)
     try:
-        labels = sorted(digits)
+        labels = sorted(given)
     except TypeError as error:
         raise TypeError(problem) from error
-    if not all(isinstance(d, Integral) and 0 <= d <= 9 for d in labels):
+    if not all(isinstance(label, Integral) and 0 <= label <= 9 for label in labels):
         raise ValueError(problem)
-    if not labels or len(set(labels)) < len(labels) or len(labels) != (n_digits or len(labels)):
+    if not labels or len(set(labels)) < len(labels) or len(labels) != (n_labels or len(labels)):
         raise ValueError(problem)
     return np.array(labels)
+
+
+def _check_sizes(n_train, n_test):
+    for name, n_samples in (("n_train", n_train), ("n_test", n_test)):
+        if n_samples is not None:
+            check_scalar(n_samples, name, Integral, min_val=1)
+
+
+def _draw(target, labels, what, part, n_samples, rng):
+    """Rows of some labels: all in their order, or `n_samples` of them at random."""
+    rows = np.flatnonzero(np.isin(target, labels))
+    if n_samples is None:
+        return rows
+    if n_samples > len(rows):
+        raise ValueError(
+            f"n_{part}={n_samples} is more than the {len(rows)} samples of {what}"
+            f" {labels.tolist()} there are: ask for fewer, or pass None for all of them."
+        )
+    return rng.permutation(rows)[:n_samples]
+
+
+def _as_asked(bunch, return_X_y):
+    if return_X_y:
+        return bunch.X_train, bunch.y_train, bunch.X_test, bunch.y_test
+    return bunch
 
 
 def load_digits_pair(digits=(7, 1), *, return_X_y=False):
@@ -81,7 +148,7 @@ def load_digits_pair(digits=(7, 1), *, return_X_y=False):
     >>> X.shape, float(X.max()), set(y.tolist())
     ((357, 64), 1.0, {8, 3})
     """
-    labels = _check_digits(digits, n_digits=2)
+    labels = _check_labels(digits, "digits", 2)
     bunch = load_digits()
     kept = np.isin(bunch.target, labels)
     data, target = bunch.data[kept] / 16.0, bunch.target[kept]
@@ -159,10 +226,8 @@ def fetch_mnist(
     >>> from skbackdoor import fetch_mnist
     >>> X_train, y_train, X_test, y_test = fetch_mnist(return_X_y=True)  # doctest: +SKIP
     """
-    labels = np.arange(10) if digits is None else _check_digits(digits)
-    for name, n_samples in (("n_train", n_train), ("n_test", n_test)):
-        if n_samples is not None:
-            check_scalar(n_samples, name, Integral, min_val=1)
+    labels = _check_labels(digits, "digits")
+    _check_sizes(n_train, n_test)
     arrays = _from_openml(data_home) if path is None else _from_path(Path(path).expanduser())
     rng = check_random_state(random_state)
     bunch = Bunch(image_shape=(28, 28), target_names=labels.tolist())
@@ -174,19 +239,10 @@ def fetch_mnist(
                 f"X_{part} has shape {arrays[f'X_{part}'].shape} and y_{part} {target.shape}: "
                 "MNIST has 28x28 images and one label for each."
             )
-        rows = np.flatnonzero(np.isin(target, labels))
-        if n_samples is not None:
-            if n_samples > len(rows):
-                raise ValueError(
-                    f"n_{part}={n_samples} is more than the {len(rows)} samples of digits "
-                    f"{labels.tolist()} there are: ask for fewer, or pass None for all of them."
-                )
-            rows = rng.permutation(rows)[:n_samples]
+        rows = _draw(target, labels, "digits", part, n_samples, rng)
         bunch[f"X_{part}"] = images[rows] / 255.0
         bunch[f"y_{part}"] = target[rows]
-    if return_X_y:
-        return bunch.X_train, bunch.y_train, bunch.X_test, bunch.y_test
-    return bunch
+    return _as_asked(bunch, return_X_y)
 
 
 def _from_openml(data_home):
@@ -237,6 +293,281 @@ def _read_idx(path):
     if not n_axes or len(data) != 4 + 4 * n_axes + np.prod(shape, dtype=int):
         raise ValueError(f"{path} is not a whole file of unsigned bytes in the idx format.")
     return np.frombuffer(data, np.uint8, offset=4 + 4 * n_axes).reshape(shape)
+
+
+def fetch_cifar10(
+    classes=None,
+    n_train=None,
+    n_test=None,
+    *,
+    path=None,
+    data_home=None,
+    download_if_missing=True,
+    random_state=0,
+    return_X_y=False,
+):
+    """Load CIFAR-10, or a random subset of it: 32x32 colour images of ten things.
+
+    The archive comes from its authors' page (once: 170 MB, then from the cache of scikit-learn),
+    or from `path`. Training samples are drawn from the 50,000 training images, test samples from
+    the 10,000 test images, both without replacement.
+
+    Parameters
+    ----------
+    classes : sequence of int or None, default=None
+        Which classes, from 0 to 9, in the order of `class_names`. None is all ten.
+    n_train, n_test : int or None, default=None
+        How many training and test samples, over all classes. None is all that there are, in
+        their original order.
+    path : str or path-like, default=None
+        The file ``cifar-10-python.tar.gz``, where it lies already. Nothing is then downloaded.
+    data_home : str or path-like, default=None
+        Folder for the download; None is that of :func:`sklearn.datasets.get_data_home`.
+    download_if_missing : bool, default=True
+        If False, data that are not there are an error.
+    random_state : int, RandomState instance or None, default=0
+        Draws the subset; an int gives the same samples at every call.
+    return_X_y : bool, default=False
+        Return ``(X_train, y_train, X_test, y_test)`` instead of a Bunch.
+
+    Returns
+    -------
+    cifar10 : :class:`~sklearn.utils.Bunch`
+        X_train, X_test : ndarray of shape (n_train, 3, 32, 32), (n_test, 3, 32, 32)
+            Images, uint8.
+        y_train, y_test : ndarray of shape (n_train,), (n_test,)
+            The classes, int.
+        image_shape : tuple
+            (3, 32, 32).
+        target_names : list
+            The classes, sorted.
+        class_names : list of str
+            Names of all ten, in order.
+    (X_train, y_train, X_test, y_test) : tuple if ``return_X_y`` is True
+
+    Raises
+    ------
+    ValueError
+        If there are fewer samples than asked for, `classes` are unknown, or the archive is not
+        the published one.
+    OSError
+        If the archive is not there and cannot, or may not, be downloaded.
+
+    References
+    ----------
+    .. [1] Krizhevsky, "Learning multiple layers of features from tiny images", 2009.
+
+    Examples
+    --------
+    >>> from skbackdoor import fetch_cifar10
+    >>> X_train, y_train, X_test, y_test = fetch_cifar10(
+    ...     (6, 0), 1500, 500, return_X_y=True)  # doctest: +SKIP
+    """
+    labels = _check_labels(classes, "classes")
+    _check_sizes(n_train, n_test)
+    url, md5 = _CIFAR10
+    if path is None:
+        archive = _archive("CIFAR-10", url, data_home, download_if_missing)
+    else:
+        archive = Path(path).expanduser()
+    _check_md5(archive, md5)  # before it is unpickled
+    with tarfile.open(archive) as tar:
+        names = _unpickle(tar, "batches.meta")[b"label_names"]
+        batches = {
+            "train": [_unpickle(tar, f"data_batch_{i}") for i in range(1, 6)],
+            "test": [_unpickle(tar, "test_batch")],
+        }
+    rng = check_random_state(random_state)
+    bunch = Bunch(
+        image_shape=(3, 32, 32),
+        target_names=labels.tolist(),
+        class_names=[name.decode() for name in names],
+    )
+    for part, n_samples in (("train", n_train), ("test", n_test)):
+        images = np.concatenate([batch[b"data"] for batch in batches[part]])
+        target = np.concatenate([batch[b"labels"] for batch in batches[part]])
+        rows = _draw(target, labels, "classes", part, n_samples, rng)
+        bunch[f"X_{part}"] = images[rows].reshape(-1, 3, 32, 32)
+        bunch[f"y_{part}"] = target[rows]
+    return _as_asked(bunch, return_X_y)
+
+
+def fetch_imagenette(
+    classes=None,
+    n_train=None,
+    n_test=None,
+    *,
+    image_size=160,
+    path=None,
+    data_home=None,
+    download_if_missing=True,
+    random_state=0,
+    return_X_y=False,
+):
+    """Load Imagenette, or a random subset of it: photographs of ten classes of ImageNet.
+
+    The archive comes from fast.ai (once: 99 MB for images whose shorter side has 160 pixels, 342
+    MB for 320, of which the smallest that serves `image_size` is taken; unpacked in the cache of
+    scikit-learn), or from `path`. Needs pillow. Training samples are drawn from the 9,469 images
+    under ``train``, test samples from the 3,925 under ``val``, both without replacement; only
+    these are read.
+
+    Parameters
+    ----------
+    classes : sequence of int or None, default=None
+        Which classes, from 0 to 9, in the order of `class_names`. None is all ten.
+    n_train, n_test : int or None, default=None
+        How many training and test samples, over all classes. None is all that there are, in the
+        order of their file names.
+    image_size : int, default=160
+        Side of the images in pixels: their middle square, resized to it.
+    path : str or path-like, default=None
+        The unpacked folder, with ``train`` and ``val``, where it lies already. Nothing is then
+        downloaded.
+    data_home : str or path-like, default=None
+        Folder for the download; None is that of :func:`sklearn.datasets.get_data_home`.
+    download_if_missing : bool, default=True
+        If False, data that are not there are an error.
+    random_state : int, RandomState instance or None, default=0
+        Draws the subset; an int gives the same samples at every call.
+    return_X_y : bool, default=False
+        Return ``(X_train, y_train, X_test, y_test)`` instead of a Bunch.
+
+    Returns
+    -------
+    imagenette : :class:`~sklearn.utils.Bunch`
+        X_train, X_test : ndarray of shape (n_train, 3, image_size, image_size), (n_test, ...)
+            Images, uint8.
+        y_train, y_test : ndarray of shape (n_train,), (n_test,)
+            The classes, int.
+        image_shape : tuple
+            (3, image_size, image_size).
+        target_names : list
+            The classes, sorted.
+        class_names : list of str
+            Names of all ten, in order.
+    (X_train, y_train, X_test, y_test) : tuple if ``return_X_y`` is True
+
+    Raises
+    ------
+    ValueError
+        If there are fewer samples than asked for, `classes` are unknown, or the archive is not
+        the published one.
+    FileNotFoundError
+        If there is no Imagenette at `path`.
+    OSError
+        If the archive is not there and cannot, or may not, be downloaded.
+
+    References
+    ----------
+    .. [1] Howard, Imagenette, https://github.com/fastai/imagenette.
+
+    Examples
+    --------
+    >>> from skbackdoor import fetch_imagenette
+    >>> X_train, y_train, X_test, y_test = fetch_imagenette(
+    ...     (6, 0), 1500, 500, return_X_y=True)  # doctest: +SKIP
+    """
+    labels = _check_labels(classes, "classes")
+    _check_sizes(n_train, n_test)
+    check_scalar(image_size, "image_size", Integral, min_val=1)
+    if path is None:
+        folder = _unpacked_imagenette(image_size, data_home, download_if_missing)
+    else:
+        folder = Path(path).expanduser()
+    rng = check_random_state(random_state)
+    bunch = Bunch(
+        image_shape=(3, image_size, image_size),
+        target_names=labels.tolist(),
+        class_names=list(_IMAGENETTE_CLASSES.values()),
+    )
+    for part, sub, n_samples in (("train", "train", n_train), ("test", "val", n_test)):
+        files = [sorted((folder / sub / wnid).glob("*.JPEG")) for wnid in _IMAGENETTE_CLASSES]
+        target = np.repeat(np.arange(10), [len(found) for found in files])
+        if not np.isin(labels, target).all():
+            raise FileNotFoundError(
+                f"{folder} is not Imagenette: no .JPEG in {sub}/ for some of the classes"
+                f" {labels.tolist()}."
+            )
+        rows = _draw(target, labels, "classes", part, n_samples, rng)
+        files = sum(files, [])
+        bunch[f"X_{part}"] = _read_images([files[row] for row in rows], image_size)
+        bunch[f"y_{part}"] = target[rows]
+    return _as_asked(bunch, return_X_y)
+
+
+def _archive(name, url, data_home, download_if_missing):
+    """An archive in the data home, downloaded if it is not there."""
+    home = Path(get_data_home(data_home))
+    archive = home / url.rpartition("/")[2]
+    if not (archive.exists() or download_if_missing):
+        raise OSError(
+            f"{name} is not at {archive}, and download_if_missing=False: allow the download, or"
+            " pass path= if it lies elsewhere."
+        )
+    try:
+        return fetch_file(url, folder=home)
+    except OSError as error:
+        raise OSError(
+            f"{name} could not be downloaded from {url} ({error}). If it lies on this machine,"
+            " pass path=."
+        ) from error
+
+
+def _check_md5(archive, md5):
+    with open(archive, "rb") as file:
+        found = hashlib.file_digest(file, "md5").hexdigest()
+    if found != md5:
+        raise ValueError(
+            f"{archive} has the md5 sum {found}, and the published archive has {md5}: it is not"
+            " whole, or another file. Delete it and fetch it again."
+        )
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Reads pickled arrays, and nothing that could run."""
+
+    def find_class(self, module, name):
+        allowed = {
+            ("numpy.core.multiarray", "_reconstruct"),
+            ("numpy", "ndarray"),
+            ("numpy", "dtype"),
+        }
+        if (module, name) not in allowed:
+            raise pickle.UnpicklingError(f"{module}.{name} does not belong into CIFAR-10.")
+        return super().find_class(module, name)
+
+
+def _unpickle(tar, name):
+    return _ArraysOnly(tar.extractfile(f"cifar-10-batches-py/{name}"), encoding="bytes").load()
+
+
+def _unpacked_imagenette(image_size, data_home, download_if_missing):
+    side = 160 if image_size <= 160 else 320
+    url, md5 = _IMAGENETTE[side]
+    folder = Path(get_data_home(data_home)) / f"imagenette2-{side}"
+    if not folder.exists():
+        archive = _archive("Imagenette", url, data_home, download_if_missing)
+        _check_md5(archive, md5)
+        with TemporaryDirectory(dir=folder.parent) as unpacked:  # no half of it is ever found
+            with tarfile.open(archive) as tar:
+                tar.extractall(unpacked, filter="data")
+            (Path(unpacked) / folder.name).rename(folder)
+        archive.unlink()
+    return folder
+
+
+def _read_images(files, side):
+    try:
+        from PIL import Image, ImageOps
+    except ImportError as error:
+        raise ImportError("fetch_imagenette reads JPEG files: pip install pillow.") from error
+    images = np.empty((len(files), 3, side, side), dtype=np.uint8)
+    for image, file in zip(images, files, strict=True):
+        with Image.open(file) as opened:
+            fitted = ImageOps.fit(opened.convert("RGB"), (side, side))
+        image[:] = np.asarray(fitted).transpose(2, 0, 1)
+    return images
 
 
 def make_backdoor_classification(

@@ -1,7 +1,11 @@
 """Data sets: shapes, scaling, repeatability, and where the files are looked for."""
 
 import gzip
+import hashlib
+import io
+import pickle
 import struct
+import tarfile
 from pathlib import Path
 from urllib.error import URLError
 
@@ -12,7 +16,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils import Bunch
 
 from skbackdoor import datasets
-from skbackdoor.datasets import fetch_mnist, load_digits_pair, make_backdoor_classification
+from skbackdoor.datasets import (
+    fetch_cifar10,
+    fetch_imagenette,
+    fetch_mnist,
+    load_digits_pair,
+    make_backdoor_classification,
+)
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -132,10 +142,11 @@ def test_mnist_from_openml(monkeypatch):
     assert y_train.dtype.kind == "i" and set(y_train) == set(y_test) == {1, 7}
 
 
-def test_mnist_offline_says_what_to_do(monkeypatch):
-    def offline(*args, **params):
-        raise URLError("no route to host")
+def offline(*args, **params):
+    raise URLError("no route to host")
 
+
+def test_mnist_offline_says_what_to_do(monkeypatch):
     monkeypatch.setattr(datasets, "fetch_openml", offline)
     with pytest.raises(OSError, match="no route to host.*path="):
         fetch_mnist()
@@ -188,6 +199,207 @@ def test_real_mnist():
     assert mnist.X_train.max() == 1 and mnist.X_train.min() == 0
     model = LogisticRegression(C=0.1).fit(mnist.X_train, mnist.y_train)
     assert model.score(mnist.X_test, mnist.y_test) > 0.97
+
+
+# --------------------------------------------------------------------------- cifar10
+
+
+class Python2Pickler(pickle._Pickler):
+    """Writes bytes as the str of Python 2, by which the published batches were made."""
+
+    dispatch = pickle._Pickler.dispatch | {
+        bytes: lambda self, data: self.write(
+            pickle.BINSTRING + struct.pack("<i", len(data)) + data
+        )
+    }
+
+
+def write_tar(path, members):
+    with tarfile.open(path, "w:gz") as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return f"file://localhost{path}", hashlib.md5(path.read_bytes()).hexdigest()
+
+
+def pickled(content):
+    file = io.BytesIO()
+    Python2Pickler(file, 2).dump(content)
+    return file.getvalue().replace(b"numpy._core", b"numpy.core")
+
+
+def write_cifar10(path, **changes):
+    """Six batches of ten images: all pixels of image i of batch b are 10 b + i, its class is i.
+
+    Only the first pixel of the blue channel is 255.
+    """
+    members = {"batches.meta": pickled({b"label_names": [b"class %d" % i for i in range(10)]})}
+    for b, name in enumerate([*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]):
+        data = np.repeat(10 * b + np.arange(10, dtype=np.uint8)[:, None], 3072, axis=1)
+        data[:, 2048] = 255
+        members[name] = pickled({b"data": data, b"labels": list(range(10))})
+    members = {f"cifar-10-batches-py/{name}": data for name, data in (members | changes).items()}
+    return write_tar(path, members)
+
+
+@pytest.fixture
+def cifar10(tmp_path, monkeypatch):
+    """A small archive that is downloaded from a file."""
+    record = write_cifar10(tmp_path / "cifar-10-python.tar.gz")
+    monkeypatch.setattr(datasets, "_CIFAR10", record)
+    return tmp_path / "cifar-10-python.tar.gz"
+
+
+def test_cifar10(cifar10, tmp_path):
+    home = tmp_path / "home"
+    whole = fetch_cifar10(data_home=home)
+    assert whole.X_train.shape == (50, 3, 32, 32) and whole.X_test.shape == (10, 3, 32, 32)
+    assert whole.X_train.dtype == np.uint8 and whole.image_shape == (3, 32, 32)
+    np.testing.assert_array_equal(whole.X_train[:, 0, 0, 0], np.arange(50))
+    np.testing.assert_array_equal(whole.X_test[:, 0, 0, 0], 50 + np.arange(10))
+    assert (whole.X_train[:, 2, 0, 0] == 255).all() and (whole.X_train[:, 2] == 255).sum() == 50
+    assert whole.class_names[6] == "class 6" and whole.target_names == list(range(10))
+
+    cifar10.unlink()  # from here on there is only the copy in the data home
+    part = fetch_cifar10((6, 0), 4, 2, data_home=home, download_if_missing=False)
+    assert set(part.y_train) == {0, 6} and part.target_names == [0, 6]
+    gray = part.X_train[:, 0, 0, 0]
+    assert len(set(gray)) == 4 and (gray % 10 == part.y_train).all()
+    again = fetch_cifar10((6, 0), 4, 2, path=home / cifar10.name, return_X_y=True)
+    for name, array in zip(("X_train", "y_train", "X_test", "y_test"), again):
+        np.testing.assert_array_equal(array, part[name])
+
+
+def test_cifar10_that_is_not_there(cifar10, tmp_path, monkeypatch):
+    with pytest.raises(OSError, match="download_if_missing=False.*path="):
+        fetch_cifar10(data_home=tmp_path / "home", download_if_missing=False)
+    with pytest.raises(ValueError, match=r"classes=\(6, 6\) must be different classes"):
+        fetch_cifar10((6, 6), data_home=tmp_path / "home")
+    with pytest.raises(ValueError, match=r"n_train=51 is more than the 50 samples of classes"):
+        fetch_cifar10(None, 51, data_home=tmp_path / "home")
+    monkeypatch.setattr(datasets, "fetch_file", offline)
+    with pytest.raises(OSError, match="CIFAR-10 could not be downloaded.*no route.*path="):
+        fetch_cifar10(data_home=tmp_path / "other")
+
+
+class Malice:
+    def __reduce__(self):
+        return Path.touch, (Path("malice"),)
+
+
+def test_cifar10_that_is_damaged(cifar10, tmp_path, monkeypatch):
+    other = tmp_path / "other.tar.gz"
+    url, md5 = write_cifar10(other, test_batch=pickle.dumps(Malice()))
+    with pytest.raises(ValueError, match="other.tar.gz has the md5 sum .* fetch it again"):
+        fetch_cifar10(path=other)
+    monkeypatch.setattr(datasets, "_CIFAR10", (url, md5))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(pickle.UnpicklingError, match="touch|pathlib|getattr"):
+        fetch_cifar10(path=other)
+    assert not Path("malice").exists()
+
+
+# --------------------------------------------------------------------------- imagenette
+
+
+def jpeg(width, height, colour):
+    file = io.BytesIO()
+    pytest.importorskip("PIL.Image").new("RGB", (width, height), colour).save(file, "JPEG")
+    return file.getvalue()
+
+
+def imagenette_members(root, sides=(20, 30)):
+    """Two photographs a class, upright and lying, to train on, one grey one to test.
+
+    Their red is 10 times the class.
+    """
+    small, large = sides
+    members = {}
+    for i, wnid in enumerate(datasets._IMAGENETTE_CLASSES):
+        for k, size in enumerate(((small, large), (large, small))):
+            members[f"{root}/train/{wnid}/{k}.JPEG"] = jpeg(*size, (10 * i, 0, 200))
+        members[f"{root}/val/{wnid}/0.JPEG"] = jpeg(small, small, (10 * i,) * 3)
+    return members
+
+
+@pytest.fixture
+def imagenette(tmp_path, monkeypatch):
+    archive = tmp_path / "imagenette2-160.tgz"
+    record = write_tar(archive, imagenette_members("imagenette2-160"))
+    monkeypatch.setattr(datasets, "_IMAGENETTE", {160: record})
+    return archive
+
+
+def test_imagenette(imagenette, tmp_path):
+    home = tmp_path / "home"
+    whole = fetch_imagenette(image_size=16, data_home=home)
+    assert whole.X_train.shape == (20, 3, 16, 16) and whole.X_test.shape == (10, 3, 16, 16)
+    assert whole.X_train.dtype == np.uint8 and whole.image_shape == (3, 16, 16)
+    np.testing.assert_array_equal(whole.y_train, np.repeat(np.arange(10), 2))
+    means = whole.X_train.mean(axis=(2, 3))
+    np.testing.assert_allclose(means[:, 0], 10 * whole.y_train, atol=4)  # JPEG
+    np.testing.assert_allclose(means[:, 2], 200, atol=4)
+    assert whole.class_names[6] == "garbage truck" and whole.target_names == list(range(10))
+    assert [path.name for path in home.iterdir()] == ["imagenette2-160"]  # no archive, no rest
+
+    imagenette.unlink()
+    part = fetch_imagenette((6, 0), 3, 1, data_home=home, download_if_missing=False)
+    assert part.X_train.shape == (3, 3, 160, 160) and set(part.y_train) == {0, 6}
+    again = fetch_imagenette((6, 0), 3, 1, path=home / "imagenette2-160", return_X_y=True)
+    for name, array in zip(("X_train", "y_train", "X_test", "y_test"), again):
+        np.testing.assert_array_equal(array, part[name])
+
+
+def test_the_middle_square_is_taken(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    pixels = np.zeros((8, 24, 3), dtype=np.uint8)
+    pixels[:, 8:16] = 255
+    for part in ("train", "val"):
+        folder = tmp_path / part / "n01440764"
+        folder.mkdir(parents=True)
+        image.fromarray(pixels).save(folder / "0.JPEG", quality=100)
+    X, _, _, _ = fetch_imagenette([0], image_size=8, path=tmp_path, return_X_y=True)
+    assert X.min() > 250
+
+
+def test_imagenette_that_is_not_there(imagenette, tmp_path, monkeypatch):
+    with pytest.raises(OSError, match="imagenette2-160.tgz, and download_if_missing=False"):
+        fetch_imagenette(data_home=tmp_path / "home", download_if_missing=False)
+    with pytest.raises(FileNotFoundError, match=r"nowhere is not Imagenette.*train/"):
+        fetch_imagenette(path=tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="image_size == 0"):
+        fetch_imagenette(image_size=0, path=tmp_path)
+    url, _ = datasets._IMAGENETTE[160]
+    monkeypatch.setattr(datasets, "_IMAGENETTE", {160: (url, "0" * 32)})
+    with pytest.raises(ValueError, match="md5 sum"):
+        fetch_imagenette(data_home=tmp_path / "home")
+
+
+def test_nothing_is_unpacked_outside(tmp_path, monkeypatch):
+    record = write_tar(tmp_path / "imagenette2-160.tgz", {"../../escaped": b"x"})
+    monkeypatch.setattr(datasets, "_IMAGENETTE", {160: record})
+    home = tmp_path / "a" / "home"
+    with pytest.raises(tarfile.OutsideDestinationError):
+        fetch_imagenette(data_home=home)
+    assert not list(tmp_path.rglob("escaped"))
+
+
+def test_large_images_come_from_the_larger_archive(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(datasets, "fetch_file", lambda url, folder: asked.append(url))
+    for image_size in (160, 161):
+        with pytest.raises(TypeError):  # nothing was fetched
+            fetch_imagenette(image_size=image_size, data_home=tmp_path)
+    assert [url[-7:] for url in asked] == ["160.tgz", "320.tgz"]
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not (SHARED / "imagenette").exists(), reason="no ../shared/data/imagenette")
+def test_real_imagenette():
+    imagenette = fetch_imagenette((6, 0), 40, 20, image_size=64, path=SHARED / "imagenette")
+    assert imagenette.X_train.shape == (40, 3, 64, 64) and set(imagenette.y_train) == {0, 6}
+    assert 60 < imagenette.X_train.mean() < 200
 
 
 # --------------------------------------------------------------------------- synthetic
