@@ -47,7 +47,8 @@ class DeepFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         (height, width) or (channels, height, width) of the flat images in a 2-D `X`.
     image_size : int, default=None
         Side to which the network's input is resized; None is what the architecture was made
-        for, and for a module the images' own size.
+        for, and for a module the images' own size. Networks by name then take off the mean of
+        their training data and divide by its deviation; a module gets pixels as they are.
     batch_size : int, default=64
         Images at a time.
     device : str, default="auto"

@@ -54,6 +54,15 @@ def test_a_head_of_ones_own(arch):
         assert outputs.shape == (2, 3)  # no auxiliary heads
 
 
+def test_nasnet_of_timm():
+    pytest.importorskip("timm", reason="needs the extra timm")
+    net = image_classifier("timm/nasnetalarge", 3, image_size=96, max_epochs=0, random_state=0)
+    module = net.fit(IMAGES, LABELS).module_
+    assert head_of(module)[0] == "network.last_linear" and net.predict(IMAGES[:2]).shape == (2,)
+    assert module.mean.flatten().tolist() == module.deviation.flatten().tolist() == [0.5] * 3
+    assert native_size("timm/nasnetalarge") == 331
+
+
 def test_unknown_names_are_answered_with_near_ones():
     with pytest.raises(ValueError, match="arch='resnet19' is unknown.*'resnet18'"):
         build_network("resnet19")
