@@ -1,4 +1,7 @@
-"""What a user meets who uses all of it at once: data in other containers, pickles, searches in searches, odd scales."""
+"""What a user meets who uses all of it at once.
+
+Data in other containers, pickles, searches in searches, odd scales.
+"""
 
 import pickle
 import warnings

@@ -341,8 +341,11 @@ def test_scale_total(family):
     ids=["svc", "svc small C", "linear svc"],
 )
 def test_scaling_the_features_is_scaling_C(learner, scale):
-    """(w, C) on X and (w / scale, C / scale^2) on scale X are one problem: the same curve of the
-    decision values, so the same loss and derivative, whatever the size of the dual coefficients."""
+    """(w, C) on X and (w / scale, C / scale^2) on scale X are one problem.
+
+    The same curve of the decision values, so the same loss and derivative, whatever the size of
+    the dual coefficients.
+    """
     X, y, X_test, y_test = digits(1, 7)
     slopes = []
     for factor in (1.0, scale):
