@@ -683,7 +683,8 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                 f" {self.classes_[self._policy.target_of >= 0].tolist()}, so attack success and"
                 " slope are not defined on them; use stratified folds or a larger test set."
             )
-        X_triggered = self.apply_trigger(_safe_indexing(X, rows), y_index[rows])
+        sources = X if len(rows) == len(y_index) else _safe_indexing(X, rows)
+        X_triggered = self.apply_trigger(sources, y_index[rows])
         return X_triggered, self.classes_[self._policy.target_of[y_index[rows]]], rows
 
     def clean_copy(self):
