@@ -25,7 +25,7 @@ class ImageNetwork(nn.Module):
 
     Notes
     -----
-    Channels stand last in memory, of images and weights: convolutions are faster so.
+    Channels stand last in memory, of images and weights, as torch advises for convolutions.
     """
 
     def __init__(self, network, image_size=None, normalisation=None):
