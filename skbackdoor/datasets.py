@@ -551,7 +551,9 @@ def _unpacked_imagenette(image_size, data_home, download_if_missing):
         _check_md5(archive, md5)
         with TemporaryDirectory(dir=folder.parent) as unpacked:  # no half of it is ever found
             with tarfile.open(archive) as tar:
-                tar.extractall(unpacked, filter="data")
+                # Python before 3.11.4 has no filter; the archive is the published one anyway.
+                safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+                tar.extractall(unpacked, **safely)
             (Path(unpacked) / folder.name).rename(folder)
         archive.unlink()
     return folder

@@ -376,6 +376,21 @@ def test_imagenette_that_is_not_there(imagenette, tmp_path, monkeypatch):
         fetch_imagenette(data_home=tmp_path / "home")
 
 
+def test_imagenette_is_unpacked_by_older_pythons(imagenette, tmp_path, monkeypatch):
+    """3.11.2, which Debian has, knows no filter."""
+    pytest.importorskip("PIL")
+    monkeypatch.delattr(tarfile, "data_filter", raising=False)
+    extract = tarfile.TarFile.extractall
+
+    def without_filter(self, path):
+        extract(self, path)
+
+    monkeypatch.setattr(tarfile.TarFile, "extractall", without_filter)
+    home = tmp_path / "older"
+    assert len(fetch_imagenette([0], data_home=home, return_X_y=True)[0])
+
+
+@pytest.mark.skipif(not hasattr(tarfile, "data_filter"), reason="Python has no filter of archives")
 def test_nothing_is_unpacked_outside(tmp_path, monkeypatch):
     record = write_tar(tmp_path / "imagenette2-160.tgz", {"../../escaped": b"x"})
     monkeypatch.setattr(datasets, "_IMAGENETTE", {160: record})

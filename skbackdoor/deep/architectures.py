@@ -136,6 +136,16 @@ def find_layer(network, name):
     raise ValueError(f"layer={name!r} is none of the network's; the nearest names are {near}.")
 
 
+def check_tensor(layer, output):
+    """What a layer gave, if it is a tensor."""
+    if not isinstance(output, torch.Tensor):
+        raise ValueError(
+            f"A layer {type(layer).__name__} gives a {type(output).__name__}, not a tensor: name"
+            " one of its parts."
+        )
+    return output
+
+
 def channels_first(layer, output):
     """Maps that a layer gave, with channels at axis 1 wherever that layer has them.
 
@@ -153,12 +163,7 @@ def channels_first(layer, output):
         Of two or four dimensions, (n_samples, n_features) or (n_samples, n_maps, height, width);
         others as they are.
     """
-    if not isinstance(output, torch.Tensor):
-        raise ValueError(
-            f"A layer {type(layer).__name__} gives a {type(output).__name__}, not a tensor: name"
-            " one of its parts."
-        )
-    if output.ndim != 4:
+    if check_tensor(layer, output).ndim != 4:
         return output
     widths = set()
     for part in layer.modules():
@@ -198,14 +203,15 @@ def _load(network, path):
             " torch.save(network.state_dict(), path)."
         ) from error
     state = state.get("state_dict", state)
-    if all(key.startswith("network.") for key in state):  # of an image classifier of ours
+    own = network.state_dict()
+    if not set(own) & set(state):  # of an image classifier of ours, perhaps
         state = {key.removeprefix("network."): value for key, value in state.items()}
     gone = {name for name, value in vars(network).items() if value is None}  # auxiliary heads
     state = {key: value for key, value in state.items() if key.split(".")[0] not in gone}
     name, _ = head_of(network)
     if f"{name}.weight" in state:
         replace_head(network, len(state[f"{name}.weight"]))
-    own = network.state_dict()
+    own = network.state_dict()  # by now with the head of the file
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     unknown = [key for key in state if key not in own]
     shapes = [

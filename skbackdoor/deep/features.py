@@ -257,7 +257,8 @@ def _fingerprint(network):
         )
         for name, part in network.named_modules()
     ]
-    return parts, [value.cpu().numpy() for value in network.state_dict().values()]
+    tensors = [*network.named_parameters(), *network.named_buffers()]  # normalisation as well
+    return parts, [(name, value.cpu().numpy()) for name, value in tensors]
 
 
 def _code(function):

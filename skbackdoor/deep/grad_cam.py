@@ -5,15 +5,15 @@ import torch
 from torch import nn
 from torch.nn.functional import interpolate
 
-from .architectures import channels_first, find_layer
+from .architectures import channels_first, find_layer, head_of
 from .images import as_images, to_tensor
 
 #: Layers with parameters that may follow the last convolution for it to be taken by default.
 _TAIL = 10
 
 
-def _parts(net, layer):
-    """The module that takes raw images, its device, and the layer's name."""
+def _layer_of(net, layer):
+    """Name and module of the layer that is meant."""
     if not hasattr(net, "module_"):
         raise TypeError(
             "A fitted BackdoorNetClassifier is needed; of a BackdoorPoisoner pass its estimator_."
@@ -25,8 +25,7 @@ def _parts(net, layer):
         if not maps:
             raise ValueError("The network has no convolution: name a layer that gives maps.")
         last = maps[-1]
-        head = [m for m in module.modules() if isinstance(m, (nn.Linear, nn.Conv2d))][-1]
-        if len(maps) > 1 and module.get_submodule(last) is head:
+        if len(maps) > 1 and last == head_of(module)[0]:
             last = maps[-2]  # a convolution that gives the logits
         weighty = [
             name
@@ -39,33 +38,23 @@ def _parts(net, layer):
                 f"The network's last convolution, {last!r}, is not near its end ({after} layers"
                 " follow): name the layer that is meant."
             )
-        return module, last
-    return module, find_layer(module, layer)[0]
+        layer = last
+    return find_layer(module, layer)
 
 
 def _maps(net, X, layer):
-    """Images as a tensor, logits, and the layer's maps, with a graph."""
-    module, layer = _parts(net, layer)
-    device = next(module.parameters()).device
-    images = to_tensor(as_images(np.asarray(X), net.image_shape), device)
-    found = []
-
-    def keep(part, args, output):
-        found.append(channels_first(part, output))
-        return output.clone()  # what comes next may work in place
-
-    hook = module.get_submodule(layer).register_forward_hook(keep)
-    module.eval()
-    try:
-        logits = module(images.requires_grad_())
-    finally:
-        hook.remove()
-    if not found or found[0].ndim != 4:
-        shape = tuple(found[0].shape) if found else None
+    """Images as a tensor, logits, the layer and its maps as it gives them, with a graph."""
+    name, layer = _layer_of(net, layer)
+    device = next(net.module_.parameters()).device
+    images = to_tensor(as_images(np.asarray(X), net.image_shape), device).requires_grad_()
+    net.module_.eval()
+    logits, maps = net._run(images, name)
+    if maps.ndim != 4:
         raise ValueError(
-            f"layer={layer!r} gives outputs of shape {shape}; maps have four dimensions."
+            f"layer={name!r} gives outputs of shape {tuple(maps.shape)}; maps have four"
+            " dimensions."
         )
-    return images, logits, found[0]
+    return images, logits, layer, maps
 
 
 def feature_maps(net, X, layer=None):
@@ -89,7 +78,8 @@ def feature_maps(net, X, layer=None):
     maps : ndarray of shape (n_samples, n_maps, height, width)
     """
     with torch.no_grad():
-        return _maps(net, X, layer)[2].float().cpu().numpy()
+        _, _, layer, maps = _maps(net, X, layer)
+        return channels_first(layer, maps).float().cpu().numpy()
 
 
 def grad_cam(net, X, class_label, layer=None):
@@ -124,8 +114,9 @@ def grad_cam(net, X, class_label, layer=None):
     classes = net.classes_.tolist() if hasattr(net, "classes_") else []
     if hasattr(net, "module_") and class_label not in classes:
         raise ValueError(f"class_label={class_label!r} is none of the classes {classes}.")
-    images, logits, maps = _maps(net, X, layer)
+    images, logits, layer, maps = _maps(net, X, layer)
     (gradients,) = torch.autograd.grad(logits[:, classes.index(class_label)].sum(), maps)
+    gradients, maps = (channels_first(layer, part) for part in (gradients, maps))
     seen = (gradients.mean(dim=(2, 3), keepdim=True) * maps).sum(dim=1, keepdim=True).clamp(min=0)
     seen = interpolate(seen.detach(), images.shape[-2:], mode="bilinear", align_corners=False)
     seen = seen[:, 0].float().cpu().numpy()

@@ -18,7 +18,7 @@ from skorch.callbacks import EpochTimer, PassthroughScoring, PrintLog
 from skorch.dataset import unpack_data
 from torch.utils.data import Dataset
 
-from .architectures import find_layer, head_of
+from .architectures import check_tensor, find_layer, head_of
 from .batches import Batches, ShuffledBatches, TensorData
 from .images import as_images, choose_device
 
@@ -218,19 +218,12 @@ class BackdoorNetClassifier(NeuralNetClassifier):
         if fresh:
             known = self.classes if self.classes is not None else classes
             self.classes_inferred_ = np.unique(y if known is None else known)
-        unknown = np.setdiff1d(y, self.classes_inferred_)
-        if len(unknown):
-            raise ValueError(
-                f"y holds the labels {unknown[:5].tolist()}, which are none of the classes"
-                f" {self.classes_inferred_.tolist()}."
-            )
         if len(self.classes_inferred_) < 2:
             raise ValueError(
                 "BackdoorNetClassifier needs at least two classes, but y holds only 1 class:"
                 f" {self.classes_inferred_.tolist()}."
             )
-        y_index = torch.as_tensor(np.searchsorted(self.classes_inferred_, y))
-        weight = None
+        y_index, weight = self._label_index(y), None
         if sample_weight is not None:
             weight = torch.as_tensor(_check_sample_weight(sample_weight, X, dtype=np.float32))
         with self._resolved_device() as device, self._seeded(fresh):
@@ -245,6 +238,16 @@ class BackdoorNetClassifier(NeuralNetClassifier):
                 f" lr={self.lr}."
             )
         return self
+
+    def _label_index(self, y):
+        """Labels as indices into the classes."""
+        unknown = np.setdiff1d(y, self.classes_inferred_)
+        if len(unknown):
+            raise ValueError(
+                f"y holds the labels {unknown[:5].tolist()}, which are none of the classes"
+                f" {self.classes_inferred_.tolist()}."
+            )
+        return torch.as_tensor(np.searchsorted(self.classes_inferred_, y))
 
     def _check_parameters(self):
         size = self.batch_size
@@ -373,7 +376,7 @@ class BackdoorNetClassifier(NeuralNetClassifier):
     def get_iterator(self, dataset, training=False):
         """Batches of our data, or of a skorch Dataset with labels (``predefined_split``)."""
         if isinstance(dataset, skorch.dataset.Dataset):
-            y = torch.as_tensor(np.searchsorted(self.classes_inferred_, dataset.y))
+            y = self._label_index(np.asarray(dataset.y))
             X = torch.as_tensor(self._check(dataset.X))
             dataset = TensorData(X, y, None, torch.device(self.device))
         return super().get_iterator(dataset, training)
@@ -471,7 +474,7 @@ class BackdoorNetClassifier(NeuralNetClassifier):
             return found[0].clone()  # what comes next may work in place
 
         def after(module, args, output):
-            return keep(output)
+            return keep(check_tensor(module, output))
 
         def before(module, args):
             return (keep(args[0]), *args[1:])
@@ -484,6 +487,8 @@ class BackdoorNetClassifier(NeuralNetClassifier):
             logits = self.infer(X)
         finally:
             hook.remove()
+        if not found:
+            raise ValueError(f"layer={layer!r} has no part in the network's output.")
         return logits, found[0]
 
     def validation_step(self, batch, **fit_params):
@@ -534,7 +539,7 @@ class BackdoorNetClassifier(NeuralNetClassifier):
         gradient : ndarray of the shape of X, float32
             Per unit of X: uint8 pixels count from 0 to 255.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "classes_inferred_")
         classes, parts = self.classes_.tolist(), []
         if class_label not in classes:
             raise ValueError(f"class_label={class_label!r} is none of the classes {classes}.")

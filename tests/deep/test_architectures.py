@@ -168,6 +168,10 @@ def test_weights_of_other_makes(tmp_path):
     net.fit(IMAGES, LABELS).save_params(f_params=path)
     again = build_network("squeezenet1_1", 3, path)
     assert torch.equal(again.classifier[1].weight, net.module_.network.classifier[1].weight)
+    outer = nn.Sequential()  # with a part that is called "network" itself
+    outer.add_module("network", nn.Linear(2, 2))
+    torch.save(outer.state_dict(), path)
+    assert torch.equal(build_network(outer, weights=path).network.weight, outer.network.weight)
     torch.save(nn.Linear(2, 2), path)
     with pytest.raises(ValueError, match="state dict"):
         build_network("squeezenet1_1", weights=path)
@@ -267,6 +271,18 @@ def test_kept_features_know_the_code_of_a_network(tmp_path):
         for layer in (None, "head"):
             kept = DeepFeatures(network, layer=layer, memory=str(tmp_path)).fit_transform(IMAGES)
             assert_array_equal(kept, DeepFeatures(network, layer=layer).fit_transform(IMAGES))
+
+
+def test_kept_features_know_the_normalisation(tmp_path):
+    """A network by name takes off a mean, the same one as a module does not."""
+    path = tmp_path / "weights.pt"
+    network = build_network("squeezenet1_1")
+    torch.save(network.state_dict(), path)
+    options = {"image_size": 32, "memory": str(tmp_path / "kept")}
+    named = DeepFeatures("squeezenet1_1", weights=path, **options).fit_transform(IMAGES)
+    own = DeepFeatures(network, **options).fit_transform(IMAGES)
+    assert_array_equal(own, DeepFeatures(network, image_size=32).fit_transform(IMAGES))
+    assert not np.allclose(own, named)
 
 
 def test_features_of_tables_and_of_wrong_integers():

@@ -339,6 +339,32 @@ def test_maps_are_those_of_the_layer_itself():
     assert_allclose(latent, expected, atol=1e-6)
 
 
+def test_grad_cam_of_maps_with_channels_last():
+    images = np.repeat(X[:3].reshape(-1, 1, 8, 8), 8, axis=2).repeat(8, axis=3)
+    swin = image_classifier("swin_t", 3, image_size=64, max_epochs=0, random_state=0)
+    swin.fit(images, [0, 1, 2])
+    maps = feature_maps(swin, images, "features.7")
+    assert maps.shape == (3, 768, 2, 2)
+    seen = grad_cam(swin, images, 1, "features.7")
+    network, k = swin.module_.network, 1
+    A = torch.as_tensor(maps).movedim(1, 3).requires_grad_()
+    logits = network.head(network.norm(A).movedim(3, 1).mean(dim=(2, 3)))
+    (slope,) = torch.autograd.grad(logits[:, k].sum(), A)
+    coarse = (slope.mean(dim=(1, 2), keepdim=True) * A).sum(dim=3).clamp(min=0).detach()
+    fine = nn.functional.interpolate(coarse[:, None], (64, 64), mode="bilinear")[:, 0].numpy()
+    largest = fine.max(axis=(1, 2), keepdims=True)
+    assert_allclose(seen, fine / np.where(largest > 0, largest, 1.0), atol=1e-3)
+
+
+def test_a_layer_that_is_not_used(fitted):
+    fitted.module_.idle = nn.Conv2d(1, 1, 1)
+    try:
+        with pytest.raises(ValueError, match="'idle' has no part"):
+            feature_maps(fitted, X[:1], "idle")
+    finally:
+        del fitted.module_.idle
+
+
 def test_the_last_layer_must_be_the_last():
     class Reversed(nn.Module):
         def __init__(self, n_classes):

@@ -270,6 +270,8 @@ def test_callbacks_see_labels_as_they_are():
     assert_allclose(fitted.history_[:, "accuracy"], fitted.history_[:, "valid_acc"])
     other = net(train_split=predefined_split(Dataset(X[120:], Y[120:] + 5))).fit(X, Y + 5)
     assert_allclose(other.history_[-1, "valid_acc"], other.score(X[120:], Y[120:] + 5))
+    with pytest.raises(ValueError, match=r"labels \[9\]"):
+        net(train_split=predefined_split(Dataset(X[120:], Y[120:] * 0 + 9))).fit(X, Y)
 
 
 def test_what_is_held_out_is_drawn_from_the_random_state():
