@@ -835,15 +835,25 @@ def test_linear_hinge(labels, C):
     assert_linear_hinge_is_true(LinearSVC(C=C, loss="hinge"), digits(*labels))
 
 
+def refuse(*_):
+    raise RuntimeError("this way gets lost")
+
+
+@pytest.mark.parametrize("C", [0.01, 1.0, 100.0])
 @pytest.mark.parametrize("labels", [(1, 7), (1, 3, 7)], ids=["binary", "3-class"])
-def test_linear_hinge_from_nothing(labels, monkeypatch):
-    """Where liblinear's fit is too far to be polished, the dual is followed from zero duals."""
+def test_linear_hinge_by_interior_points(labels, C, monkeypatch):
+    """Where the dual can be neither followed nor polished, the optimum is found all the same."""
+    monkeypatch.setattr("skbackdoor.paths.dual.ActiveSet.polish", refuse)
+    assert_linear_hinge_is_true(LinearSVC(C=C, loss="hinge"), digits(*labels))
 
-    def refuse(active):
-        raise RuntimeError("this fit is too far")
 
-    monkeypatch.setattr("skbackdoor.paths.svm.active_copy", refuse)
-    assert_linear_hinge_is_true(LinearSVC(C=1.0, loss="hinge"), digits(*labels))
+@pytest.mark.parametrize("C", [0.01, 1.0, 100.0])
+@pytest.mark.parametrize("labels", [(1, 7), (1, 3, 7)], ids=["binary", "3-class"])
+@pytest.mark.parametrize("kernel", ["linear", "rbf"])
+def test_svc_by_interior_points(kernel, labels, C, monkeypatch):
+    monkeypatch.setattr("skbackdoor.paths.dual.ActiveSet.polish", refuse)
+    monkeypatch.setattr("skbackdoor.paths.hinge.Walk.go", refuse)
+    assert_svc_is_true(SVC(kernel=kernel, C=C, gamma=0.02), digits(*labels))
 
 
 @pytest.mark.parametrize("C", SIX_DECADES)

@@ -20,14 +20,112 @@ error set acts on a test sample t directly, whatever the margin set does.
 """
 
 from copy import copy
+from dataclasses import dataclass
 
 import numpy as np
 
+from .face import FacePoint, RightLimit
+from .interior_point import interior_point
 from .margin_set import MarginSet
 from .walk import ON_MARGIN, Walk
 
 #: A pivot below this share of the kernel's diagonal counts as dependent on the margin set.
 DEPENDENT = 1e-9
+#: Violation of the optimality conditions at which a point is as good as rounding lets it be.
+POLISHED = 1e-11
+#: Violation of the optimality conditions above which an optimum counts as not reached.
+REACHED = 1e-8
+#: One above which a point is no optimum at all.
+HOPELESS = 1e-3
+#: A poison weight this little short of a breakpoint may be on it.
+AT_BREAKPOINT = 1e-9
+#: Share of what pushes the margin set that may be left of it.
+FOLLOWED = 1e-6
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One binary problem: its kernel, its signs and its bounds.
+
+    Attributes
+    ----------
+    rows : KernelRows or GramRows
+        ``rows(i)`` with an index array gives K[i], shape (len(i), n); ``rows.product(v)`` v K.
+    diagonal : ndarray of shape (n,)
+        K_ii.
+    y : ndarray of shape (n,)
+        Signs, +-1.
+    u : ndarray of shape (n,)
+        Bounds >= 0; a row with bound 0 has no part in it.
+    free_intercept : bool
+        Whether b is a variable; else it stays 0 and the kernel holds whatever intercept there is.
+    unit_of_sum : float
+        What a sum of signed duals of 1 changes in decision values, by the kernel as the user has
+        it; without a free intercept it is of no account.
+    outside : ndarray of shape (n,) or 0.0
+        What rows that are left out, and stay where they are, add to the decision values.
+    outside_sum : float
+        The sum of their signed duals.
+    """
+
+    rows: object
+    diagonal: np.ndarray
+    y: np.ndarray
+    u: np.ndarray
+    free_intercept: bool
+    unit_of_sum: float = 1.0
+    outside: np.ndarray | float = 0.0
+    outside_sum: float = 0.0
+
+    def decision(self, v):
+        """Decision values of signed duals, without the intercept."""
+        return self.rows.product(v) + self.outside
+
+    def violations(self, v, b, F, bounds):
+        """Largest violation of all optimality conditions of each of some points, as given.
+
+        Whatever an SVM gives is judged by this and nothing else: complementarity at margins 1,
+        the box, and the sum of the signed duals, each by what it changes in decision values.
+
+        Parameters
+        ----------
+        v, F, bounds : ndarrays of shape (n_points, n)
+            Signed duals, their decision values without intercept, the bounds of y v.
+        b : ndarray of shape (n_points,)
+            Intercepts.
+
+        Returns
+        -------
+        violations : ndarray of shape (n_points,)
+        """
+        h, a = self.y * (F + b[:, None]) - 1.0, self.y * v
+        upper = a >= bounds * (1 - 1e-12)  # a solver multiplies C and weights in its own order
+        wrong = np.where(upper, np.maximum(h, 0.0), np.abs(h))
+        wrong = np.where(a <= 0, np.maximum(-h, 0.0), wrong)
+        wrong = np.where(bounds > 0, wrong, 0.0)
+        outside = np.maximum(np.maximum(-a, a - bounds * (1 + 1e-12)), 0.0)
+        wrong = np.maximum(wrong, outside * np.maximum(np.abs(self.diagonal), 1.0)).max(axis=1)
+        if not self.free_intercept:
+            return wrong
+        return np.maximum(wrong, self.unit_of_sum * np.abs(v.sum(axis=1) + self.outside_sum))
+
+    def middle(self, a, b, F):
+        """The intercept b; where no row is free, the middle of all that are optimal.
+
+        As libsvm has it. F are the decision values of the duals a without intercept.
+        """
+        used, full = self.u > 0, a >= self.u * (1 - 1e-12)
+        if not self.free_intercept or np.any(used & (a > 0) & ~full):
+            return b
+        at_least = used & (full == (self.y < 0))  # b may not be less than y - F there
+        least, most = (self.y - F)[at_least], (self.y - F)[used & ~at_least]
+        return (least.max() + most.min()) / 2.0 if len(least) and len(most) else b
+
+    def violation(self, a, b, F=None):
+        """:meth:`violations` of one point, by its duals."""
+        v = self.y * a
+        F = self.decision(v) if F is None else F
+        return float(self.violations(v[None], np.array([b]), F[None], self.u[None])[0])
 
 
 class ActiveSet:
@@ -35,22 +133,12 @@ class ActiveSet:
 
     Parameters
     ----------
-    rows : KernelRows
-        ``rows(i)`` with an index array gives K[i], shape (len(i), n); ``rows.product(v)`` v K.
-    diagonal : ndarray of shape (n,)
-        K_ii.
-    y : ndarray of shape (n,)
-        Signs, +-1.
-    u : ndarray of shape (n,)
-        Bounds >= 0; rows with bound 0 are spectators until :meth:`admit`.
+    problem : Problem
+        Rows with bound 0 are spectators until :meth:`admit`.
     a : ndarray of shape (n,)
         Dual coefficients in [0, u]: those of an approximate solution. Strictly inside is free.
     b : float
         Its intercept.
-    free_intercept : bool
-        Whether b is a variable; else it stays 0 and the kernel holds whatever intercept there is.
-    outside : ndarray of shape (n,), default=0.0
-        What rows that are left out, and stay where they are, add to the decision values.
 
     Attributes
     ----------
@@ -58,29 +146,60 @@ class ActiveSet:
         y f - r.
     r : ndarray of shape (n,)
         Margins, chosen so that the given point is exactly optimal; :meth:`polish` moves them to 1.
+    residual : float
+        How far the point (a, b), as it is, violates the optimality conditions at margins 1; known
+        where it was made and after :meth:`polish`.
+
+    Raises
+    ------
+    ValueError
+        The kernel is indefinite on the rows that are free.
     """
 
-    def __init__(self, rows, diagonal, y, u, a, b, free_intercept, outside=0.0):
-        self.rows, self.diagonal, self.y, self.outside = rows, diagonal, y, outside
-        self.u, self.a, self.b = u.astype(float), a.astype(float), b
-        self.free_intercept = free_intercept
+    def __init__(self, problem, a, b):
+        self.problem, self.rows, self.diagonal = problem, problem.rows, problem.diagonal
+        self.y, self.free_intercept = problem.y, problem.free_intercept
+        self.u, self.a, self.b = problem.u.astype(float), a.astype(float), b
         self.u_rate = np.zeros_like(self.u)
-        self.playing = u > 0
-        lower, upper = ends_of(self.a, u)
+        self.playing = self.u > 0
+        lower, upper = ends_of(self.a, self.u)
         self.a[self.playing & lower] = 0.0
         at_bound = self.playing & upper
-        self.a[at_bound] = u[at_bound]
+        self.a[at_bound] = self.u[at_bound]
         self.upper = at_bound.copy()  # set E
-        self.inside = np.zeros(len(y), dtype=bool)  # set S
-        self.scale = float(np.max(np.abs(diagonal), initial=0.0)) or 1.0
-        self.margin = MarginSet(len(y), free_intercept)
+        self.inside = np.zeros(len(self.y), dtype=bool)  # set S
+        self.scale = float(np.max(np.abs(self.diagonal), initial=0.0)) or 1.0
+        self.margin = MarginSet(len(self.y), self.free_intercept)
         self._push = None
         self._enter_all(np.flatnonzero(self.playing & (self.a > 0) & ~at_bound))
-        self.h = self._margins() - 1.0
+        self._certify()
+
+    @property
+    def members(self):
+        """Rows in the margin set, which are free."""
+        return self.margin.members
+
+    @property
+    def unbalanced(self):
+        """Whether no free row can balance the intercept."""
+        return self.margin.unbalanced
+
+    def answers(self, rows):
+        """:meth:`MarginSet.answers` to signed duals on some rows."""
+        return self.margin.answers(rows)
+
+    def _decision(self):
+        return self.problem.decision(self.y * self.a)
+
+    def _certify(self):
+        """Find the residual of the point as it is, and margins at which it is optimal."""
+        F = self._decision()
+        self.residual = self.problem.violation(self.a, self.b, F)
+        self.h = self.y * (F + self.b) - 1.0
         self._shift()
 
     def _margins(self):
-        return self.y * (self.rows.product(self.y * self.a) + self.outside + self.b)
+        return self.y * (self._decision() + self.b)
 
     def _shift(self):
         """Choose the margins so that the point is optimal, where h is that of margins 1."""
@@ -89,22 +208,6 @@ class ActiveSet:
         shift[~self.playing] = 0.0
         self.r = 1.0 + shift
         self.h = self.h - shift
-
-    @property
-    def violation(self):
-        """Largest violation of the optimality conditions at margins r."""
-        lower = self.playing & ~self.inside & ~self.upper
-        parts = [
-            np.abs(self.h[self.inside]).max(initial=0.0),
-            np.maximum(-self.h[lower], 0).max(initial=0.0),
-            np.maximum(self.h[self.upper & self.playing], 0).max(initial=0.0),
-        ]
-        return max(parts)
-
-    @property
-    def residual(self):
-        """Largest violation of the optimality conditions at margins 1."""
-        return max(self.violation, float(np.abs(self.r - 1.0).max(initial=0.0)))
 
     # -- the margin set ----------------------------------------------------------------------
 
@@ -214,7 +317,8 @@ class ActiveSet:
         h = self._margins() - self.r
         if len(members):
             off = self.y[members] * h[members]
-            v_step, b_step, f_step = self.margin.respond(np.zeros(len(v)), -off, v.sum())
+            total = v.sum() + self.problem.outside_sum
+            v_step, b_step, f_step = self.margin.respond(np.zeros(len(v)), -off, total)
             if np.abs(f_step).max() < 1e-6:  # rounding, no more
                 self.a[members] += self.y[members] * v_step
                 self.b += b_step
@@ -223,7 +327,7 @@ class ActiveSet:
 
     def balance(self, tol):
         """Let the members take what rounding has left of the sum of signed duals."""
-        total = float(self.y @ self.a)
+        total = float(self.y @ self.a) + self.problem.outside_sum
         if not self.free_intercept or self.margin.unbalanced or abs(total) <= tol:
             return
         members, self.margin.rates = self.margin.members, None
@@ -254,16 +358,57 @@ class ActiveSet:
             Walk(self, 1.0 - self.r).go(1.0)
             self.r = np.ones_like(self.r)
             self.settle()
-            self._shift()  # what rounding has left
-            if self.residual < 1e-11:
+            self._return()
+            self._certify()  # what rounding has left
+            if self.residual < POLISHED:
                 break
         lower, full = ends_of(self.a, self.u)
         if self.free_intercept and not np.any(self.inside & ~lower & ~full):
             for position in range(self.margin.size - 1, -1, -1):  # each at its bound by now
                 self.leave(position, to_upper=full[self.margin.members[position]])
-            self.b += self.intercept_room()
             self.h = self._margins() - self.r
+            self.b += self.intercept_room()
+            self._certify()
         return self
+
+    def _return(self):
+        """Members that a correction has taken out of their box leave by that side."""
+        for position in range(self.margin.size - 1, -1, -1):
+            i = self.margin.members[position]
+            if not 0.0 <= self.a[i] <= self.u[i]:
+                self.leave(position, to_upper=self.a[i] > 0)
+
+    def growing(self, rate):
+        """A copy whose bounds are about to grow at `rate`; rows of bound 0 are let in."""
+        new = active_copy(self)
+        new.u_rate, new._push = np.where(new.playing, rate, 0.0), None
+        rows = np.flatnonzero((rate > 0) & ~new.playing)
+        new.admit(rows, rate[rows])
+        return new
+
+    def right_limit(self, rate, beyond=False):
+        """The point, its right derivative and its first breakpoint as bounds grow at `rate`.
+
+        With `beyond` a breakpoint right ahead counts as passed.
+
+        Returns
+        -------
+        limit : RightLimit
+
+        Raises
+        ------
+        RuntimeError
+            It has none that could be found.
+        """
+        try:
+            point = self.growing(rate)
+            step, a_rate, b_rate, followed = look(Walk(point), beyond)
+            if followed:
+                point.b += point.intercept_room()
+                return RightLimit(point, a_rate, b_rate, step)
+        except (ValueError, RuntimeError):
+            pass  # the inverse on the margin set has lost its digits
+        return FacePoint(self.problem, self.a, self.b).right_limit(rate)
 
     def _ends(self):
         """Rows that b meets when it rises, and when it falls; it may not go past the nearest."""
@@ -316,9 +461,86 @@ class ActiveSet:
         rest = self.playing & ~self.inside
         for i in np.flatnonzero(rest & np.where(self.upper, h > 0, h < 0)):
             new.enter(i)
-        new.h = new._margins() - 1.0
-        new._shift()
+        new._certify()
         return new
+
+
+def look(walk, beyond):
+    """What lies right ahead of a walk; with `beyond` behind a breakpoint that is right there.
+
+    Returns
+    -------
+    step, a_rate, b_rate
+        As :meth:`Walk.look` gives them.
+    followed : bool
+        Whether the margin set stands still at these rates, as it must.
+    """
+    step, a_rate, b_rate = walk.look()
+    if beyond and step < AT_BREAKPOINT:
+        walk = Walk(active_copy(walk.active))
+        walk.go(2 * AT_BREAKPOINT)
+        _, a_rate, b_rate = walk.look()
+    active = walk.active
+    pushed, total = active.push()
+    members = active.members
+    off = active.rows(members) @ (active.y * a_rate) + b_rate
+    unit = max(np.abs(pushed[members]).max(initial=0.0), abs(b_rate), abs(total))
+    return step, a_rate, b_rate, bool(np.all(np.abs(off) <= FOLLOWED * unit))
+
+
+def optimum(problem, a, b):
+    """The exact optimum of a problem from a point near it.
+
+    Where the way there gets lost, an interior point finds it from anywhere.
+
+    Returns
+    -------
+    point : ActiveSet or FacePoint
+
+    Raises
+    ------
+    ValueError, RuntimeError
+        The first way fails, and the second finds nothing like an optimum.
+    """
+    points, cause = [], None
+    ways = (
+        lambda: ActiveSet(problem, a, b).polish(),
+        lambda: FacePoint(problem, *inner_optimum(problem)),
+        lambda: ActiveSet(problem, points[-1].a, points[-1].b).polish(),
+    )
+    for way in ways:
+        try:
+            points.append(way())
+        except (ValueError, RuntimeError) as error:
+            cause = cause or error
+        best = min(points, key=lambda point: point.residual, default=None)
+        if best is not None and best.residual <= REACHED:
+            return best
+    if cause is not None and best.residual > HOPELESS:
+        raise cause
+    return best
+
+
+def inner_optimum(problem):
+    """Duals and intercept of an optimum, by an interior point."""
+    used, a = np.flatnonzero(problem.u > 0), np.zeros(len(problem.y))
+
+    def violation(part, b):
+        a[used] = part
+        return problem.violation(a, b)
+
+    K, y, u = problem.rows(used)[:, used], problem.y[used], problem.u[used]
+    part, b = interior_point(K, y, u, problem.free_intercept, violation)
+    a[used] = part
+    return a, b
+
+
+def as_it_is(problem, a, b):
+    """A point that is not to be moved: an ActiveSet where it can be one, else a FacePoint."""
+    try:
+        return ActiveSet(problem, a, b)
+    except ValueError:
+        return FacePoint(problem, a, b)
 
 
 def ends_of(a, u):
@@ -337,11 +559,3 @@ def active_copy(active):
     for name in ("u", "a", "u_rate", "playing", "upper", "inside", "h", "r", "margin"):
         setattr(new, name, getattr(active, name).copy())
     return new
-
-
-def violations(y, v, b, F, bounds):
-    """Largest violation of the optimality conditions of each of some duals."""
-    h, a = y * (F + b[:, None]) - 1.0, y * v
-    upper = a >= bounds * (1 - 1e-12)  # a solver multiplies C and weights in an order of its own
-    wrong = np.where(a <= 0, np.maximum(-h, 0.0), np.where(upper, np.maximum(h, 0.0), np.abs(h)))
-    return np.where(bounds > 0, wrong, 0.0).max(axis=1)

@@ -1,30 +1,27 @@
 """Hinge machines over all their binary problems: clean optimum, right derivative, whole path."""
 
 import warnings
+from dataclasses import replace
 from functools import lru_cache, partial
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from ..progress import progress
-from .dual import ActiveSet, active_copy, ends_of, violations
+from .dual import REACHED, ActiveSet, as_it_is, ends_of, inner_optimum, look, optimum
 from .solutions import KernelSolution
 from .threads import one_blas_thread
 from .walk import Walk
 
 #: Above this violation of the optimality conditions a point of a path is polished once more.
 REPAIRED = 3e-10
-#: Above this one the walk got lost, and the point is found from elsewhere.
-LOST = 1e-8
 #: A sum of signed duals that changes decision values by less than this is left as it is.
 BALANCED = 1e-11
-#: A poison weight this little short of a breakpoint counts as on it.
-AT_BREAKPOINT = 1e-9
 
 
 def warn_unless_optimal(residual):
     """Warn where a violation of the optimality conditions says that an optimum was not reached."""
-    if residual > 1e-8:
+    if residual > REACHED:
         warnings.warn(
             "The SVM optimum was not reached: its optimality conditions are violated by"
             f" {residual:.1e}. Slope and path assume optimality; scale the features or lower C.",
@@ -41,9 +38,10 @@ class DualOptimum:
     kernel : object
         ``kernel(X, rows)`` gives the kernel between samples X and training rows (clean rows
         first, then poison), shape (n_samples, len(rows)).
-    problems : list of (rows, ActiveSet, poison_rate)
-        For each binary problem the training rows in it, its active set, and the rates at which
-        the bounds of these rows grow with beta (0 for clean rows).
+    problems : list of (rows, point, poison_rate)
+        For each binary problem the training rows in it, the point that is its optimum (an
+        ActiveSet or a FacePoint), and the rates at which the bounds of these rows grow with beta
+        (0 for clean rows).
     held : ndarray of shape (n_rows, n_problems), default=None
         Signed duals of rows that are left out of the problems, since they stay where they are.
     whole : callable, default=None
@@ -52,20 +50,18 @@ class DualOptimum:
 
     def __init__(self, kernel, problems, held=None, whole=None):
         self.kernel, self.problems, self._held, self._whole = kernel, problems, held, whole
-        self.residual = max(active.residual for _, active, _ in problems)
+        self.residual = max(point.residual for _, point, _ in problems)
         self._limits = self._test_rows = None
 
     def _right_limits(self):
-        """For each problem at beta = 0+: active set, its rates, first breakpoint, jump of b."""
+        """For each problem its :class:`RightLimit` and the jump of its intercept."""
         if self._limits is None:
-            self._limits = []
-            for _, active, rate in self.problems:
-                b_clean, active = active.b, active_copy(active)
-                active.admit(np.flatnonzero(rate > 0), rate[rate > 0])
-                with one_blas_thread():
-                    step, a_rate, b_rate = Walk(active).look()
-                active.b += active.intercept_room()
-                self._limits.append((active, (a_rate, b_rate), step, active.b - b_clean))
+            with one_blas_thread():
+                limits = [point.right_limit(rate) for _, point, rate in self.problems]
+            self._limits = [
+                (limit, limit.point.b - point.b)
+                for limit, (_, point, _) in zip(limits, self.problems, strict=True)
+            ]
         return self._limits
 
     @property
@@ -76,25 +72,26 @@ class DualOptimum:
         """
         if self._whole is not None:
             return None
-        return min(step for _, _, step, _ in self._right_limits())
+        return min(limit.step for limit, _ in self._right_limits())
 
     @property
     def intercept_jump(self):
         """Largest jump of an intercept at beta = 0+, in decision values (signed)."""
-        return max((jump for _, _, _, jump in self._right_limits()), key=abs)
+        return max((jump for _, jump in self._right_limits()), key=abs)
 
     def decision_values(self, X):
         """Decision values of the clean fit, shape (n_samples, n_problems)."""
-        return self.right_limit(X)[0] - [jump for _, _, _, jump in self._right_limits()]
+        return self.right_limit(X)[0] - [jump for _, jump in self._right_limits()]
 
     def right_limit(self, X):
         """Decision values on X at beta = 0+ and their derivative in beta."""
         shape = (self.kernel.X.shape[0], len(self.problems))
         v, v_rate = np.zeros(shape) if self._held is None else self._held.copy(), np.zeros(shape)
         b, b_rate = np.zeros(shape[1]), np.zeros(shape[1])
-        for k, (rows, _, _) in enumerate(self.problems):
-            active, (a_rate, b_rate[k]), _, _ = self._right_limits()[k]
-            v[rows, k], v_rate[rows, k], b[k] = active.y * active.a, active.y * a_rate, active.b
+        for k, (rows, start, _) in enumerate(self.problems):
+            (point, a_rate, b_rate[k], _), _ = self._right_limits()[k]
+            y = start.problem.y
+            v[rows, k], v_rate[rows, k], b[k] = y * point.a, y * a_rate, point.b
         used = np.flatnonzero(np.any(v != 0, axis=1) | np.any(v_rate != 0, axis=1))
         if self._test_rows is None or self._test_rows.X is not X:
             self._test_rows = self.kernel.at(X)
@@ -121,20 +118,20 @@ class DualOptimum:
         n_rows = self.kernel.X.shape[0]
         dF = np.zeros((n_rows, X.shape[0], len(self.problems)))
         is_poison = np.zeros(n_rows, dtype=bool)
-        for k, (rows, _, rate) in enumerate(self.problems):
+        for k, (rows, start, rate) in enumerate(self.problems):
             is_poison[rows] |= rate > 0
-            active, _, _, _ = self._right_limits()[k]
-            if active.margin.unbalanced:
+            problem, (point, *_) = start.problem, self._right_limits()[k][0]
+            if point.unbalanced:
                 raise ValueError(
                     "The SVM has no free support vector, so no single sample's weight can change"
                     " alone and its influence is not defined; raise C."
                 )
-            pushing = np.flatnonzero(active.upper)
-            charges = (active.y * np.where(rate > 0, rate, active.u))[pushing]
-            members = active.margin.members
-            answers = active.margin.answers(pushing)
-            o = int(active.free_intercept)
-            values = self.kernel(X, rows[pushing]) + self.kernel(X, rows[members]) @ answers[o:]
+            pushing = np.flatnonzero(point.upper)
+            charges = (problem.y * np.where(rate > 0, rate, problem.u))[pushing]
+            answers = point.answers(pushing)
+            o = int(problem.free_intercept)
+            members = self.kernel(X, rows[point.members])
+            values = self.kernel(X, rows[pushing]) + members @ answers[o:]
             if o:
                 values = values + answers[0]
             dF[rows[pushing], :, k] = (values * charges).T
@@ -144,7 +141,7 @@ class DualOptimum:
         """The optimum after one Newton step; None where the fit is exact to 1e-6 already."""
         if self.residual < 1e-6:
             return None
-        moved = [(rows, active.newton_step(), rate) for rows, active, rate in self.problems]
+        moved = [(rows, point.newton_step(), rate) for rows, point, rate in self.problems]
         step = DualOptimum(self.kernel, moved, self._held, self._whole)
         step._test_rows = self._test_rows = self.kernel.at(X)  # for both, on the same samples
         return step
@@ -160,7 +157,8 @@ class DualOptimum:
         problems = self.problems if self._whole is None else self._whole()
         with one_blas_thread():
             polished = [
-                (used, active_copy(active).polish(), rate) for used, active, rate in problems
+                (used, optimum(point.problem, point.a, point.b), rate)
+                for used, point, rate in problems
             ]
         best = DualOptimum(self.kernel, polished)
         warn_unless_optimal(best.residual)
@@ -172,15 +170,12 @@ class Trace:
 
     Parameters
     ----------
-    active : ActiveSet
-        At the clean optimum; it moves along.
+    start : ActiveSet or FacePoint
+        The clean optimum.
     rate : ndarray of shape (n,)
         Rates at which bounds grow with beta; 0 for clean rows.
     weights : ndarray of shape (n_weights,)
         Strictly increasing poison weights.
-    offset : float
-        How much a sum of signed duals other than 0 would change decision values by the kernel as
-        the user has it, which may have been moved.
     guess : callable or None
         ``guess(weight)`` gives signed duals and an intercept near the optimum: a single weight is
         polished from there, without a walk.
@@ -190,11 +185,11 @@ class Trace:
     Attributes
     ----------
     v, v_rate : ndarrays of shape (n_weights, n)
-        Signed dual coefficients and their right derivatives.
+        Signed dual coefficients and their right derivatives, nan where these were not found.
     b, b_rate : ndarrays of shape (n_weights,)
         Intercepts and their right derivatives.
     residuals : ndarray of shape (n_weights,)
-        Largest violation of the optimality conditions.
+        Largest violation of the optimality conditions by v and b as they are here.
     squared_norm, inner : ndarrays of shape (n_weights,)
         v^T K v, and v_0^T K v with v_0 at beta = 0.
     v_start : ndarray of shape (n,)
@@ -205,96 +200,105 @@ class Trace:
         Where the first row changes sets, at most 1.
     """
 
-    def __init__(self, active, rate, weights, offset, guess, restart):
-        y, shape = active.y, (len(weights), len(active.y))
-        self.v, self.v_rate = np.zeros(shape), np.zeros(shape)
-        self.b, self.b_rate = np.zeros(shape[0]), np.zeros(shape[0])
-        self.v_start, b_start = y * active.a, active.b + active.intercept_room()
-        poison = np.flatnonzero(rate > 0)
-        active.admit(poison, rate[poison])
-        walk = Walk(active)
-        self.first_breakpoint, a_rate, b_rate = self._look(walk)
-        if weights[0] == 0.0:
-            self.v[0], self.b[0] = self.v_start, b_start
-            self.v_rate[0], self.b_rate[0] = y * a_rate, b_rate
-        bounds = np.where(rate > 0, weights[:, None] * rate, active.u)
-        points = active, rate, bounds, offset, restart, weights
+    def __init__(self, start, rate, weights, guess, restart):
+        self.problem, self.rate, self.weights, self.restart = start.problem, rate, weights, restart
+        y, shape = self.problem.y, (len(weights), len(start.a))
+        self.bounds = np.where(rate > 0, weights[:, None] * rate, self.problem.u)
+        self.v, self.v_rate = np.zeros(shape), np.full(shape, np.nan)
+        self.b, self.b_rate = np.zeros(shape[0]), np.full(shape[0], np.nan)
+        followed = isinstance(start, ActiveSet)
+        b_start = start.b + (start.intercept_room() if followed else 0.0)
+        self.v_start, self.first_breakpoint = y * start.a, 0.0
+        try:
+            limit = start.right_limit(rate)
+            self.first_breakpoint = limit.step
+            if weights[0] == 0.0:
+                self.v[0], self.b[0] = self.v_start, b_start
+                self.v_rate[0], self.b_rate[0] = y * limit.a_rate, limit.b_rate
+        except RuntimeError:
+            followed = False
         above = np.flatnonzero(weights)
         if guess is not None and len(above) == 1:
-            k = above[0]
-            self.residuals = np.full(len(weights), np.inf)
-            start = partial(guess, weights[k])
-            self._repair(k, active, rate, bounds[k], offset, start, np.zeros(shape))
-            self._check(*points)
-            if self.residuals.max() <= LOST:
+            self.residuals, self.F = np.full(shape[0], np.inf), np.zeros(shape)
+            self._improve(above[0], partial(guess, weights[above[0]]))
+            self._check()
+            if self.residuals.max() <= REACHED:
                 return
-        self._walk(walk, poison, rate[poison], offset, above, weights)
-        self._check(*points)
+        if followed:
+            self._walk(start.growing(rate), above)
+        self._check()
 
-    def _walk(self, walk, poison, rate, offset, above, weights):
-        """Go from weight to weight, above 0."""
-        active, y, beta = walk.active, walk.active.y, 0.0
+    def _walk(self, active, above):
+        """Go from weight to weight, above 0, as far as that leads."""
+        y, beta, walk, poison = active.y, 0.0, Walk(active), np.flatnonzero(self.rate)
         for k in progress(above, len(above), "dual path"):
-            walk.go(weights[k] - beta)
-            beta = weights[k]
-            active.u[poison] = beta * rate  # without the drift of steps
-            active.a[active.upper] = active.u[active.upper]
-            active.balance(BALANCED / offset)
-            walk.gather()
-            self.v[k], self.b[k] = _signed(active)
-            _, a_rate, self.b_rate[k] = self._look(walk)
-            self.v_rate[k] = y * a_rate
+            try:
+                walk.go(self.weights[k] - beta)
+                beta = self.weights[k]
+                active.u[poison] = beta * self.rate[poison]  # without the drift of steps
+                active.a[active.upper] = active.u[active.upper]
+                active.balance(BALANCED / self.problem.unit_of_sum)
+                walk.gather()
+                self.v[k], self.b[k] = _signed(active)
+                _, a_rate, b_rate, followed = look(walk, beyond=True)
+            except (ValueError, RuntimeError):
+                return  # the points from here on are found one by one
+            if followed:
+                self.v_rate[k], self.b_rate[k] = y * a_rate, b_rate
 
-    def _look(self, walk):
-        step, a_rate, b_rate = walk.look()
-        if step < AT_BREAKPOINT:  # the rates behind it are wanted
-            beyond = Walk(active_copy(walk.active))
-            beyond.go(2 * AT_BREAKPOINT)
-            _, a_rate, b_rate = beyond.look()
-        return step, a_rate, b_rate
-
-    def _check(self, active, rate, bounds, offset, restart, weights):
+    def _check(self):
         """Decision values at all weights in one product; residuals, norms, and repairs."""
-        y, rows = active.y, active.rows
-        F = rows.product(self.v)
-        self.residuals = violations(y, self.v, self.b, F, bounds)
-        if active.free_intercept:
-            self.residuals = np.maximum(self.residuals, offset * np.abs(self.v.sum(axis=1)))
+        rows = self.problem.rows
+        self.F = self.problem.decision(self.v)
+        self.residuals = self.problem.violations(self.v, self.b, self.F, self.bounds)
         for k in np.flatnonzero(self.residuals > REPAIRED):
-            starts = [lambda k=k: (self.v[k], self.b[k]), partial(restart, weights[k])]
-            for start in starts:
-                self._repair(k, active, rate, bounds[k], offset, start, F)
-                if self.residuals[k] <= LOST:
-                    break
-        self.squared_norm = np.sum(F * self.v, axis=1)
-        self.inner = F @ self.v_start
+            self._improve(k, lambda k=k: (self.v[k], self.b[k]))
+            if self.residuals[k] > REACHED:
+                self._improve(k, partial(self.restart, self.weights[k]))
+            if self.residuals[k] > REACHED:
+                self._improve(k, lambda k=k: self._inner(k))
+        for k in np.flatnonzero(np.isnan(self.b_rate)):
+            self._follow(k)
+        self.squared_norm = np.sum(self.F * self.v, axis=1)
+        self.inner = self.F @ self.v_start
         self.start_squared_norm = float(rows.product(self.v_start) @ self.v_start)
 
-    def _repair(self, k, active, rate, bounds, offset, start, F):
-        """Polish the point at weight k from somewhere, and take it if it is better."""
-        y, rows = active.y, active.rows
+    def _at(self, k):
+        return replace(self.problem, u=self.bounds[k])
+
+    def _inner(self, k):
+        a, b = inner_optimum(self._at(k))
+        return self.problem.y * a, b
+
+    def _improve(self, k, start):
+        """Take the point at weight k that starts from somewhere, or is polished from there."""
         try:
             v, b = start()
-            a = np.clip(y * v, 0.0, bounds)
-            point = ActiveSet(rows, active.diagonal, y, bounds, a, b, active.free_intercept)
-            point.polish()
+            self._take(k, v, b)
+            if self.residuals[k] > REPAIRED:
+                a = np.clip(self.problem.y * v, 0.0, self.bounds[k])
+                self._take(k, *_signed(ActiveSet(self._at(k), a, b).polish()))
         except (ValueError, RuntimeError):
+            return  # judged by its residual all the same
+
+    def _take(self, k, v, b):
+        """Take a point at weight k if it is better."""
+        F = self.problem.decision(v)
+        b = self._at(k).middle(self.problem.y * v, b, F)
+        residual = self.problem.violations(v[None], np.array([b]), F[None], self.bounds[[k]])[0]
+        if residual < self.residuals[k]:
+            self.v[k], self.b[k], self.F[k], self.residuals[k] = v, b, F, residual
+            self.v_rate[k] = self.b_rate[k] = np.nan
+
+    def _follow(self, k):
+        """Right derivatives at weight k; they stay nan where they cannot be found."""
+        y, rate = self.problem.y, np.where(self.rate > 0, self.rate, 0.0)
+        point = as_it_is(self._at(k), np.clip(y * self.v[k], 0.0, self.bounds[k]), self.b[k])
+        try:
+            limit = point.right_limit(rate, beyond=self.weights[k] > 0)
+        except RuntimeError:
             return
-        residual = point.residual
-        if active.free_intercept:
-            residual = max(residual, offset * abs(float(y @ point.a)))
-        if residual >= self.residuals[k]:
-            return
-        self.v[k], self.b[k] = _signed(point)
-        self.residuals[k] = residual
-        F[k] = rows.product(self.v[k])
-        poison = np.flatnonzero(rate > 0)
-        if np.any(bounds[poison] > 0):
-            point.u_rate, point._push = np.where(rate > 0, rate, 0.0), None
-        else:
-            point.admit(poison, rate[poison])
-        _, a_rate, self.b_rate[k] = self._look(Walk(point))
-        self.v_rate[k] = y * a_rate
+        self.v_rate[k], self.b_rate[k] = y * limit.a_rate, limit.b_rate
 
 
 def _signed(active):
@@ -316,23 +320,22 @@ def path_solution(path, weights, kernel, problems, guess, restart):
     """
     n_rows, n_outputs = kernel.X.shape[0], len(problems)
     shape = (len(weights), n_rows, n_outputs)
-    v, v_rate, start = np.zeros(shape), np.zeros(shape), np.zeros(shape[1:])
+    v, v_rate = np.zeros(shape), np.zeros(shape)
     b, b_rate = np.zeros((len(weights), n_outputs)), np.zeros((len(weights), n_outputs))
-    traces, restart = [], lru_cache(1)(restart)
+    starts, traces, restart = np.zeros(shape[1:]), [], lru_cache(1)(restart)
     guess = None if guess is None else lru_cache(1)(guess)
 
     def _at_problem(start, k, used, weight):
         v, b = start(weight)
         return v[used, k], b[k]
 
-    for k, (used, active, rate) in enumerate(progress(problems, n_outputs, "pairs of classes")):
+    for k, (used, start, rate) in enumerate(progress(problems, n_outputs, "pairs of classes")):
         with one_blas_thread():
-            offset = 1.0 + np.abs(kernel.offset).max()
             near = guess and partial(_at_problem, guess, k, used)
             nearer = partial(_at_problem, restart, k, used)
-            trace = Trace(active, rate, weights, offset, near, nearer)
+            trace = Trace(start, rate, weights, near, nearer)
         v[:, used, k], v_rate[:, used, k] = trace.v, trace.v_rate
-        start[used, k] = trace.v_start
+        starts[used, k] = trace.v_start
         b[:, k], b_rate[:, k] = trace.b, trace.b_rate
         traces.append(trace)
     residuals = np.max([trace.residuals for trace in traces], axis=0)
@@ -349,7 +352,7 @@ def path_solution(path, weights, kernel, problems, guess, restart):
         moved_intercept_rate=b_rate,
         squared_norm=np.sum([trace.squared_norm for trace in traces], axis=0),
         inner=np.sum([trace.inner for trace in traces], axis=0),
-        start_dual_coef=start,
+        start_dual_coef=starts,
         start_norm=np.sqrt(max(sum(trace.start_squared_norm for trace in traces), 0.0)),
         first_breakpoint=min(trace.first_breakpoint for trace in traces),
     )

@@ -122,6 +122,8 @@ class Kernel:
         moved = hasattr(function, "offset")
         #: What dual coefficients v lack in decision values where the kernel is moved: v offset.
         self.offset = function.offset(X) if moved else np.zeros(X.shape[0])
+        #: What a sum of duals other than 0 changes in decision values, per unit.
+        self.unit_of_sum = 1.0 + np.abs(self.offset).max(initial=0.0)
 
     def __call__(self, X, rows):
         """Values between samples X and training rows, shape (n_samples, len(rows))."""

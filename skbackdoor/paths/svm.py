@@ -21,7 +21,7 @@ from .._compat import ovr_decision_function
 from ..progress import progress
 from .base import WeightPath, as_float64, stack
 from .continuation import Continuation
-from .dual import ActiveSet, active_copy, ends_of, violations
+from .dual import Problem, as_it_is, ends_of, optimum
 from .hinge import DualOptimum, path_solution
 from .kernels import AffineKernel, Kernel, NamedKernel, look_up, number_rows
 from .linear import LinearObjective, LinearOptimum
@@ -152,7 +152,7 @@ class SVCPath(WeightPath):
         return classes[votes.argmax(axis=1)]
 
     def _problems(self, v, b, whole):
-        """Each pair's rows, active set and rates of its bounds, at signed duals v and b.
+        """Each pair's rows, point and rates of its bounds, at signed duals v and b.
 
         `whole` has the whole kernel matrix computed.
         """
@@ -168,9 +168,8 @@ class SVCPath(WeightPath):
             kernel_rows, diagonal = kernel.on(used, whole)
             a = np.maximum(sign * v[used, k], 0.0)
             b_moved = float(b[k] + v[:, k] @ kernel.offset)
-            problems.append(
-                (used, ActiveSet(kernel_rows, diagonal, sign, u, a, b_moved, True), rate)
-            )
+            problem = Problem(kernel_rows, diagonal, sign, u, True, kernel.unit_of_sum)
+            problems.append((used, as_it_is(problem, a, b_moved), rate))
         return problems
 
     def optimum(self, rtol=None):
@@ -178,7 +177,7 @@ class SVCPath(WeightPath):
         if "fitted" not in self.__dict__ and self.kernel.X.shape[0] <= LARGEST_PATH:
             return self._whole_optimum()
         problems, kernel, held = self._near_problems()
-        if any(active.margin.unbalanced for _, active, _ in problems):
+        if any(point.unbalanced for _, point, _ in problems):
             return self._all_rows()
         return DualOptimum(kernel, problems, held, self._all_rows)
 
@@ -212,7 +211,7 @@ class SVCPath(WeightPath):
 
         Returns
         -------
-        problems : list of (rows, ActiveSet, poison_rate)
+        problems : list of (rows, point, poison_rate)
             For each pair; rows are positions among the support vectors, then the poison rows.
         kernel : Kernel
             Over these.
@@ -242,13 +241,11 @@ class SVCPath(WeightPath):
             rate = np.where(poison[near], u, 0.0)
             kernel_rows, diagonal = kernel.on(near)
             b = float(fitted.intercept_[k] + v[:, k] @ kernel.offset)
-            problems.append(
-                (
-                    near,
-                    ActiveSet(kernel_rows, diagonal, sign, u - rate, a[near], b, True, outside),
-                    rate,
-                )
+            rest = outside, float(held[:, k].sum())
+            problem = Problem(
+                kernel_rows, diagonal, sign, u - rate, True, kernel.unit_of_sum, *rest
             )
+            problems.append((near, as_it_is(problem, a[near], b), rate))
         return problems, kernel, held
 
     def _start(self, beta=0.0, tol=1e-4):
@@ -274,7 +271,7 @@ class SVCPath(WeightPath):
             with warnings.catch_warnings():
                 # Only where the path starts; its residual is checked.
                 warnings.simplefilter("ignore", ConvergenceWarning)
-                problems = [(u, active_copy(a), rate) for u, a, rate in self.polished.problems]
+                problems = self.polished.problems
             starts = self._start, partial(self._start, tol=1e-7)
             return path_solution(self, weights, self.kernel, problems, *starts)
         except (ValueError, RuntimeError) as error:
@@ -324,9 +321,9 @@ class SVCPath(WeightPath):
             products[:, :, k] = v[:, :, k] @ K
             used = np.flatnonzero(signs[y] != 0)
             bounds = np.stack([self._bounds(beta)[used] for beta in weights])
-            F = products[:, used, k]
-            wrong = violations(signs[y[used]], v[:, used, k], b[:, k], F, bounds)
-            residuals = np.maximum(residuals, wrong)
+            problem = Problem(None, K.diagonal()[used], signs[y[used]], bounds[-1], True)
+            F, part = products[:, used, k], v[:, used, k]
+            residuals = np.maximum(residuals, problem.violations(part, b[:, k], F, bounds))
         if residuals.max() > max(10 * tol, 1e-5):  # libsvm keeps kernel values in float32
             warnings.warn(
                 "Refits of SVC violate their optimality conditions by up to"
@@ -404,7 +401,7 @@ class LinearSVCPath(WeightPath):
         return self.shared["kernel", constant]
 
     def _problems(self, whole):
-        """Each class's rows, active set and rates of its bounds, at the clean fit."""
+        """Each class's rows, point and rates of its bounds, at the clean fit."""
         rows, kernel = self.rows, self._kernel()
         weighted = self.loss.with_class_weight(self.class_weight)
         n_clean = len(rows.y)
@@ -420,8 +417,8 @@ class LinearSVCPath(WeightPath):
             u, rate = np.where(clean, bound, 0.0), np.where(clean, 0.0, bound)
             a = np.zeros(len(used))
             a[:n_clean] = _duals(kernel_rows, sign[:n_clean], u[:n_clean], F[:, k])
-            active = ActiveSet(kernel_rows, diagonal, sign, u, a, 0.0, False)
-            problems.append((used, active, rate))
+            problem = Problem(kernel_rows, diagonal, sign, u, False)
+            problems.append((used, as_it_is(problem, a, 0.0), rate))
         return problems
 
     def _solve(self, weights, n_jobs=None):
@@ -439,7 +436,10 @@ class LinearSVCPath(WeightPath):
         try:
             problems = self._problems(True)
             with one_blas_thread():
-                problems = [(used, self._polish(active), rate) for used, active, rate in problems]
+                problems = [
+                    (used, optimum(point.problem, point.a, point.b), rate)
+                    for used, point, rate in problems
+                ]
             nothing = np.zeros((n_rows, len(problems))), np.zeros(len(problems))
             solution = path_solution(
                 self, weights, self._kernel(), problems, None, lambda weight: nothing
@@ -448,16 +448,6 @@ class LinearSVCPath(WeightPath):
         except (ValueError, RuntimeError) as error:
             _warn_of_refits(error)
             return self.refits(weights, n_jobs=n_jobs)
-
-    def _polish(self, active):
-        """The clean optimum from liblinear's fit; or, where that is too far, from nothing."""
-        try:
-            return active_copy(active).polish()
-        except (ValueError, RuntimeError):
-            nothing = np.zeros_like(active.a)
-            return ActiveSet(
-                active.rows, active.diagonal, active.y, active.u, nothing, 0.0, False
-            ).polish()
 
     def _linear(self, solution):
         """Coefficients and intercepts in place of dual coefficients."""
@@ -469,7 +459,7 @@ class LinearSVCPath(WeightPath):
             solution.residuals,
             self._primal(X, solution.dual_coef),
             self._primal(X, solution.start_dual_coef),
-            partial(self._primal, X, solution.dual_coef_rate),
+            partial(_primal_rate, self, X, solution),
             solution.first_breakpoint,
         )
 
@@ -481,6 +471,10 @@ class LinearSVCPath(WeightPath):
         if svc.fit_intercept:
             W = np.column_stack([W, svc.intercept_scaling**2 * flat.sum(axis=1)])
         return W.reshape(*v.shape[:-1], -1)
+
+
+def _primal_rate(path, X, solution):
+    return path._primal(X, solution.dual_coef_rate)
 
 
 def _warn_of_refits(error):

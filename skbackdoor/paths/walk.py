@@ -152,7 +152,7 @@ class Walk:
                 if kind is None:
                     break
                 idle = idle + 1 if step == 0 else 0
-                if idle > 20 * n + 1000:
+                if idle > 4 * n + 100:
                     raise _not_settled()
                 self._exchange(kind, at)
                 since += 1
