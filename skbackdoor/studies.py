@@ -1,6 +1,7 @@
 """Slopes over a grid of parameters and attacks."""
 
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 from joblib import Parallel, delayed, hash
@@ -8,6 +9,7 @@ from sklearn.base import clone
 from sklearn.metrics import accuracy_score
 from sklearn.model_selection import ParameterGrid
 from sklearn.pipeline import Pipeline
+from sklearn.utils import check_random_state
 
 from .curves import attacked_rows, clean_fit, clean_labels, drawn_attack, slope_at
 from .paths import path_of
@@ -26,7 +28,7 @@ class SlopeGrid:
     ----------
     params : list of dict
         The parameter settings, in the order of :class:`~sklearn.model_selection.ParameterGrid`.
-    random_states : list
+    random_states : list of int
         The seeds of the attacks.
     theta, derivative, loss : ndarrays of shape (n_params, n_seeds)
         As in :class:`~skbackdoor.curves.BackdoorSlope`.
@@ -86,7 +88,8 @@ def slope_grid(
     y_test : array-like of shape (n_test,)
         Clean labels.
     random_states : list of int, default=None
-        Seeds of the attacks; None is the poisoner's own `random_state`.
+        Seeds of the attacks; None is the poisoner's own `random_state`. What is no int is drawn
+        from once, so that all cells of a column have the same attack.
     scale : {"per_sample", "total"}, default="per_sample"
         As in :func:`~skbackdoor.backdoor_learning_slope`.
     fit_poisoned : bool, default=False
@@ -116,6 +119,7 @@ def slope_grid(
     """
     candidates = list(ParameterGrid(param_grid))
     seeds = [poisoner.random_state] if random_states is None else list(random_states)
+    seeds = [_as_seed(seed) for seed in seeds]
     prefix = "estimator__"
     if isinstance(poisoner.estimator, Pipeline):
         prefix += f"{poisoner.estimator.steps[-1][0]}__"
@@ -157,7 +161,7 @@ def _cells(poisoner, rest, members, seeds, data, scale, fit_poisoned):
         n_poison = len(probe.poisoned_indices_)
         for k, (_, own) in enumerate(members):
             path = base.with_params(**own)
-            if path.method == "implicit" and k in starts:
+            if path.method == "implicit" and k in starts and not (apart and path.fit_names_rows):
                 path.fitted = starts[k]  # only where to start: the slope is that of the optimum
             fit = clean_fit(path)
             slope = slope_at(path, fit, (*test[1], None), n_poison, scale)
@@ -180,6 +184,13 @@ def _test_rows(probe, path, X_test, y_test):
     triggered = attacked_rows(probe, path, X_test, y_test)
     path.keep(clean[0], triggered[0])
     return clean, triggered
+
+
+def _as_seed(random_state):
+    """The same attack in every cell: an int, drawn once from what is none."""
+    if isinstance(random_state, Integral):
+        return random_state
+    return check_random_state(random_state).randint(np.iinfo(np.int32).max)
 
 
 def _has_seeds_before(estimator):

@@ -73,6 +73,8 @@ class WeightPath:
     refusal = None
     #: Whether a refit may start at its neighbour: only where it ends at the same optimum.
     warm_start = False
+    #: Whether a fit names its training rows by number, so that it means nothing on other rows.
+    fit_names_rows = False
 
     def __init__(self, estimator, clean, poison, fitted=None):
         (X, y, weight), (X_poison, y_poison, weight_poison) = clean, poison
@@ -175,6 +177,14 @@ class WeightPath:
         other.estimator = other._fixed(other.estimator)
         other._setup()
         return other
+
+    def _shared_kernel(self, name, make):
+        """The kernel over all training rows, one at a time: it may hold a whole matrix."""
+        if self.shared.get("kernel name") != name:
+            kernel = make()
+            kernel.keep(*self.shared.get("kept", ()))
+            self.shared.update({"kernel name": name, "kernel": kernel})
+        return self.shared["kernel"]
 
     def keep(self, *samples):
         """What paths on these rows find at some prepared samples is kept, for all parameters.

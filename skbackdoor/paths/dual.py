@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .face import FacePoint, RightLimit
-from .interior_point import interior_point
+from .interior_point import MOST_ROWS, interior_point
 from .margin_set import MarginSet
 from .walk import ON_MARGIN, Walk
 
@@ -522,8 +522,19 @@ def optimum(problem, a, b):
 
 
 def inner_optimum(problem):
-    """Duals and intercept of an optimum, by an interior point."""
+    """Duals and intercept of an optimum, by an interior point.
+
+    Raises
+    ------
+    RuntimeError
+        The problem is too large for it.
+    """
     used, a = np.flatnonzero(problem.u > 0), np.zeros(len(problem.y))
+    if len(used) > MOST_ROWS:
+        raise RuntimeError(
+            f"The SVM optimum was not found, and {len(used)} rows are too many to start anew."
+            " Scale the features, or lower C."
+        )
 
     def violation(part, b):
         a[used] = part

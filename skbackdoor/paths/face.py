@@ -1,5 +1,6 @@
 """A point of a dual that no active set can hold, and its right derivative by least squares."""
 
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -59,6 +60,10 @@ class FacePoint:
     ----------
     residual : float
         How far the point violates the optimality conditions.
+    members : ndarray of int
+        Rows that are free.
+    upper : ndarray of bool of shape (n,)
+        Rows at their bound.
     """
 
     def __init__(self, problem, a, b):
@@ -124,7 +129,9 @@ class FacePoint:
             i = int(np.argmax(wrong))
             if wrong[i] <= still:
                 step = self._first_breakpoint(h, a_rate, h_rate, rate, free, upper, loose, still)
-                return RightLimit(self, a_rate, b_rate, step)
+                point = copy(self)
+                point.members, point.upper = np.flatnonzero(free), upper
+                return RightLimit(point, a_rate, b_rate, step)
             upper[i] = upper[i] if not free[i] else bool(past[i] > beyond[i]) or from_upper[i]
             free[i] = not free[i]
             upper[i] &= not free[i]

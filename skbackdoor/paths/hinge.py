@@ -45,7 +45,7 @@ class DualOptimum:
     held : ndarray of shape (n_rows, n_problems), default=None
         Signed duals of rows that are left out of the problems, since they stay where they are.
     whole : callable, default=None
-        Where rows are left out: gives the same with all rows.
+        Where rows are left out: gives the optimum with all rows.
     """
 
     def __init__(self, kernel, problems, held=None, whole=None):
@@ -154,11 +154,12 @@ class DualOptimum:
         ConvergenceWarning
             The optimality conditions stay violated by more than 1e-8.
         """
-        problems = self.problems if self._whole is None else self._whole()
+        if self._whole is not None:
+            return self._whole().polish()
         with one_blas_thread():
             polished = [
                 (used, optimum(point.problem, point.a, point.b), rate)
-                for used, point, rate in problems
+                for used, point, rate in self.problems
             ]
         best = DualOptimum(self.kernel, polished)
         warn_unless_optimal(best.residual)

@@ -3,6 +3,8 @@
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
+#: Most rows: a step takes three matrices of that size, and time as its cube.
+MOST_ROWS = 6000
 #: Most Newton steps; some twenty are enough.
 MOST_STEPS = 60
 #: Steps after which the complementarity z a + w (u - a) must have become smaller.

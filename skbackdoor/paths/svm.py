@@ -39,6 +39,8 @@ LARGEST_GRAM = 20_000
 class SVCPath(WeightPath):
     """`SVC` with any kernel, one binary problem a pair of classes."""
 
+    fit_names_rows = True  # by `support_`
+
     @staticmethod
     def handles(estimator):
         """Whether this family knows the loss of a learner."""
@@ -112,11 +114,9 @@ class SVCPath(WeightPath):
                 " weight_path."
             )
         name = (svc.kernel, svc.gamma, svc.degree, svc.coef0)
-        if ("kernel", name) not in self.shared:
-            kernel = self._kernel_of(stack(self.rows.X, self.rows.X_poison))
-            kernel.keep(*self.shared.get("kept", ()))
-            self.shared["kernel", name] = kernel
-        return self.shared["kernel", name]
+        return self._shared_kernel(
+            name, lambda: self._kernel_of(stack(self.rows.X, self.rows.X_poison))
+        )
 
     def _kernel_of(self, X):
         svc = self.estimator
@@ -393,12 +393,10 @@ class LinearSVCPath(WeightPath):
         """x.x' + intercept_scaling^2 over all training rows, one for all C."""
         svc = self.estimator
         constant = svc.intercept_scaling**2 if svc.fit_intercept else 0.0
-        if ("kernel", constant) not in self.shared:
-            X = stack(self.rows.X, self.rows.X_poison)
-            kernel = Kernel(AffineKernel(constant), X, 200)
-            kernel.keep(*self.shared.get("kept", ()))
-            self.shared["kernel", constant] = kernel
-        return self.shared["kernel", constant]
+        rows = self.rows
+        return self._shared_kernel(
+            constant, lambda: Kernel(AffineKernel(constant), stack(rows.X, rows.X_poison), 200)
+        )
 
     def _problems(self, whole):
         """Each class's rows, point and rates of its bounds, at the clean fit."""
