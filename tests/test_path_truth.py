@@ -6,6 +6,7 @@ independent refits of reference.py and their differences. No number here came fr
 """
 
 import warnings
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 
@@ -491,6 +492,7 @@ def test_huge_C_is_true_or_warned_of(estimator, C):
         warnings.simplefilter("always")
         solution = rows.path(estimator).solve(BETWEEN)
     if any("was not reached" in str(w.message) for w in caught):
+        assert C == 1e6 and isinstance(estimator, LinearSVC)
         return
     refit = rows.reference(estimator)
     for k, beta in enumerate(BETWEEN):
@@ -1205,8 +1207,21 @@ FEW = settings(
 DEGENERATE_WEIGHTS = np.array([0.0, 1e-4, 0.25, 0.5, 1.0])
 
 
+#: How many problems a test solved, and how many of them ended with a warning or an error.
+TOLD = Counter()
+
+
+@pytest.fixture(autouse=True)
+def warnings_are_few():
+    """A test that holds where the code warns would hold if it always did."""
+    TOLD.clear()
+    yield
+    assert TOLD["warned"] + TOLD["refused"] <= max(1, TOLD["solved"] / 40)
+
+
 def solved(estimator, rows, weight):
     """The solution and whether it warned; None for an error that says what is wrong."""
+    TOLD["solved"] += 1
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -1221,13 +1236,14 @@ def solved(estimator, rows, weight):
             if absent:
                 assert "weight 0" in message
             else:
-                assert (
-                    "active set did not settle" in message or "singular or indefinite" in message
-                )
+                TOLD["refused"] += 1
+                assert "singular or indefinite" in message
             return None, False
     assert not any(issubclass(w.category, RuntimeWarning) for w in caught)
     mine = [w for w in caught if issubclass(w.category, ConvergenceWarning)]
-    return solution, any("was not reached" in str(w.message) for w in mine)
+    warned = any("was not reached" in str(w.message) for w in mine)
+    TOLD["warned"] += warned
+    return solution, warned
 
 
 @FEW
@@ -1467,16 +1483,16 @@ SINGULAR = {
 
 @pytest.mark.parametrize("name", SINGULAR)
 def test_huge_C_on_collinear_rows(name):
-    """The penalty makes every optimum unique: there is one to be found, or words to be said."""
+    """The penalty makes every optimum unique: there is one to be found."""
     estimator, X, y, n_poison = SINGULAR[name]
     X, y = np.array(X, float), np.array(y)
     rows = Rows(X, y, np.arange(len(y)) >= len(y) - n_poison, X, y)
     solution, warned = solved(estimator, rows, None)
-    if solution is not None and not warned:
-        refit = rows.reference(estimator)
-        for k, beta in enumerate(solution.poison_weights):
-            fit = solution.coef[k], solution.intercept[k]
-            assert relative_gradient(refit, *fit, beta) <= 1e-8
+    assert solution is not None and not warned
+    refit = rows.reference(estimator)
+    for k, beta in enumerate(solution.poison_weights):
+        fit = solution.coef[k], solution.intercept[k]
+        assert relative_gradient(refit, *fit, beta) <= 1e-8
 
 
 @pytest.mark.parametrize("C", [1e3, 1e4, 1e5, 1e6])
@@ -1491,7 +1507,7 @@ def test_squared_hinge_reaches_1e8_or_warns(C):
         relative_gradient(refit, solution.coef[k], solution.intercept[k], beta)
         for k, beta in enumerate(solution.poison_weights)
     )
-    assert warned or worst <= 1e-8
+    assert worst <= (1e-4 if warned else 1e-8)
 
 
 @pytest.mark.parametrize("C", [0.4, 0.5, 10.0, 1e6])

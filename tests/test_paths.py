@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_matrix
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.datasets import make_classification
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_selection import SelectKBest
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.metrics.pairwise import rbf_kernel
@@ -379,21 +380,51 @@ def test_a_single_weight_is_what_a_walk_comes_to(svc, weight, n_classes):
 # -- What a reader found ------------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore:The SVM optimum was not reached")
-@pytest.mark.parametrize("seed, C", [(9, 10.0), (203, 100.0), (4, 1.0)])
-def test_a_walk_that_gets_lost_is_found_again_or_warned_of(seed, C):
-    """A kernel matrix of hardly any rank: libsvm's decision values, or a residual that tells."""
+def of_hardly_any_rank(n, seed):
+    """One feature, labels at random: with a small gamma a kernel matrix of rank 3 or so."""
     rng = np.random.default_rng(seed)
-    X = rng.normal(size=(50, 1))
-    y = (rng.random(50) < 0.5).astype(int)
+    X = rng.normal(size=(n, 1))
+    y = (rng.random(n) < 0.5).astype(int)
     y[:4] = [0, 0, 1, 1]
-    K = np.exp(-0.01 * (X - X.T) ** 2)
-    svc = SVC(C=C, kernel="precomputed", tol=1e-10)
-    solution = weight_path(svc, K, y, np.arange(50) >= 45).solve([0, 0.5, 1.0])
-    assert np.all(np.abs(solution.dual_coef.sum(axis=1)[:, 0]) <= 1.1 * solution.residuals + 1e-9)
-    assert solution.residuals.max() < 1e-5
-    decision = svc.fit(K, y).decision_function(K)
-    assert_allclose(solution.decision_function(K)[2, :, 0], decision, rtol=0, atol=1e-4)
+    return X, y, np.arange(n) >= n * 9 // 10
+
+
+@pytest.mark.parametrize(
+    "n, C, gamma, seed",
+    [
+        (50, 10.0, 0.01, 9),
+        (50, 100.0, 0.01, 203),
+        (50, 1.0, 0.01, 4),
+        (60, 1000.0, 0.01, 110),
+        (60, 100.0, 0.01, 134),
+        (80, 10.0, 0.001, 104),
+        (80, 1000.0, 0.01, 117),
+        (50, 100.0, 0.01, 122),
+    ],
+)
+def test_what_is_stored_is_optimal(n, C, gamma, seed):
+    """Box, sum and complementarity of the stored duals, their residual, and libsvm's labels."""
+    X, y, is_poison = of_hardly_any_rank(n, seed)
+    betas, sign = [0.0, 0.1, 0.5, 1.0], 2.0 * y - 1.0  # poison rows are the last ones
+    K = np.exp(-gamma * (X - X.T) ** 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        solution = weight_path(SVC(C=C, gamma=gamma), X, y, is_poison).solve(betas)
+    F = solution.decision_function(X)[:, :, 0]
+    for k, beta in enumerate(betas):
+        u = C * np.where(is_poison, beta, 1.0)
+        v, h = solution.dual_coef[k, :, 0], sign * F[k] - 1.0
+        assert np.all((sign * v >= 0) & (sign * v <= u * (1 + 1e-12)))
+        assert abs(v.sum()) <= 1e-8
+        free = (v != 0) & (sign * v < u * (1 - 1e-12))
+        wrong = np.where(free, np.abs(h), np.where(v == 0, np.maximum(-h, 0), np.maximum(h, 0)))
+        assert wrong[u > 0].max() <= 2e-8
+        assert_allclose(F[k], K @ v + solution.intercept[k, 0], rtol=0, atol=1e-8)
+        kept = u > 0
+        libsvm = SVC(C=C, gamma=gamma, tol=1e-8).fit(X[kept], y[kept], u[kept] / C)
+        clear = np.abs(libsvm.decision_function(X)) > 0.01
+        assert_array_equal((F[k] > 0)[clear], (libsvm.decision_function(X) > 0)[clear])
+    assert np.all(np.isfinite(solution.tangent(X)))
 
 
 @pytest.mark.parametrize("kernel", ["poly", "rbf", "sigmoid"])
