@@ -23,8 +23,8 @@ from .poisoning import (
 from .progress import progress
 from .visible import warn_of_unseen_trigger
 
-#: Features beyond this, in root sum of squares, leave floating point when curvatures are solved.
-LARGEST_FEATURES = 1e70
+#: Root sum of squares of features beyond which Hessians leave single precision.
+LARGEST_FEATURES = 1e18
 #: Relative residual of conjugate gradients in a scorer.
 SCORER_RTOL = 1e-5
 
@@ -312,7 +312,7 @@ def _check_size(path, *prepared):
         if not size <= LARGEST_FEATURES:
             raise ValueError(
                 f"The features that {type(path.estimator).__name__} gets reach"
-                f" {np.abs(values).max():.3g}: their products are beyond floating point. Scale"
+                f" {np.abs(values).max():.3g}: their products go beyond floating point. Scale"
                 " them, for example by a StandardScaler in a Pipeline before the classifier."
             )
 
