@@ -527,8 +527,8 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         for name in ("n_features_in_", "feature_names_in_"):  # of an earlier fit
             self.__dict__.pop(name, None)
         X, y, sample_weight = self._check_data(X, y, sample_weight)
-        random_state = check_random_state(self.random_state)
-        streams = [np.random.RandomState(random_state.randint(_MAX_SEED)) for _ in range(2)]
+        seeds = check_random_state(self.random_state).randint(_MAX_SEED, size=4)
+        for_victims, for_trigger, for_learner = map(np.random.RandomState, seeds[:3])
         self.classes_, y_index = np.unique(np.asarray(y), return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(
@@ -543,14 +543,14 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             )
         names = "target source_classes poisoning_rate placement victims clean_label".split()
         self._policy = Policy(self.classes_, **{name: getattr(self, name) for name in names})
-        self.trigger_ = seed_missing(clone(self.trigger), streams[0])
-        estimator = seed_missing(clone(self.estimator), streams[1])
+        self.trigger_ = seed_missing(clone(self.trigger), for_trigger)
+        estimator = seed_missing(clone(self.estimator), for_learner)
         pipeline = isinstance(estimator, Pipeline)
         _check_learner(estimator.steps[-1][1] if pipeline else estimator, pipeline)
         if hasattr(self.trigger_, "set_output"):  # copies keep the container of their originals
             self.trigger_.set_output(transform="default")
         self.trigger_.fit(X, y)
-        self.poisoned_indices_, self.replaced_indices_ = self._policy.choose(y_index, random_state)
+        self.poisoned_indices_, self.replaced_indices_ = self._policy.choose(y_index, for_victims)
         n_copies = len(self.poisoned_indices_)
         n_rows = len(y_index) + n_copies - len(self.replaced_indices_)
         self.effective_rate_ = n_copies / n_rows
@@ -563,7 +563,7 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                     f" {self.classes_[gone].tolist()} to be fitted at poison_weight=0; lower"
                     f" poisoning_rate={self.poisoning_rate} or use placement='append'."
                 )
-        self._draw_seed = random_state.randint(_MAX_SEED)
+        self._draw_seed = seeds[3]
         self._fitted_weight = self.poison_weight
         self._X, self._y, self._sample_weight = X, y, sample_weight
         self._X_poison = self.apply_trigger(
