@@ -1017,7 +1017,11 @@ def test_what_is_set_after_fit_has_no_part_before_the_next(learner, name, weight
 
 @pytest.mark.parametrize(
     "learner",
-    [KMeans(3, n_init=1), IsolationForest(n_estimators=5), make_pipeline(StandardScaler(), KMeans(3))],
+    [
+        KMeans(3, n_init=1),
+        IsolationForest(n_estimators=5),
+        make_pipeline(StandardScaler(), KMeans(3)),
+    ],
 )
 def test_who_learns_no_labels_is_no_base_learner(learner):
     with pytest.raises(ValueError, match=r"(KMeans|IsolationForest).*is no classifier"):
