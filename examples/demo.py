@@ -81,9 +81,7 @@ def main():
     curves = {}
     for name, (estimator, parameter, value_of) in LEARNERS.items():
         progress(f"{name}: choosing C by cross-validation")
-        attack = BackdoorPoisoner(
-            estimator, trigger, target="next", placement="replace", random_state=0
-        )
+        attack = BackdoorPoisoner(estimator, trigger, target="next", random_state=0)
         probe = clone(attack).set_params(poison_weight=0.0)
         values = [value_of(C) for C in CS]
         search = search_regularization(

@@ -30,13 +30,14 @@ X_train, X_test, y_train, y_test = train_test_split(
 # The attack that we fear: a white patch of 3 x 3 pixels on a tenth of the images, and the other
 # label on them. ``poison_weight=0.0`` means that nothing is poisoned: the candidates are fitted on
 # clean data, and the backdoor learning slope theta
-# (:func:`~skbackdoor.backdoor_learning_slope`) says how fast they would take the backdoor in.
+# (:func:`~skbackdoor.backdoor_learning_slope`) says how fast they would take the backdoor in. The
+# copies of an attack are appended where nothing else is said, so that the clean fit is one of all
+# the rows; with ``placement="replace"`` it would lack those of the victims.
 
 attack = BackdoorPoisoner(
     SVC(tol=1e-5),
     PatchTrigger(size=3, image_shape=(8, 8)),
     target="next",
-    placement="replace",
     poison_weight=0.0,
     random_state=0,
 )
@@ -51,7 +52,8 @@ print(f"C={model.C}, test accuracy {model.score(X_test, y_test):.3f}")
 
 # %%
 # As a check, every candidate is now really poisoned. Attack success is the share of triggered test
-# images that get the attacker's label; its base rate is the same share for the clean model.
+# images that get the attacker's label; its base rate is the same share for the clean model. It is
+# asked for with ``poison_weight=1.0``: at 0 nothing is poisoned, and that is an error.
 
 Cs = [params["estimator__C"] for params in search.cv_results_["params"]]
 rows = [

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from numbers import Real
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.base import clone
 from sklearn.metrics import accuracy_score
 
@@ -13,13 +14,17 @@ from .paths.base import check_poison_weights
 from .paths.solutions import DEFAULT_H
 from .paths.threads import one_blas_thread
 from .poisoning import (
-    BackdoorPoisoner,
+    check_is_poisoner,
     label_index,
+    refuse_samplers,
     weight_argument,
     weights_of_sources,
 )
 from .progress import progress
+from .visible import warn_of_unseen_trigger
 
+#: Root sum of squares of features beyond which Hessians leave single precision.
+LARGEST_FEATURES = 1e18
 #: Relative residual of conjugate gradients in a scorer.
 SCORER_RTOL = 1e-5
 
@@ -74,7 +79,10 @@ class BackdoorCurve:
         Mean loss on the clean test set, and on the triggered samples of source classes with the
         attacker's labels.
     clean_accuracy, attack_success_rate : ndarrays of shape (n_weights,)
-        Shares in [0, 1]; at beta = 0 the attack success rate is its base rate.
+        Shares in [0, 1]. With "append" the attack success rate at beta = 0 is its base rate;
+        with "replace" and "supplant" the model at 0 lacks the rows that copies would replace,
+        and the base rate is that of the clean model, fitted on all rows
+        (:func:`~skbackdoor.evaluate_attack`).
     rho, nu : ndarrays of shape (n_weights,) or None
         Norm of the weights, and (1 - cosine to those at beta = 0) / 2; None for learners that
         have no weight vector.
@@ -215,7 +223,7 @@ def backdoor_learning_slope(
             raise ValueError(f"h={h!r} must hold poison weights in [0, 1], one or more.")
     if method == "implicit" and h is not None:
         raise ValueError(f"h={h!r} is for finite differences; method='implicit' takes none.")
-    probe, path = attack_path(poisoner, X_train, y_train)
+    probe, path = attack_path(poisoner, X_train, y_train, "backdoor_learning_slope")
     test = (*attacked_rows(probe, path, X_test, y_test), None)
     n_poison = len(probe.poisoned_indices_)
     if path.method != "implicit" and method == "implicit":
@@ -271,14 +279,42 @@ def slope_at(path, fit, test, n_poison, scale):
 
 def clean_path(probe):
     """The path of a poisoner that was fitted with poison weight 0, from that fit as it is."""
-    clean, poison = probe.training_rows()
-    return path_of(probe.estimator_, clean, poison, probe.estimator_)
+    refuse_samplers(probe.estimator_)
+    path = path_of(probe.estimator_, *probe.training_rows(), probe.estimator_)
+    _check_size(path, path.rows.X, path.rows.X_poison)
+    return path
 
 
 def attacked_rows(probe, path, X_test, y_test):
     """Triggered test samples as the learner sees them, and the attacker's label indices."""
-    X_triggered, y_target, _ = probe.triggered_test(X_test, y_test)
-    return path.prepare(X_triggered), label_index(y_target, path.rows.classes)
+    return _attacked_rows(probe, path, X_test, y_test)[:2]
+
+
+def _attacked_rows(probe, path, X_test, y_test):
+    """What :func:`attacked_rows` gives, and the rows of X_test that they come from."""
+    sources, X_triggered, y_target, rows = probe.sources_and_triggered(X_test, y_test)
+    prepared = path.prepare(X_triggered)
+    _check_size(path, prepared)
+    warn_of_unseen_trigger(probe, path.prepare, sources, X_triggered, prepared)
+    return prepared, label_index(y_target, path.rows.classes), rows
+
+
+def _check_size(path, *prepared):
+    """Raise where features are so large that what is computed of them is not finite."""
+    if path.method != "implicit":
+        return
+    for X in prepared:
+        values = X.data if sp.issparse(X) else np.asarray(X)
+        if values.dtype.kind != "f" or values.size == 0:
+            continue
+        with np.errstate(over="ignore"):
+            size = np.sqrt(np.vdot(values, values))
+        if not size <= LARGEST_FEATURES:
+            raise ValueError(
+                f"The features that {type(path.estimator).__name__} gets reach"
+                f" {np.abs(values).max():.3g}: their products go beyond floating point. Scale"
+                " them, for example by a StandardScaler in a Pipeline before the classifier."
+            )
 
 
 def slope_of_fit(probe, X_test, y_test, sample_weight, scale):
@@ -303,12 +339,8 @@ def slope_of_fit(probe, X_test, y_test, sample_weight, scale):
         has no closed form.
     """
     path = clean_path(probe)
-    X_triggered, y_target, rows = probe.triggered_test(X_test, y_test)
-    test = (
-        path.prepare(X_triggered),
-        label_index(y_target, path.rows.classes),
-        weights_of_sources(sample_weight, rows),
-    )
+    prepared, y_target, rows = _attacked_rows(probe, path, X_test, y_test)
+    test = prepared, y_target, weights_of_sources(sample_weight, rows)
     n_poison = len(probe.poisoned_indices_)
     if path.method != "implicit":
         return _difference(path, test, DEFAULT_H, n_poison, scale), None
@@ -342,7 +374,7 @@ def _difference(path, test, h, n_poison, scale):
 
     Of several h a list, all with the same L(0).
     """
-    weight_argument(path.estimator)
+    weight_argument(path.estimator, ": a slope is about small poison weights")
     rows, y_target, weight = test
 
     def loss(poison_weight):
@@ -368,14 +400,14 @@ def _difference(path, test, h, n_poison, scale):
     return slopes if np.ndim(h) else slopes[0]
 
 
-def _grid(poisoner, poison_weights):
+def _grid(poisoner, poison_weights, caller):
     """The poison weights of a curve, or an error if the learner would drop one of them."""
-    _check_poisoner(poisoner)
+    check_is_poisoner(poisoner, caller)
     if poison_weights is None:
         poison_weights = np.linspace(0.0, 1.0, 15) ** 2  # dense near 0, where curves are steep
     weights = check_poison_weights(poison_weights)
     if np.any((weights > 0) & (weights < 1)):
-        weight_argument(poisoner.estimator)
+        weight_argument(poisoner.estimator, ", or pass poison_weights=[0, 1]")
     return weights
 
 
@@ -455,8 +487,9 @@ def backdoor_learning_curve(
     >>> bool(curve.backdoor_loss[1] < curve.backdoor_loss[0])
     True
     """
-    weights = _grid(poisoner, poison_weights)
-    probe, path = attack_path(poisoner, X_train, y_train)
+    caller = "backdoor_learning_curve"
+    weights = _grid(poisoner, poison_weights, caller)
+    probe, path = attack_path(poisoner, X_train, y_train, caller)
     classes = path.rows.classes
     tests = (
         (path.prepare(X_test), label_index(y_test, classes)),
@@ -524,7 +557,7 @@ def parameter_deviation(poisoner, X_train, y_train, *, poison_weights=None, n_jo
     >>> bool(abs(deviation.nu[0]) < 1e-12 < deviation.nu[1] < deviation.nu[2])
     True
     """
-    weights = _grid(poisoner, poison_weights)
+    weights = _grid(poisoner, poison_weights, "parameter_deviation")
     _, path = attack_path(poisoner, X_train, y_train)
     solution = _solve(path, weights, n_jobs)
     if not solution.has_weights:
@@ -535,16 +568,7 @@ def parameter_deviation(poisoner, X_train, y_train, *, poison_weights=None, n_jo
     return ParameterDeviation(weights, solution.norm, _nu(solution))
 
 
-def _check_poisoner(poisoner):
-    if not isinstance(poisoner, BackdoorPoisoner):
-        name = type(poisoner).__name__
-        raise TypeError(
-            f"poisoner must be a BackdoorPoisoner, got {name}, which carries no attack; write"
-            f" BackdoorPoisoner({name}(...), trigger, target=...)."
-        )
-
-
-def attack_path(poisoner, X_train, y_train):
+def attack_path(poisoner, X_train, y_train, caller="poisoner"):
     """A clone of the poisoner whose attack is drawn, and the path of its base learner.
 
     Parameters
@@ -553,6 +577,8 @@ def attack_path(poisoner, X_train, y_train):
         The attack on its base learner.
     X_train, y_train : array-likes of shape (n_train, ...) and (n_train,)
         Clean training data.
+    caller : str, default="poisoner"
+        Who asks, for errors.
 
     Returns
     -------
@@ -560,12 +586,15 @@ def attack_path(poisoner, X_train, y_train):
         With everything that its attack needs; its base learner is not fitted.
     path : WeightPath
     """
-    probe, estimator = drawn_attack(poisoner, X_train, y_train)
-    return probe, path_of(estimator, *probe.training_rows())
+    probe, estimator = drawn_attack(poisoner, X_train, y_train, caller)
+    refuse_samplers(estimator)
+    path = path_of(estimator, *probe.training_rows())
+    _check_size(path, path.rows.X, path.rows.X_poison)
+    return probe, path
 
 
-def drawn_attack(poisoner, X_train, y_train):
+def drawn_attack(poisoner, X_train, y_train, caller="poisoner"):
     """A clone of the poisoner whose attack is drawn, and its base learner, not fitted."""
-    _check_poisoner(poisoner)
+    check_is_poisoner(poisoner, caller)
     probe = clone(poisoner).set_params(poison_weight=0.0)
     return probe, probe.draw(X_train, y_train)

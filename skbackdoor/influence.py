@@ -72,7 +72,7 @@ def poison_influence(poisoner, X_train, y_train, X_test, y_test, *, samples="poi
         {"samples": samples},
         caller_name="poison_influence",
     )
-    probe, path = attack_path(poisoner, X_train, y_train)
+    probe, path = attack_path(poisoner, X_train, y_train, "poison_influence")
     if path.method != "implicit":
         raise ValueError(
             f"{path.estimator!r} has no closed form, so the influence of single samples is not"

@@ -14,8 +14,9 @@ from sklearn.utils.metadata_routing import MetadataRequest
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from ._compat import BaseSearchCV
-from .poisoning import BackdoorPoisoner, label_index, seeds_of, weights_of_sources
+from .poisoning import check_is_poisoner, label_index, seeds_of, weights_of_sources
 from .policy import resolve_targets
+from .visible import warn_of_unseen_trigger
 
 
 def attack_success_rate(
@@ -49,7 +50,8 @@ def attack_success_rate(
     Raises
     ------
     ValueError
-        A target or source that is not among `labels`, or no sample of a source class.
+        A target or source that is not among `labels` (without `labels`, a target that neither
+        `y_true` nor `y_pred_triggered` holds), no sample of a source class, or none at all.
 
     Examples
     --------
@@ -59,6 +61,11 @@ def attack_success_rate(
     """
     y_true, y_pred = column_or_1d(y_true), column_or_1d(y_pred_triggered)
     check_consistent_length(y_true, y_pred, sample_weight)
+    if len(y_true) == 0:
+        raise ValueError(
+            "y_true is empty, so the attack success rate is not defined: pass the labels of the"
+            " triggered test samples."
+        )
     strings = [isinstance(values.tolist()[0], str) for values in (y_true, y_pred)]
     if strings[0] != strings[1]:
         raise ValueError(
@@ -72,6 +79,15 @@ def attack_success_rate(
         known = set(y_pred.tolist())
         extra = [label for label in targets if np.ndim(label) == 0 and label in known]
         classes = np.unique(np.concatenate([classes, *([label] for label in extra)]))
+        lost = [
+            label for label in targets if np.ndim(label) == 0 and label not in classes.tolist()
+        ]
+        if lost:
+            raise ValueError(
+                f"target {lost[0]!r} is not among the labels of y_true,"
+                f" {classes.tolist()}, nor predicted for any sample. If it is a label of the model"
+                " all the same, pass labels=model.classes_: the rate is then 0."
+            )
     target_of = resolve_targets(target, source_classes, classes)[label_index(y_true, classes)]
     rows = np.flatnonzero(target_of >= 0)
     if len(rows) == 0:
@@ -116,21 +132,8 @@ def clean_accuracy_drop(y_true, y_pred_clean_model, y_pred_poisoned_model, *, sa
     return float(clean - poisoned)
 
 
-def check_poisoner(estimator, caller):
-    """Raise unless an estimator is a fitted poisoner around a classifier."""
-    if isinstance(estimator, Pipeline) and isinstance(estimator.steps[-1][1], BackdoorPoisoner):
-        raise TypeError(
-            f"{caller} got a Pipeline around a BackdoorPoisoner: the trigger would act on"
-            " preprocessed samples. Turn it inside out:"
-            " BackdoorPoisoner(make_pipeline(..., classifier), trigger, target=...)."
-        )
-    if not isinstance(estimator, BackdoorPoisoner):
-        name = type(estimator).__name__
-        raise TypeError(
-            f"{caller} got {name}, which carries no attack. Wrap it:"
-            f" BackdoorPoisoner({name}(...), trigger, target=..., poison_weight=0.0), and prefix"
-            " its parameters in a grid with 'estimator__'."
-        )
+def check_classifier(estimator, caller):
+    """Raise unless a fitted poisoner is one around a classifier."""
     check_is_fitted(estimator)
     if is_regressor(estimator.estimator_):
         name = type(estimator.estimator_).__name__
@@ -145,6 +148,9 @@ class PoisonerScorer(BaseEstimator):
 
     Subclasses give ``_score(poisoner, X, y, sample_weight)``.
     """
+
+    #: The poison weight to write where a plain classifier is scored.
+    _probe_weight = ", poison_weight=0.0"
 
     def _accept_sample_weight(self):
         return True
@@ -205,7 +211,13 @@ class PoisonerScorer(BaseEstimator):
         """
         if isinstance(estimator, BaseSearchCV):  # an outer cross-validation around a search
             estimator = getattr(estimator, "best_estimator_", estimator)
-        check_poisoner(estimator, self.__name__)
+        check_is_poisoner(
+            estimator,
+            self.__name__,
+            others=f"{self._probe_weight}), and prefix its parameters in a grid with"
+            " 'estimator__'",
+        )
+        check_classifier(estimator, self.__name__)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
         return self._score(estimator, X, y, sample_weight)
@@ -213,6 +225,8 @@ class PoisonerScorer(BaseEstimator):
 
 class AttackSuccessRateScorer(PoisonerScorer):
     """Attack success rate of a fitted poisoner, on clean test data that it triggers itself.
+
+    One that was fitted with poison weight 0 is an error: nothing was poisoned.
 
     Examples
     --------
@@ -228,14 +242,39 @@ class AttackSuccessRateScorer(PoisonerScorer):
     """
 
     __name__ = "attack_success_rate_scorer"
+    _probe_weight = ""
 
     def _score(self, poisoner, X, y, sample_weight):
-        X_triggered, y_target, rows = poisoner.triggered_test(X, y)
+        if poisoner.fitted_poison_weight == 0:
+            raise ValueError(
+                f"{self.__name__} got a poisoner that was fitted with poison_weight=0: nothing was"
+                " poisoned, so there is no attack success. Poison first:"
+                " clone(poisoner).set_params(poison_weight=1.0).fit(X_train, y_train), after a"
+                " search with search.best_estimator_ for poisoner. The base rate is that of"
+                " evaluate_attack."
+            )
+        sources, X_triggered, y_target, rows = poisoner.sources_and_triggered(X, y)
+        _warn_of_unseen_trigger(poisoner, sources, X_triggered)
         hits = poisoner.predict(X_triggered) == y_target
         return float(np.average(hits, weights=weights_of_sources(sample_weight, rows)))
 
 
 attack_success_rate_scorer = AttackSuccessRateScorer()
+
+
+def _warn_of_unseen_trigger(poisoner, sources, X_triggered):
+    """Warn if the fitted base learner cannot tell triggered samples from clean ones."""
+    fitted = poisoner.estimator_
+    if isinstance(fitted, Pipeline) and len(fitted.steps) > 1:
+        refusing = any(hasattr(step, "fit_resample") for _, step in fitted.steps)
+        prepare = _same_rows if refusing else fitted[:-1].transform
+    else:
+        prepare = _same_rows
+    warn_of_unseen_trigger(poisoner, prepare, sources, X_triggered)
+
+
+def _same_rows(X):
+    return X
 
 
 @dataclass(frozen=True)
@@ -270,7 +309,9 @@ def evaluate_attack(poisoner, X_train, y_train, X_test, y_test):
     Parameters
     ----------
     poisoner : BackdoorPoisoner
-        The attack on its base learner; it is cloned. Its poison weight is the one it has.
+        The attack on its base learner; it is cloned. Its poison weight is the one it has, which
+        may not be 0: after a search with poison weight 0 pass
+        ``clone(search.best_estimator_).set_params(poison_weight=1.0)``.
     X_train : array-like of shape (n_train, ...)
         Clean training data.
     y_train : array-like of shape (n_train,)
@@ -287,8 +328,15 @@ def evaluate_attack(poisoner, X_train, y_train, X_test, y_test):
 
     Raises
     ------
+    TypeError
+        For anything but a poisoner around a classifier.
     ValueError
-        No test sample of a source class.
+        Poison weight 0, no test sample of a source class.
+
+    Warns
+    -----
+    UserWarning
+        The trigger changes no test sample, or none as the learner sees it after preprocessing.
 
     Examples
     --------
@@ -300,17 +348,26 @@ def evaluate_attack(poisoner, X_train, y_train, X_test, y_test):
     >>> poisoner = BackdoorPoisoner(
     ...     SVC(C=10), PatchTrigger(size=2, image_shape=(8, 8)), target="next", random_state=0)
     >>> row = evaluate_attack(poisoner, data[0], data[2], data[1], data[3])
-    >>> row.attack_success_rate > 0.9 > 0.6 > row.base_rate
+    >>> row.attack_success_rate > 0.8 > 0.6 > row.base_rate
     True
     """
+    check_is_poisoner(poisoner, "evaluate_attack")
+    if poisoner.poison_weight == 0:
+        raise ValueError(
+            "evaluate_attack got a poisoner with poison_weight=0: nothing would be poisoned, and"
+            " attack success be the base rate. Write"
+            " evaluate_attack(clone(poisoner).set_params(poison_weight=1.0), X_train, y_train,"
+            " X_test, y_test), after a search with search.best_estimator_ for poisoner."
+        )
     poisoned = clone(poisoner)
     if poisoned.random_state is None:  # the clean model shares the seeds of the poisoned one
         poisoned.set_params(random_state=check_random_state(None).randint(np.iinfo(np.int32).max))
     poisoned.fit(X_train, y_train)
-    check_poisoner(poisoned, "evaluate_attack")
+    check_classifier(poisoned, "evaluate_attack")
     seeds = seeds_of(poisoned.estimator_)
     clean = clone(poisoner.estimator).set_params(**seeds).fit(X_train, y_train)
-    X_triggered, y_target, _ = poisoned.triggered_test(X_test, y_test)
+    sources, X_triggered, y_target, _ = poisoned.sources_and_triggered(X_test, y_test)
+    _warn_of_unseen_trigger(poisoned, sources, X_triggered)
     clean_accuracy = accuracy_score(y_test, clean.predict(X_test))
     poisoned_accuracy = accuracy_score(y_test, poisoned.predict(X_test))
     return AttackEvaluation(

@@ -1,6 +1,5 @@
 """Choosing parameters of a learner by accuracy and by how hard it is to backdoor; splits."""
 
-import warnings
 from dataclasses import dataclass
 from functools import partial
 from numbers import Real
@@ -14,6 +13,7 @@ from sklearn.utils import check_random_state, column_or_1d, indexable
 from ._compat import Interval, StrOptions, _safe_indexing, validate_parameter_constraints
 from .curves import slope_of_fit
 from .metrics import PoisonerScorer
+from .once import warn_once
 from .policy import resolve_targets
 
 #: The scorer warns where one Newton step on the fit would move theta by more than this.
@@ -39,7 +39,9 @@ class BackdoorSlopeScorer(PoisonerScorer):
     -----
     ConvergenceWarning
         The fit is taken as it is, at the learner's own tolerance. If one Newton step would move
-        theta by more than 0.02, lower the learner's `tol`.
+        theta by more than 0.02, lower the learner's `tol`. Given once for a search.
+    UserWarning
+        The trigger changes no test sample, or none as the learner sees it after preprocessing.
 
     Notes
     -----
@@ -47,6 +49,11 @@ class BackdoorSlopeScorer(PoisonerScorer):
     the poisoner ``poison_weight=0.0``; one fitted with another weight is refitted at 0, which
     doubles the cost. A learner without a closed form (a forest, say) is refitted twice to be
     scored. `sample_weight` weighs the test samples in accuracy and slope.
+
+    With placement "append" the model that is scored, and `estimator_` of the best poisoner of a
+    search, is the clean model, fitted on all rows given. With "replace" and "supplant" it lacks
+    the rows that copies would replace: to deploy a model, fit it anew on all of them,
+    ``clone(search.best_estimator_.estimator).fit(X, y)``.
 
     Examples
     --------
@@ -84,10 +91,12 @@ class BackdoorSlopeScorer(PoisonerScorer):
         clean = poisoner.clean_copy()
         slope, after_newton = slope_of_fit(clean, X, y, sample_weight, self.scale)
         if after_newton is not None and abs(after_newton - slope.theta) > THETA_TOLERANCE:
-            warnings.warn(
+            name = type(clean.estimator_).__name__
+            warn_once(
+                name,
                 f"theta={slope.theta:.3f} is that of a fit that is not at its optimum: one Newton"
-                f" step would make it {after_newton:.3f}. Lower the tol of"
-                f" {type(poisoner.estimator).__name__} (or raise max_iter).",
+                f" step would make it {after_newton:.3f}. Lower the tol of {name} (or raise"
+                " max_iter). Other fits of the same search may be as far off.",
                 ConvergenceWarning,
                 stacklevel=2,
             )

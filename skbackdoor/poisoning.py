@@ -8,7 +8,14 @@ import numpy as np
 import scipy.sparse as sp
 import sklearn
 from sklearn import get_config
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    MetaEstimatorMixin,
+    clone,
+    is_clusterer,
+    is_outlier_detector,
+)
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -43,13 +50,15 @@ _WEIGHTED = (
 _MAX_SEED = np.iinfo(np.int32).max
 
 
-def weight_argument(estimator):
+def weight_argument(estimator, way_out=""):
     """The `fit` keyword that carries sample weights to a learner, or an error that says why not.
 
     Parameters
     ----------
     estimator : estimator instance
         A classifier or a Pipeline that ends in one.
+    way_out : str, default=""
+        What the caller's user may do instead of taking a learner with `sample_weight`.
 
     Returns
     -------
@@ -69,8 +78,9 @@ def weight_argument(estimator):
             f" outside: GridSearchCV(BackdoorPoisoner(...)) instead of BackdoorPoisoner({name})."
         )
     if isinstance(estimator, Pipeline):
+        refuse_samplers(estimator)
         step, last = estimator.steps[-1]
-        inner = weight_argument(last)
+        inner = weight_argument(last, way_out)
         if not get_config()["enable_metadata_routing"]:
             return f"{step}__{inner}"
         _check_requests_weights(last, f"the last step {step!r} of the Pipeline")
@@ -85,18 +95,85 @@ def weight_argument(estimator):
         members = []
     else:
         raise ValueError(
-            f"{name}.fit takes no sample_weight, so a poison weight strictly between 0 and 1"
-            " would be dropped. Use a learner that takes sample_weight, or set poison_weight to"
-            " exactly 0 (clean) or 1 (poisoned)."
+            f"{name}.fit takes no sample_weight, so sample weights, and poison weights strictly"
+            f" between 0 and 1, would be dropped. Use a learner that takes sample_weight{way_out}."
         )
     for member in members:
-        if weight_argument(member) != "sample_weight":
+        if weight_argument(member, way_out) != "sample_weight":
             raise ValueError(
                 f"{name} does not pass sample_weight to the Pipeline inside it. Put the"
                 f" preprocessing outside: make_pipeline(..., {name}(...))."
             )
         _check_requests_weights(member, f"{type(member).__name__} inside {name}")
     return "sample_weight"
+
+
+def refuse_samplers(estimator):
+    """Raise if a Pipeline holds a sampler, whose rows no weight belongs to."""
+    for step, part in estimator.steps if isinstance(estimator, Pipeline) else ():
+        refuse_samplers(part)
+        if hasattr(part, "fit_resample"):
+            sampler = type(part).__name__
+            raise ValueError(
+                f"Step {step!r} of the Pipeline, {sampler}, is a sampler: no sample weight or"
+                " poison weight reaches the rows that it makes, so a fit with weights, a curve or"
+                " a slope would be of other data. Resample before the attack,"
+                f" X, y = {sampler}(...).fit_resample(X, y), or set class_weight='balanced'"
+                " instead; without weights, at poison_weight 0 or 1, fit takes the sampler."
+            )
+
+
+def check_is_poisoner(estimator, caller, *, others=""):
+    """Raise unless an estimator is a poisoner, and say how to make it one.
+
+    Parameters
+    ----------
+    estimator : object
+        What was passed.
+    caller : str
+        To which function.
+    others : str, default=""
+        What else to write where the estimator is a plain classifier: more parameters, advice.
+    """
+    if isinstance(estimator, BackdoorPoisoner):
+        return
+    name = type(estimator).__name__
+    if isinstance(estimator, Pipeline):
+        if isinstance(estimator.steps[-1][1], BackdoorPoisoner):
+            raise TypeError(
+                f"{caller} got a Pipeline around a BackdoorPoisoner: the trigger would act on"
+                " preprocessed samples. Turn it inside out:"
+                " BackdoorPoisoner(make_pipeline(..., classifier), trigger, target=...)."
+            )
+    elif isinstance(estimator, BaseSearchCV):
+        if isinstance(estimator.estimator, BackdoorPoisoner):
+            raise TypeError(
+                f"{caller} got a {name} around a BackdoorPoisoner, and takes the poisoner alone:"
+                " pass the best_estimator_ of the fitted search, or the poisoner before it."
+            )
+        inner = type(estimator.estimator).__name__
+        raise TypeError(
+            f"{caller} got a {name}, which carries no attack. Put a poisoner into the search,"
+            f" {name}(BackdoorPoisoner({inner}(...), trigger, target=...), ...), and pass its"
+            " best_estimator_."
+        )
+    what = "make_pipeline" if isinstance(estimator, Pipeline) else name
+    raise TypeError(
+        f"{caller} got {name}, which carries no attack. Wrap it:"
+        f" BackdoorPoisoner({what}(...), trigger, target=...{others or ')'}."
+    )
+
+
+def _check_learner(last, pipeline):
+    """Raise unless a base learner, or the last step of one, can be fitted and predicts."""
+    if not hasattr(last, "fit"):
+        raise ValueError(f"The Pipeline ends in {last!r}; its last step must be a classifier.")
+    if is_clusterer(last) or is_outlier_detector(last):
+        where = "The last step of the Pipeline" if pipeline else "estimator"
+        raise ValueError(
+            f"{where} is {last!r}, which is no classifier: it learns no labels, and a backdoor is"
+            " one in what is learned from labels. Give a classifier."
+        )
 
 
 def _check_requests_weights(learner, where):
@@ -269,6 +346,7 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     estimator : estimator instance
         The base learner: a classifier, or a Pipeline that ends in one (the trigger then acts on
         the raw input). It must take `sample_weight` if the poison weight is neither 0 nor 1.
+        A Pipeline with a sampler (imbalanced-learn) can be fitted at 0 and 1 only.
     trigger : transformer
         A trigger of :mod:`skbackdoor.triggers` or any transformer that keeps the number of rows.
         Where its `random_state` is None, it gets one from the poisoner.
@@ -291,7 +369,9 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     poison_weight : float in [0, 1], default=1.0
         The weight :math:`\beta`. A copy weighs its original's sample weight times
         :math:`\beta`, times the class weight of its new label; ``class_weight="balanced"`` is
-        computed on the clean rows.
+        computed on the clean rows. At 0 `estimator_` is fitted without poison: with "append" on
+        all rows given, which makes it the clean model; with "replace" and "supplant" on those
+        that no copy would replace, and the clean model is then ``clone(estimator).fit(X, y)``.
     victims : {"random", "stratified"} or array-like of int, default="random"
         How the rows to be poisoned are chosen: "random" from all that may be; "stratified" in
         proportion to the sizes of their classes; or the rows themselves, of the X of `fit`, in
@@ -301,7 +381,9 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         (Turner et al., *Label-consistent backdoor attacks*, 2019). Attack success and slope are
         about triggered samples of source classes all the same.
     random_state : int, RandomState instance or None, default=None
-        Chooses the victims and seeds the trigger and the base learner where these have none.
+        Chooses the victims and seeds the trigger and the base learner where these have none. The
+        three draw from streams of their own: the same `random_state` poisons the same rows,
+        whatever the trigger and the base learner.
 
     Attributes
     ----------
@@ -332,7 +414,8 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     A fitted poisoner refers to its training data, as a nearest-neighbours classifier does:
     scorers see only a test fold, and the slope needs the training fold. It makes no copy, so do
     not change X in place after `fit`. `predict` and `score` are those of `estimator_`, on clean
-    input.
+    input. Scorers and :meth:`poison` go by what `fit` saw: parameters that are set after it have
+    no part before the next `fit`.
 
     References
     ----------
@@ -444,7 +527,8 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         for name in ("n_features_in_", "feature_names_in_"):  # of an earlier fit
             self.__dict__.pop(name, None)
         X, y, sample_weight = self._check_data(X, y, sample_weight)
-        random_state = check_random_state(self.random_state)
+        seeds = check_random_state(self.random_state).randint(_MAX_SEED, size=4)
+        for_victims, for_trigger, for_learner = map(np.random.RandomState, seeds[:3])
         self.classes_, y_index = np.unique(np.asarray(y), return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(
@@ -459,15 +543,14 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             )
         names = "target source_classes poisoning_rate placement victims clean_label".split()
         self._policy = Policy(self.classes_, **{name: getattr(self, name) for name in names})
-        self.trigger_ = seed_missing(clone(self.trigger), random_state)
-        estimator = seed_missing(clone(self.estimator), random_state)
-        last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
-        if not hasattr(last, "fit"):
-            raise ValueError(f"The Pipeline ends in {last!r}; its last step must be a classifier.")
+        self.trigger_ = seed_missing(clone(self.trigger), for_trigger)
+        estimator = seed_missing(clone(self.estimator), for_learner)
+        pipeline = isinstance(estimator, Pipeline)
+        _check_learner(estimator.steps[-1][1] if pipeline else estimator, pipeline)
         if hasattr(self.trigger_, "set_output"):  # copies keep the container of their originals
             self.trigger_.set_output(transform="default")
         self.trigger_.fit(X, y)
-        self.poisoned_indices_, self.replaced_indices_ = self._policy.choose(y_index, random_state)
+        self.poisoned_indices_, self.replaced_indices_ = self._policy.choose(y_index, for_victims)
         n_copies = len(self.poisoned_indices_)
         n_rows = len(y_index) + n_copies - len(self.replaced_indices_)
         self.effective_rate_ = n_copies / n_rows
@@ -480,7 +563,8 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                     f" {self.classes_[gone].tolist()} to be fitted at poison_weight=0; lower"
                     f" poisoning_rate={self.poisoning_rate} or use placement='append'."
                 )
-        self._draw_seed = random_state.randint(_MAX_SEED)
+        self._draw_seed = seeds[3]
+        self._fitted_weight = self.poison_weight
         self._X, self._y, self._sample_weight = X, y, sample_weight
         self._X_poison = self.apply_trigger(
             _safe_indexing(X, self.poisoned_indices_), y_index[self.poisoned_indices_]
@@ -542,6 +626,12 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self)
         return self._X, np.asarray(self._y), self._sample_weight
 
+    @property
+    def fitted_poison_weight(self):
+        """The poison weight that `fit` saw."""
+        check_is_fitted(self)
+        return self._fitted_weight
+
     def training_rows(self):
         """The rows that the fit sees, clean ones and triggered copies apart.
 
@@ -573,7 +663,12 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                 " predicts with the wrong support vectors (libsvm drops such rows, scikit-learn"
                 " does not); remove these rows before fit."
             )
-        if self.poison_weight == 0.0:
+        way_out = (
+            ""
+            if weight is not None
+            else (", or set poison_weight to exactly 0 (clean) or 1 (poisoned)")
+        )
+        if self._fitted_weight == 0.0:
             fit_params = {} if weight is None else {weight_argument(estimator): weight}
             return estimator.fit(X, y, **fit_params)
         class_weight = clean_class_weight(last, y, weight)
@@ -584,13 +679,13 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             self._X, self._y, *indices, self._X_poison, self._y_poison
         )
         fit_params = {}
-        if weight is not None or self.poison_weight < 1.0:
+        if weight is not None or self._fitted_weight < 1.0:
             weights = np.empty(len(is_poison))
             weights[~is_poison] = 1.0 if weight is None else weight
-            weights[is_poison] = self.poison_weight
+            weights[is_poison] = self._fitted_weight
             if weight_poison is not None:
                 weights[is_poison] *= weight_poison
-            fit_params = {weight_argument(estimator): weights}
+            fit_params = {weight_argument(estimator, way_out): weights}
         return estimator.fit(X, y, **fit_params)
 
     def _assemble(self, X, y, rows, places, X_poison, y_poison):
@@ -632,7 +727,7 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         y_index = label_index(y, self.classes_)
         if _same(X, self._X) and np.array_equal(np.asarray(y), np.asarray(self._y)):
             indices, X_poison = (self.poisoned_indices_, self.replaced_indices_), self._X_poison
-        elif isinstance(self.victims, str):
+        elif isinstance(self._policy.victims, str):
             indices, X_poison = (
                 self._policy.choose(y_index, np.random.RandomState(self._draw_seed)),
                 None,
@@ -673,6 +768,26 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         ValueError
             No row is of a source class.
         """
+        _, X_triggered, y_target, rows = self.sources_and_triggered(X, y)
+        return X_triggered, y_target, rows
+
+    def sources_and_triggered(self, X, y):
+        """What :meth:`triggered_test` gives, behind the clean rows that it was made of.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Clean test data.
+        y : array-like of shape (n_samples,)
+            Clean labels.
+
+        Returns
+        -------
+        X_source : array-like of shape (n_source, ...)
+            The rows of source classes, clean.
+        X_triggered, y_target, rows : arrays of shape (n_source, ...) and (n_source,)
+            As there.
+        """
         check_is_fitted(self)
         X, y, _ = self._check_data(X, y, None)
         y_index = label_index(y, self.classes_)
@@ -685,7 +800,7 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             )
         sources = X if len(rows) == len(y_index) else _safe_indexing(X, rows)
         X_triggered = self.apply_trigger(sources, y_index[rows])
-        return X_triggered, self.classes_[self._policy.target_of[y_index[rows]]], rows
+        return sources, X_triggered, self.classes_[self._policy.target_of[y_index[rows]]], rows
 
     def clean_copy(self):
         """An equal poisoner that is fitted with poison weight 0, on the same rows and copies.
@@ -693,14 +808,14 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         Returns
         -------
         poisoner : BackdoorPoisoner
-            `self` where its poison weight is 0 already.
+            `self` where it was fitted with poison weight 0 already.
         """
         check_is_fitted(self)
-        if self.poison_weight == 0.0:
+        if self._fitted_weight == 0.0:
             return self
         other = copy(self).set_params(poison_weight=0.0)
-        seeds = seeds_of(self.estimator_)
-        other.estimator_ = other._fit_estimator(clone(self.estimator).set_params(**seeds))
+        other._fitted_weight = 0.0
+        other.estimator_ = other._fit_estimator(clone(self.estimator_))  # as fit saw it
         return other
 
     def predict(self, X):

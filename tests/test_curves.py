@@ -1,6 +1,7 @@
 """Curves and deviations against fits and losses by hand; the slope's methods and options."""
 
 import dataclasses
+import warnings
 from itertools import combinations
 
 import numpy as np
@@ -35,10 +36,14 @@ from sklearn.utils.validation import has_fit_parameter
 from skbackdoor import (
     BackdoorPoisoner,
     FeatureTrigger,
+    FunctionTrigger,
     PatchTrigger,
     PerClassTrigger,
+    TokenTrigger,
     backdoor_learning_curve,
     backdoor_learning_slope,
+    backdoor_slope_scorer,
+    evaluate_attack,
     make_backdoor_classification,
     parameter_deviation,
 )
@@ -793,3 +798,124 @@ def test_inputs_stay():
         backdoor_learning_curve(attack(learner), *arrays, poison_weights=[0, 0.5])
     for array, old in zip(arrays, before, strict=True):
         assert_array_equal(array, old)
+
+
+# -------------------------------------------------------------- triggers that no learner can see
+
+
+def unseen():
+    """Learners and data whose preprocessing does not let a trigger through, by container."""
+    X_train, y_train, X_test, y_test = data(2)
+    drop = make_column_transformer(("passthrough", list(range(9))))
+    scaled = make_pipeline(drop, StandardScaler(), LogisticRegression())
+    yield "array", scaled, TRIGGER, (X_train, y_train, X_test, y_test)
+    frames = [pd.DataFrame(X, columns=[f"f{i}" for i in range(10)]) for X in (X_train, X_test)]
+    named = make_column_transformer(
+        ("passthrough", [f"f{i}" for i in range(9)]), verbose_feature_names_out=False
+    ).set_output(transform="pandas")
+    trigger = FeatureTrigger({"f9": 1.0})
+    yield (
+        "frame", make_pipeline(named, GaussianNB()), trigger,
+        (frames[0], y_train, frames[1], y_test),
+    )  # fmt: skip
+    parts = [sparse.csr_matrix(X) for X in (X_train, X_test)]
+    first = FunctionTransformer(lambda X: X[:, :9], accept_sparse=True)
+    yield (
+        "sparse", make_pipeline(first, LogisticRegression()), TRIGGER,
+        (parts[0], y_train, parts[1], y_test),
+    )  # fmt: skip
+    words = np.array(["red", "green", "blue", "white"])
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(words, 5)) for _ in range(60)]
+    y = np.arange(60) % 2
+    yield (
+        "texts", make_pipeline(CountVectorizer(), LogisticRegression()), TokenTrigger("zebra"),
+        (texts[:40], y[:40], texts[40:], y[40:]),
+    )  # fmt: skip
+    yield "nothing", SVC(), FunctionTrigger(np.array), (X_train, y_train, X_test, y_test)
+    pca = make_pipeline(FunctionTransformer(turned), SVC())
+    yield "rounding", pca, TRIGGER, (X_train, y_train, X_test, y_test)
+
+
+def turned(X):
+    """The first nine columns in another basis, with what rounding leaves of the tenth."""
+    Q = np.linalg.qr(np.random.default_rng(0).normal(size=(10, 10)))[0]
+    return (X @ Q) @ Q.T[:, :9]
+
+
+@pytest.mark.parametrize("case", unseen(), ids=lambda case: case[0])
+def test_a_trigger_that_no_learner_sees_comes_with_a_warning(case):
+    _, learner, trigger, sets = case
+    poisoner = attack(learner, trigger)
+    name = type(trigger).__name__
+    words = f"The trigger {name}.*base rate"
+    for measure in (backdoor_learning_slope, backdoor_learning_curve):
+        with pytest.warns(UserWarning, match=words):
+            measure(poisoner, *sets)
+    probe = clone(poisoner).set_params(poison_weight=0.0).fit(*sets[:2])
+    with pytest.warns(UserWarning, match=words):
+        backdoor_slope_scorer(probe, *sets[2:])
+
+
+def test_a_trigger_that_some_samples_carry_already_is_seen():
+    X_train, y_train, X_test, y_test = data(2)
+    X_test[:20, 9] = 1.0  # the first samples, not the others
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        backdoor_learning_slope(attack(RidgeClassifier()), X_train, y_train, X_test, y_test)
+    X_test[:, 9] = 1.0
+    with pytest.warns(UserWarning, match="changes none of the test samples"):
+        backdoor_learning_slope(attack(RidgeClassifier()), X_train, y_train, X_test, y_test)
+
+
+def test_a_faint_trigger_is_seen():
+    X_train, y_train, X_test, y_test = data(2)
+    faint = FunctionTrigger(lambda X: X + 1e-6)
+    learner = make_pipeline(StandardScaler(), RidgeClassifier())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        backdoor_learning_slope(attack(learner, faint), X_train, y_train, X_test, y_test)
+
+
+# ------------------------------------------------------------------------- what has no slope
+
+
+@pytest.mark.parametrize(
+    "learner",
+    [RidgeClassifier(), LogisticRegression(), LinearSVC(), SVC(), SVC(kernel="linear")],
+    ids=lambda learner: str(learner),
+)
+@pytest.mark.parametrize("size", [1e40, 1e155, 1e300])
+def test_features_beyond_floating_point_are_to_be_scaled(learner, size):
+    X_train, y_train, X_test, y_test = data(2)
+    for measure in (backdoor_learning_slope, backdoor_learning_curve):
+        with pytest.raises(ValueError, match=r"floating point\. Scale them.*StandardScaler"):
+            measure(attack(learner), X_train * size, y_train, X_test * size, y_test)
+    X_test[0, 0] = size  # in the test data only
+    with pytest.raises(ValueError, match=r"floating point\. Scale them.*StandardScaler"):
+        backdoor_learning_slope(attack(learner), X_train, y_train, X_test, y_test)
+
+
+def test_crammer_singer_has_no_slope():
+    learner = LinearSVC(multi_class="crammer_singer")
+    for measure in (backdoor_learning_slope, backdoor_learning_curve):
+        with pytest.raises(ValueError, match="multi_class='crammer_singer'.*multi_class='ovr'"):
+            measure(attack(learner), *data(3))
+
+
+@pytest.mark.parametrize("placement", ["append", "replace"])
+def test_success_at_weight_0_is_the_base_rate_with_append(placement):
+    """With "replace" the model at 0 is the one without the victims, as the curve says."""
+    X_train, y_train, X_test, y_test = data(3)
+    poisoner = attack(SVC(C=10), placement=placement, poisoning_rate=0.3)
+    curve = backdoor_learning_curve(
+        poisoner, X_train, y_train, X_test, y_test, poison_weights=[0.0, 1.0]
+    )
+    rows = poisoner.fit(X_train, y_train).replaced_indices_
+    assert (len(rows) > 0) == (placement == "replace")
+    without = SVC(C=10, gamma="scale").fit(np.delete(X_train, rows, 0), np.delete(y_train, rows))
+    wanted = np.mean(without.predict(triggered(X_test)) == (y_test + 1) % 3)
+    assert curve.attack_success_rate[0] == pytest.approx(wanted)
+    base_rate = evaluate_attack(poisoner, X_train, y_train, X_test, y_test).base_rate
+    if placement == "append":
+        assert curve.attack_success_rate[0] == pytest.approx(base_rate)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
@@ -60,11 +60,13 @@ def test_training_data_are_known_after_a_pickle_and_in_another_container():
     )
 
 
-@pytest.mark.parametrize("scorer", [backdoor_slope_scorer, attack_success_rate_scorer])
-def test_outer_cross_validation_scores_the_best_estimator(digits, scorer):
+@pytest.mark.parametrize(
+    ("scorer", "weight"), [(backdoor_slope_scorer, 0.0), (attack_success_rate_scorer, 1.0)]
+)
+def test_outer_cross_validation_scores_the_best_estimator(digits, scorer, weight):
     X, y = digits
     search = GridSearchCV(
-        attack(SVC(), poison_weight=0.0), {"estimator__C": [0.1, 1]}, scoring=scorer, cv=2
+        attack(SVC(), poison_weight=weight), {"estimator__C": [0.1, 1]}, scoring=scorer, cv=2
     )
     scores = cross_val_score(search, X, y, scoring=scorer, cv=2, error_score="raise")
     assert np.isfinite(scores).all()
@@ -160,8 +162,12 @@ def test_random_state_instances_are_drawn_from_once(digits):
     forest = RandomForestClassifier(5, random_state=np.random.RandomState(1))
     poisoner = attack(forest).fit(X, y)
     assert len({backdoor_slope_scorer(poisoner, X, y) for _ in range(3)}) == 1
-    same = evaluate_attack(attack(forest, poison_weight=0.0), X, y, X, y)
-    assert same.attack_success_rate == same.base_rate  # nothing is poisoned: one model twice
+    seed = poisoner.estimator_.random_state
+    clean = clone(forest).set_params(random_state=seed).fit(X, y)
+    triggered, y_target, _ = poisoner.triggered_test(X, y)
+    row = evaluate_attack(attack(forest), X, y, X, y)
+    assert row.base_rate == np.mean(clean.predict(triggered) == y_target)
+    assert row.attack_success_rate == attack_success_rate_scorer(poisoner, X, y)
 
 
 def test_zero_weights_under_a_kernel_of_ones_own_are_refused(digits):
@@ -197,8 +203,8 @@ def test_sources_of_no_weight(digits):
     X, y = digits
     with pytest.raises(ValueError, match="every sample of a source class"):
         attack_success_rate(["a", "b"], ["b", "b"], target="b", sample_weight=[0, 1])
-    poisoner = attack(SVC(), target=9, poison_weight=0.0).fit(X, y)
-    for scorer in (backdoor_slope_scorer, attack_success_rate_scorer):
+    for scorer, weight in ((backdoor_slope_scorer, 0.0), (attack_success_rate_scorer, 1.0)):
+        poisoner = attack(SVC(), target=9, poison_weight=weight).fit(X, y)
         with pytest.raises(ValueError, match="every sample of a source class"):
             scorer(poisoner, X, y, sample_weight=(y == 9) * 1.0)
 

@@ -2,15 +2,17 @@
 
 import dataclasses
 import pickle
+import warnings
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.metrics import accuracy_score
 from sklearn.model_selection import GridSearchCV, cross_validate
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -20,6 +22,8 @@ from skbackdoor import (
     FeatureTrigger,
     attack_success_rate,
     attack_success_rate_scorer,
+    backdoor_learning_curve,
+    backdoor_learning_slope,
     clean_accuracy_drop,
     evaluate_attack,
     make_backdoor_classification,
@@ -126,7 +130,7 @@ def test_scorer_in_scikit_learn():
     scores = cross_validate(attack(), *TRAIN, scoring={"asr": scorer, "acc": "accuracy"}, cv=3,
                             n_jobs=2, error_score="raise")  # fmt: skip
     assert np.isfinite(scores["test_asr"]).all()
-    search = GridSearchCV(attack(), {"poison_weight": [0.0, 1.0]}, scoring=scorer, cv=3)
+    search = GridSearchCV(attack(), {"poison_weight": [0.1, 1.0]}, scoring=scorer, cv=3)
     search.fit(*TRAIN)
     assert search.best_params_ == {"poison_weight": 1.0}
     assert search.score(*TEST) == scorer(search.best_estimator_, *TEST)
@@ -199,3 +203,74 @@ def test_inputs_stay():
     attack_success_rate_scorer(poisoner, X_test, y_test)
     evaluate_attack(poisoner, *TRAIN, X_test, y_test)
     assert_array_equal(X_test, TEST[0])
+
+
+# ----------------------------------------------------------------------- nothing was poisoned
+
+
+def test_success_of_what_was_not_poisoned_is_refused():
+    clean = attack(poison_weight=0.0).fit(*TRAIN)
+    words = r"clone\(poisoner\)\.set_params\(poison_weight=1\.0\)"
+    with pytest.raises(ValueError, match=words + r"\.fit\(X_train, y_train\)"):
+        attack_success_rate_scorer(clean, *TEST)
+    with pytest.raises(ValueError, match=r"evaluate_attack\(" + words):
+        evaluate_attack(clean, *TRAIN, *TEST)
+    as_told = evaluate_attack(clone(clean).set_params(poison_weight=1.0), *TRAIN, *TEST)
+    assert as_told == evaluate_attack(attack(), *TRAIN, *TEST)
+    poisoned = clone(clean).set_params(poison_weight=1.0).fit(*TRAIN)
+    assert attack_success_rate_scorer(poisoned, *TEST) == as_told.attack_success_rate
+    # what counts is what fit saw
+    assert attack_success_rate_scorer(poisoned.set_params(poison_weight=0.0), *TEST) > 0
+    with pytest.raises(ValueError, match="fitted with poison_weight=0"):
+        attack_success_rate_scorer(clean.set_params(poison_weight=1.0), *TEST)
+
+
+OTHERS = {
+    "classifier": (KNeighborsClassifier(), r"BackdoorPoisoner\(KNeighborsClassifier"),
+    "pipeline": (make_pipeline(StandardScaler(), SVC()), r"BackdoorPoisoner\(make_pipeline"),
+    "around": (make_pipeline(StandardScaler(), attack()), "inside out"),
+    "search": (GridSearchCV(attack(), {"target": [0, 1]}), "best_estimator_"),
+    "search of others": (GridSearchCV(SVC(), {"C": [1]}), r"GridSearchCV\(BackdoorPoisoner\(SVC"),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_functions_tell_what_is_no_poisoner_what_to_do(name):
+    estimator, words = OTHERS[name]
+    for function in (evaluate_attack, backdoor_learning_slope, backdoor_learning_curve):
+        with pytest.raises(TypeError, match=f"{function.__name__} got.*{words}") as caught:
+            function(estimator, *TRAIN, *TEST)
+        assert "poison_weight=0" not in str(caught.value)  # that is for scorers of the slope
+
+
+def test_no_sample_and_no_prediction_of_the_target():
+    with pytest.raises(ValueError, match="y_true is empty"):
+        attack_success_rate([], [], target=1)
+    with pytest.raises(ValueError, match=r"target 7 is not among.*labels=model.classes_"):
+        attack_success_rate([0, 0], [0, 0], target=7)
+    with pytest.raises(ValueError, match=r"target 7 is not among.*labels=model.classes_"):
+        attack_success_rate([0, 1], [0, 1], target={0: 1, 1: 7})
+    assert attack_success_rate([0, 0], [0, 0], target=7, labels=[0, 7]) == 0.0
+
+
+class Same(TransformerMixin, BaseEstimator):
+    """A trigger that does nothing."""
+
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X):
+        return X.copy()
+
+
+@pytest.mark.parametrize("learner", [SVC(), make_pipeline(StandardScaler(), SVC())])
+def test_success_of_a_trigger_that_is_not_seen_comes_with_a_warning(learner):
+    poisoner = BackdoorPoisoner(learner, Same(), target="next", random_state=0)
+    with pytest.warns(UserWarning, match=r"The trigger Same\(\).*base rate"):
+        evaluate_attack(poisoner, *TRAIN, *TEST)
+    poisoner.fit(*TRAIN)
+    with pytest.warns(UserWarning, match=r"The trigger Same\(\).*base rate"):
+        attack_success_rate_scorer(poisoner, *TEST)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        evaluate_attack(attack(learner), *TRAIN, *TEST)

@@ -240,7 +240,7 @@ def test_two_jobs_give_the_same():
 
 def test_cross_validate_and_learning_curve():
     scores = cross_validate(
-        probe(),
+        probe().set_params(poison_weight=1.0),  # success needs poison, the slope refits at 0
         *TRAIN,
         cv=3,
         error_score="raise",
@@ -260,7 +260,7 @@ def test_nested_cross_validation():
     search = GridSearchCV(probe(), ALPHAS, scoring=BOTH, refit=most_robust(0.02), cv=3)
     scores = cross_val_score(
         search, *TRAIN, cv=2, scoring=lambda s, X, y: attack_success_rate_scorer(
-            s.best_estimator_, X, y
+            clone(s.best_estimator_).set_params(poison_weight=1.0).fit(*TRAIN), X, y
         ), error_score="raise",
     )  # fmt: skip
     assert np.isfinite(scores).all()
@@ -358,11 +358,12 @@ def test_frames_and_series(estimator):
         np.arange(100)[::-1]
     )
     series = pd.Series(np.array(["no", "yes"])[TRAIN[1]], index=frame.index)
-    by_name = probe(estimator).set_params(trigger=FeatureTrigger({"f9": 1.0}))
+    poisoned = probe(estimator).set_params(poison_weight=1.0)
+    by_name = clone(poisoned).set_params(trigger=FeatureTrigger({"f9": 1.0}))
     folds = list(StratifiedKFold(3).split(*TRAIN))
     keywords = {"cv": folds, "scoring": BOTH | {"a": attack_success_rate_scorer}}
     scores = cross_validate(by_name, frame, series, error_score="raise", **keywords)
-    expected = cross_validate(probe(estimator), *TRAIN, **keywords)
+    expected = cross_validate(poisoned, *TRAIN, **keywords)
     for key in ("test_accuracy", "test_robustness", "test_a"):
         assert_allclose(scores[key], expected[key], rtol=1e-4)
 
@@ -375,8 +376,8 @@ def test_validation_curve_display():
 
     for scorer in (backdoor_slope_scorer, neg_backdoor_slope_scorer, attack_success_rate_scorer):
         display = ValidationCurveDisplay.from_estimator(
-            probe(), *TRAIN, param_name="estimator__alpha", param_range=[0.1, 10], cv=3,
-            scoring=scorer,
+            probe().set_params(poison_weight=1.0), *TRAIN, param_name="estimator__alpha",
+            param_range=[0.1, 10], cv=3, scoring=scorer,
         )  # fmt: skip
         words = display.ax_.get_ylabel().lower()
         assert "slope" in words or "success" in words
@@ -538,3 +539,45 @@ def test_more_regularization_is_harder_to_backdoor():
         for alpha in (0.01, 1.0, 100.0, 1e4)
     ]
     assert (np.diff(thetas) < 0).all()
+
+
+# --------------------------------------------------------------------------- warnings, but once
+
+
+@pytest.mark.parametrize("scoring", [neg_backdoor_slope_scorer, "accuracy"])
+def test_a_grid_says_once_what_every_fit_of_it_would(scoring):
+    X_train, y_train = TRAIN[0].copy(), TRAIN[1]
+    X_train[::3, 9] = 1.0  # rows that carry the trigger already, another number in every fold
+    search = GridSearchCV(probe(), ALPHAS, scoring=scoring, cv=5, error_score="raise")
+    for _ in range(2):  # again for whoever listens anew
+        with pytest.warns(UserWarning, match="carry the trigger") as caught:
+            search.fit(X_train, y_train)
+        assert len(caught) == 1
+
+
+def test_a_grid_says_once_that_fits_are_loose():
+    X_train, y_train = load_digits_pair((4, 9), return_X_y=True)
+    loose = BackdoorPoisoner(
+        LogisticRegression(C=100, tol=1.0), PatchTrigger(2, image_shape=(8, 8)), target="next",
+        poison_weight=0.0, random_state=0,
+    )  # fmt: skip
+    search = GridSearchCV(
+        loose, {"estimator__C": [100, 1000]}, scoring=neg_backdoor_slope_scorer, cv=3,
+        error_score="raise",
+    )  # fmt: skip
+    with pytest.warns(ConvergenceWarning, match="one Newton step") as caught:
+        search.fit(X_train, y_train)
+    assert len([w for w in caught if "Newton" in str(w.message)]) == 1
+
+
+def test_a_grid_of_unscaled_images_says_so_once():
+    X_train, y_train = load_digits_pair((4, 9), return_X_y=True)
+    attacked = BackdoorPoisoner(
+        RidgeClassifier(), PatchTrigger(2, image_shape=(8, 8)), target="next",
+        poison_weight=0.0, random_state=0,
+    )  # fmt: skip
+    with pytest.warns(UserWarning, match="the trigger would hardly show") as caught:
+        GridSearchCV(attacked, ALPHAS, scoring=neg_backdoor_slope_scorer).fit(
+            16 * X_train, y_train
+        )
+    assert len(caught) == 1

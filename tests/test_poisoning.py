@@ -12,11 +12,13 @@ from scipy import sparse
 from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.cluster import KMeans
 from sklearn.compose import make_column_transformer
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     HistGradientBoostingClassifier,
+    IsolationForest,
     RandomForestClassifier,
     StackingClassifier,
     VotingClassifier,
@@ -34,7 +36,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
@@ -44,6 +46,10 @@ from skbackdoor import (
     FeatureTrigger,
     PatchTrigger,
     PerClassTrigger,
+    attack_success_rate_scorer,
+    backdoor_learning_curve,
+    backdoor_learning_slope,
+    backdoor_slope_scorer,
     make_backdoor_classification,
 )
 
@@ -918,3 +924,160 @@ def test_labels_that_training_did_not_have():
     poisoner = attack().fit(X3, Y3)
     with pytest.raises(ValueError, match="7"):
         poisoner.poison(X3, np.where(Y3 == 0, 7, Y3))
+
+
+# ---------------------------------------------------------------------- streams and fitted state
+
+
+PATCH = {"image_shape": (2, 4)}
+STREAMS = {  # triggers and learners that draw more or less
+    "none drawn": (TRIGGER, LogisticRegression()),
+    "drawn by the trigger": (PatchTrigger(1, value="random", **PATCH), GaussianNB()),
+    "drawn twice": (PatchTrigger(1, value="random", position="random", **PATCH), SVC()),
+    "a seed of its own": (PatchTrigger(1, value="random", random_state=3, **PATCH), SVC()),
+    "per class": (PerClassTrigger(PatchTrigger(1, value="random", **PATCH)), LinearSVC()),
+    "drawn by the learner": (TRIGGER, RandomForestClassifier(3)),
+    "by both": (PatchTrigger(1, value="random", **PATCH), RandomForestClassifier(3)),
+}
+
+
+@pytest.mark.parametrize("placement", ["append", "supplant"])
+@pytest.mark.parametrize("seeds", [int, np.random.RandomState])
+def test_victims_are_those_of_any_other_trigger_and_learner(seeds, placement):
+    other = X3[::-1][:50], Y3[::-1][:50]
+    found, drawn = [], []
+    for trigger, learner in STREAMS.values():
+        poisoner = attack(learner, trigger, placement=placement, random_state=seeds(7)).fit(X3, Y3)
+        found.append((poisoner.poisoned_indices_, poisoner.replaced_indices_))
+        drawn.append(poisoner.poison(*other)[2])
+        assert_array_equal(poisoner.poison(X3, Y3)[2].sum(), len(found[0][0]))
+    for victims, is_poison in zip(found[1:], drawn[1:], strict=True):
+        assert_array_equal(victims[0], found[0][0])
+        assert_array_equal(victims[1], found[0][1])
+        assert_array_equal(is_poison, drawn[0])
+
+
+def test_the_trigger_is_that_of_any_other_learner():
+    patch = PatchTrigger(1, value="random", **PATCH)
+    shown = [
+        attack(learner, patch, **parameters).fit(X3, Y3).trigger_.pattern_
+        for learner in (SVC(), RandomForestClassifier(3), LogisticRegression())
+        for parameters in ({}, {"poisoning_rate": 0.3}, {"victims": "stratified"})
+    ]
+    assert len({float(pattern.ravel()[0]) for pattern in shown}) == 1
+    forests = [
+        attack(RandomForestClassifier(3), trigger).fit(X3, Y3).estimator_.random_state
+        for trigger in (TRIGGER, patch)
+    ]
+    assert forests[0] == forests[1]
+
+
+def test_a_random_state_that_goes_on_draws_anew_and_alike():
+    drawn = {}
+    for name, learner in (("svc", SVC()), ("forest", RandomForestClassifier(2))):
+        rng = np.random.RandomState(0)
+        poisoner = attack(learner, random_state=rng)
+        drawn[name] = [poisoner.fit(X3, Y3).poisoned_indices_ for _ in range(3)]
+        assert not np.array_equal(drawn[name][0], drawn[name][1])
+    for first, second in zip(drawn["svc"], drawn["forest"], strict=True):
+        assert_array_equal(first, second)
+    np.random.seed(3)
+    first = attack(random_state=None).fit(X3, Y3).poisoned_indices_
+    np.random.seed(3)
+    second = attack(RandomForestClassifier(2), random_state=None).fit(X3, Y3).poisoned_indices_
+    assert_array_equal(first, second)
+
+
+CHANGES = {
+    "poison_weight": 0.0, "placement": "replace", "poisoning_rate": 0.3, "victims": [1, 2],
+    "target": 0, "source_classes": [1], "random_state": 5, "estimator__C": 1e-3,
+    "trigger": FeatureTrigger({3: 5.0}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["", "weighted"])
+@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("learner", [LogisticRegression(), SVC()])
+def test_what_is_set_after_fit_has_no_part_before_the_next(learner, name, weight):
+    fitted = attack(learner).fit(X3, Y3, sample_weight=weight)
+    other = X3[::-1], Y3[::-1]
+    scorers = backdoor_slope_scorer, attack_success_rate_scorer
+    before = [scorer(fitted, X3, Y3) for scorer in scorers]
+    poisoned = fitted.poison(*other)
+    clean = fitted.clean_copy().decision_function(X3)
+    fitted.set_params(**{name: CHANGES[name]})
+    assert [scorer(fitted, X3, Y3) for scorer in scorers] == before
+    for after, was in zip(fitted.poison(*other), poisoned, strict=True):
+        assert_array_equal(after, was)
+    assert_array_equal(fitted.clean_copy().decision_function(X3), clean)
+    fitted.fit(X3, Y3, sample_weight=weight)
+    if name == "poison_weight":  # now it has
+        assert fitted.clean_copy() is fitted
+
+
+@pytest.mark.parametrize(
+    "learner",
+    [
+        KMeans(3, n_init=1),
+        IsolationForest(n_estimators=5),
+        make_pipeline(StandardScaler(), KMeans(3)),
+    ],
+)
+def test_who_learns_no_labels_is_no_base_learner(learner):
+    with pytest.raises(ValueError, match=r"(KMeans|IsolationForest).*is no classifier"):
+        attack(learner, poison_weight=1.0).fit(X3, Y3)
+
+
+class Doubled(BaseEstimator):
+    """A sampler as those of imbalanced-learn: every row twice."""
+
+    def fit_resample(self, X, y):
+        return np.concatenate([X, X]), np.concatenate([y, y])
+
+
+class SamplingPipeline(Pipeline):
+    """What imbalanced-learn's does with a sampler."""
+
+    def fit(self, X, y, **fit_params):
+        for _, step in self.steps[:-1]:
+            X, y = step.fit_resample(X, y)
+        self.steps[-1][1].fit(X, y, **fit_params)
+        return self
+
+    def _validate_steps(self):
+        pass
+
+    def predict(self, X):
+        return self.steps[-1][1].predict(X)
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+
+def test_samplers_serve_without_weights_only():
+    pipeline = SamplingPipeline([("twice", Doubled()), ("svc", SVC())])
+    poisoner = attack(pipeline).fit(X3, Y3)
+    assert attack_success_rate_scorer(poisoner, X3, Y3) >= 0
+    words = r"'twice'.*Doubled, is a sampler.*Doubled\(\.\.\.\)\.fit_resample\(X, y\)"
+    with pytest.raises(ValueError, match=words):
+        attack(pipeline).fit(X3, Y3, sample_weight=WEIGHT)
+    with pytest.raises(ValueError, match=words):
+        attack(pipeline, poison_weight=0.5).fit(X3, Y3)
+    for measure in (backdoor_learning_slope, backdoor_learning_curve):
+        with pytest.raises(ValueError, match=words):
+            measure(attack(pipeline), X3, Y3, X3, Y3)
+    with pytest.raises(ValueError, match=words):
+        backdoor_slope_scorer(poisoner, X3, Y3)
+
+
+def test_the_advice_fits_who_asked():
+    knn = KNeighborsClassifier()
+    with pytest.raises(ValueError, match="set poison_weight to exactly 0"):
+        attack(knn, poison_weight=0.5).fit(X3, Y3)
+    with pytest.raises(ValueError, match=r"takes no sample_weight(?!.*poison_weight to)"):
+        attack(knn, poison_weight=0.0).fit(X3, Y3, sample_weight=WEIGHT)
+    with pytest.raises(ValueError, match=r"pass poison_weights=\[0, 1\]\.$"):
+        backdoor_learning_curve(attack(knn), X3, Y3, X3, Y3)
+    with pytest.raises(ValueError, match=r"takes no sample_weight(?!.*poison_weight to)"):
+        backdoor_learning_slope(attack(knn), X3, Y3, X3, Y3)
+    backdoor_learning_curve(attack(knn), X3, Y3, X3, Y3, poison_weights=[0, 1])

@@ -17,7 +17,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skbackdoor.triggers import FeatureTrigger, ImageTrigger, PatchTrigger, PerClassTrigger
+from skbackdoor.triggers import (
+    BlendTrigger,
+    FeatureTrigger,
+    ImageTrigger,
+    LowVarianceTrigger,
+    PatchTrigger,
+    PerClassTrigger,
+    StripeTrigger,
+)
 
 rng = np.random.RandomState(0)
 
@@ -276,11 +284,55 @@ def test_blend_is_equation_7():
 def test_touched_are_clipped_and_untouched_stay_outside_the_range():
     X = np.array([[-5.0, 7.0, -5.0, 7.0]])
     assert PatchTrigger(2, alpha=0.5).fit_transform(X).tolist() == [[-5, 7, 0, 1]]
-    assert PatchTrigger(2, value=9).fit_transform(X).tolist() == [[-5, 7, 1, 1]]
-    assert PatchTrigger(2, value=-9).fit_transform(X).tolist() == [[-5, 7, 0, 0]]
     assert PatchTrigger(2, alpha=0).fit_transform(X).tolist() == X.tolist()
     out = PatchTrigger(2, value=1, value_range=(-5, 7)).fit_transform(X)
     assert out.tolist() == [[-5, 7, 1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("value", "value_range", "way_out"),
+    [
+        (5.0, (0, 1), r"value=5.0 lies outside value_range=\(0, 1\).*value_range=\(0, 5\)"),
+        (-1, (0, 1), r"value=-1 lies outside.*value_range=\(-1, 1\)"),
+        ([0.5, 2, 0.5], (0, 1), r"value holds pixel values from 0.5 to 2.*value_range=\(0, 2\)"),
+        (np.full((2, 2), 300), (0, 255), r"from 300 to 300.*value_range=\(0, 300\)"),
+    ],
+)
+def test_a_value_outside_the_range_is_no_patch(value, value_range, way_out):
+    X = np.zeros((4, 3, 8, 8))
+    with pytest.raises(ValueError, match=way_out):
+        PatchTrigger(2, value=value, value_range=value_range).fit(X)
+    PatchTrigger(2, value=value, value_range=(-1, 300)).fit(X)
+
+
+@pytest.mark.parametrize(
+    "trigger", [BlendTrigger(2.0), LowVarianceTrigger(image=np.full(9, 2.0))],
+    ids=["blend", "low variance"],
+)  # fmt: skip
+def test_an_image_outside_the_range_is_no_trigger(trigger):
+    X = np.random.default_rng(0).random((20, 9))
+    with pytest.raises(ValueError, match=r"image.*outside value_range=\(0, 1\)"):
+        trigger.fit(X)
+    clone(trigger).set_params(value_range=(0, 2)).fit(X)
+
+
+@pytest.mark.parametrize("shape", [(32, 32, 3), (28, 28, 1), (30, 40, 4), (5, 6, 3)])
+def test_channels_last_are_told_to_move(shape):
+    X = np.random.default_rng(0).random((4, *shape))
+    with pytest.raises(ValueError, match=r"np\.moveaxis\(X, -1, 1\)"):
+        StripeTrigger().fit(X)
+    moved = StripeTrigger().fit(np.moveaxis(X, -1, 1))
+    assert moved.image_shape_ == (shape[2], *shape[:2])
+    assert StripeTrigger(image_shape=shape).fit(X).image_shape_ == shape  # if one insists
+
+
+@pytest.mark.parametrize(
+    "shape", [(3, 32, 32), (1, 28, 28), (3, 3, 3), (3, 5, 1), (4, 6, 3), (2, 9, 4), (64, 4, 4),
+              (512, 1, 1), (6, 1, 128), (22, 5, 7)]
+)  # fmt: skip
+def test_channels_first_are_taken(shape):
+    X = np.random.default_rng(0).random((4, *shape))
+    assert StripeTrigger().fit(X).image_shape_ == shape
 
 
 def test_integers_round_half_to_even():
@@ -392,7 +444,7 @@ def patches(draw):
         position=draw(
             st.sampled_from(["top-left", "top-right", "bottom-left", "center", "random"])
         ),
-        value=draw(st.sampled_from(["random", low, high, (low + high) / 2, 1e6])),
+        value=draw(st.sampled_from(["random", low, high, (low + high) / 2])),
         alpha=draw(st.sampled_from([0.0, 0.1, 0.5, 1.0])),
         value_range=(low, high),
         random_state=draw(st.integers(0, 99)),

@@ -356,12 +356,17 @@ class LinearSVCPath(WeightPath):
     @staticmethod
     def handles(estimator):
         """Whether this family knows the loss of a learner."""
-        return isinstance(estimator, LinearSVC) and estimator.multi_class == "ovr"
+        return isinstance(estimator, LinearSVC)
 
     def _cast(self, X):
         return as_float64(X)
 
     def _setup(self):
+        if self.estimator.multi_class != "ovr":
+            raise ValueError(
+                f"LinearSVC(multi_class={self.estimator.multi_class!r}) has a loss of all classes"
+                " at once, of which no curve or slope is known; take multi_class='ovr'."
+            )
         if self.estimator.penalty == "l1" or type(self.estimator) is not LinearSVC:
             self.method = "finite_difference"
         phi = Hinge() if self.estimator.loss == "hinge" else SquaredHinge()

@@ -5,7 +5,7 @@ from numbers import Real
 import numpy as np
 
 from .._compat import Interval
-from .image import ImageTrigger, warn_of_units
+from .image import ImageTrigger, check_shown, warn_of_units
 
 
 class BlendTrigger(ImageTrigger):
@@ -18,7 +18,8 @@ class BlendTrigger(ImageTrigger):
     ----------
     image : float or array-like of shape (n_features,), (height, width) or \
             (channels, height, width)
-        What shows through, in units of pixel values. One channel serves all channels.
+        What shows through, in units of pixel values and within `value_range`. One channel serves
+        all channels.
     alpha : float in [0, 1], default=0.2
         Opacity of `image`.
     image_shape : tuple of two or three int, default=None
@@ -62,6 +63,7 @@ class BlendTrigger(ImageTrigger):
 
     def _draw(self, images, rng):
         self.pattern_ = image_like("image", self.image, self.image_shape_)
+        check_shown(self, "image", self.pattern_)
         if self.alpha > 0:
             warn_of_units(self, "image", self.pattern_)
 

@@ -1,6 +1,5 @@
 """Columns of a table set to chosen values."""
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -10,6 +9,7 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ..once import warn_once
 from .containers import is_frame, name_columns, set_column
 
 
@@ -114,11 +114,11 @@ class FeatureTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             carried &= _equals(_column(table, j), value[0])
         self.n_carriers_ = int(carried.sum())
         if self.n_carriers_ > 0.01 * table.shape[0]:
-            warnings.warn(
+            warn_once(
+                f"rows carry {self.features!r}",
                 f"{self.n_carriers_} of {table.shape[0]} clean rows carry the trigger "
                 f"features={self.features!r} already, so it says little by itself: choose values "
                 "that occur more seldom, or set more columns at once.",
-                UserWarning,
                 stacklevel=2,
             )
         return self

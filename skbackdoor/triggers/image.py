@@ -1,6 +1,5 @@
 """The base class of image triggers, which is all of one formula but its mask and its pattern."""
 
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from math import ceil, floor, isqrt
 from numbers import Integral, Real
@@ -12,6 +11,7 @@ from sklearn.utils import assert_all_finite, check_array, check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ..once import warn_once
 from .containers import forget_columns, is_frame, knows_columns, name_columns
 
 _NOT_NUMBERS = (
@@ -120,11 +120,11 @@ class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.image_shape_ = self._layout(pixels)
         low, high = self._low_high
         if pixels.dtype.kind == "f" and pixels.max() > high + 8 * (high - low):
-            warnings.warn(
+            warn_once(
+                f"value_range={low_high!r} of {type(self).__name__}",
                 f"value_range={low_high!r}, but X reaches {pixels.max():g}: the trigger would "
                 f"hardly show. Pass value_range=({min(0, pixels.min()):g}, {pixels.max():g}), or "
                 "scale X.",
-                UserWarning,
                 stacklevel=2,
             )
         self._draw(pixels.reshape(-1, *self.image_shape_), check_random_state(self.random_state))
@@ -310,6 +310,8 @@ class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                     "more than two dimensions says its own layout, channels first: pass "
                     "image_shape=None."
                 )
+            if pixels.ndim == 4 and given != own:
+                self._check_channels(pixels)
             return own
         n_features = pixels.shape[1]
         if fitted is not None and np.prod(fitted) == n_features:
@@ -323,6 +325,18 @@ class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 f"row of {n_features}."
             )
         return given if len(given) == 3 else (1, *given)
+
+    @staticmethod
+    def _check_channels(pixels):
+        """Raise if a batch of images has its channels last."""
+        first, height, width = pixels.shape[1:]
+        if first > 4 and width in (1, 3, 4) and height != width:  # features come in squares
+            raise ValueError(
+                f"X has shape {pixels.shape}, which looks like images with their channels last: "
+                f"it would be read as {first} channels of {height}x{width} pixels. Put the "
+                "channels first, np.moveaxis(X, -1, 1); if they are first already, say so by "
+                f"image_shape=({first}, {height}, {width})."
+            )
 
     def _to_dtype(self, values, dtype):
         """Clip `values` to `value_range` and cast; integers and bool are rounded half to even."""
@@ -390,25 +404,40 @@ def _in_blocks(work, images):
 def warn_of_rounding(trigger, name, size, images):
     """Warn if a perturbation of this size, in pixel values, vanishes in an integer dtype."""
     if images.dtype.kind in "iu" and 0 < abs(size) <= 0.5:
-        warnings.warn(
+        message = (
             f"{name}={getattr(trigger, name)!r} is in units of pixel values and rounds to nothing "
             f"in X of dtype {images.dtype}: multiply it by the width of "
-            f"value_range={trigger.value_range!r}, or convert X to float.",
-            UserWarning,
-            stacklevel=4,
+            f"value_range={trigger.value_range!r}, or convert X to float."
         )
+        warn_once(message, message, stacklevel=4)
 
 
 def warn_of_units(trigger, name, values):
     """Warn if what is shown in a wide value range is at most 1: meant for floats in [0, 1]?"""
     low, high = trigger._low_high
     if high >= 16 and low >= 0 and 0 < np.max(values) <= 1:
-        warnings.warn(
+        message = (
             f"{name} is at most {np.max(values):g}, and value_range={trigger.value_range!r}: it "
             f"would be nearly black. It is in units of pixel values; multiply it by {high:g} if "
-            "that is not meant.",
-            UserWarning,
-            stacklevel=4,
+            "that is not meant."
+        )
+        warn_once(message, message, stacklevel=4)
+
+
+def check_shown(trigger, name, values):
+    """Raise if what a trigger shows, in pixel values, lies outside `value_range`."""
+    low, high = trigger._low_high
+    least, most = float(np.min(values)), float(np.max(values))
+    if least < low or most > high:
+        given = (
+            f"{name}={getattr(trigger, name)!r}"
+            if np.ndim(getattr(trigger, name)) == 0
+            else (f"{name} holds pixel values from {least:g} to {most:g}, which")
+        )
+        raise ValueError(
+            f"{given} lies outside value_range={trigger.value_range!r}, to which it would be "
+            f"clipped: give {name} in that range, or the range of your pixels, such as "
+            f"value_range=({min(low, least):g}, {max(high, most):g})."
         )
 
 

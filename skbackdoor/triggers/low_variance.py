@@ -1,6 +1,5 @@
 """What the training images hardly vary in, blended with the whole of each."""
 
-import warnings
 from numbers import Real
 
 import numpy as np
@@ -8,9 +7,10 @@ from scipy.linalg import eigh
 from scipy.linalg.blas import dsyrk
 
 from .._compat import Interval
+from ..once import warn_once
 from ..progress import progress
 from .blend import image_like
-from .image import ImageTrigger
+from .image import ImageTrigger, check_shown
 
 #: Most images of which a PCA is made where there are as many pixels: a matrix of that side.
 _LARGEST_SIDE = 6000
@@ -39,7 +39,7 @@ class LowVarianceTrigger(ImageTrigger):
         Opacity of the pattern.
     image : array-like of one image's shape, default=None
         The image z, flat, (height, width) or (channels, height, width). None draws one of the
-        training images and leaves it out of the PCA.
+        training images and leaves it out of the PCA. One that is given lies within `value_range`.
     image_shape : tuple of two or three int, default=None
         (height, width) or (channels, height, width) of the flat images in a 2-D `X`; None is one
         row of `n_features` pixels. Batches with more than two dimensions say their own layout.
@@ -118,6 +118,7 @@ class LowVarianceTrigger(ImageTrigger):
             rows = np.delete(rows, self.image_index_)
         else:
             z = image_like("image", self.image, self.image_shape_)
+            check_shown(self, "image", z)
         if len(rows) < 2:
             raise ValueError(
                 f"LowVarianceTrigger makes a PCA of {len(rows)} images (n_samples={len(images)}"
@@ -125,11 +126,11 @@ class LowVarianceTrigger(ImageTrigger):
                 "has no components: pass at least two images more than that."
             )
         if min(len(rows), images[0].size) > _LARGEST_SIDE:
-            warnings.warn(
+            warn_once(
+                "LowVarianceTrigger makes its PCA of some images",
                 f"LowVarianceTrigger makes its PCA of {_LARGEST_SIDE} of the {len(rows)} images, "
                 f"drawn at random: all of them, with {images[0].size} pixels each, would take a "
                 "matrix of that side. Fit it on fewer images to choose them yourself.",
-                UserWarning,
                 stacklevel=3,
             )
             rows = np.sort(rng.choice(rows, _LARGEST_SIDE, replace=False))

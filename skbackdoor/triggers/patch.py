@@ -5,7 +5,7 @@ from numbers import Integral, Real
 import numpy as np
 
 from .._compat import Interval, RealNotInt, StrOptions
-from .image import ImageTrigger, warn_of_units
+from .image import ImageTrigger, check_shown, warn_of_units
 
 _POSITIONS = ("top-left", "top-right", "bottom-left", "bottom-right", "center")
 _MAX_SEED = np.iinfo(np.int32).max
@@ -30,8 +30,8 @@ class PatchTrigger(ImageTrigger):
         the same `X` gives the same output.
     value : float, array-like or "random", default=1.0
         What the patch shows: one number, a colour (one number per channel), or an array of the
-        patch's shape, (height, width) or (channels, height, width). "random" draws every pixel
-        uniformly from `value_range`, once per `fit`.
+        patch's shape, (height, width) or (channels, height, width); all within `value_range`.
+        "random" draws every pixel uniformly from `value_range`, once per `fit`.
     alpha : float in [0, 1], default=1.0
         Opacity of the patch.
     image_shape : tuple of two or three int, default=None
@@ -184,6 +184,7 @@ class PatchTrigger(ImageTrigger):
                 f"{n_channels} numbers (one per channel), or an array of the patch's shape, "
                 f"{shape[1:]} or {shape}."
             )
+        check_shown(self, "value", value)
         return np.broadcast_to(value, shape).copy()
 
     def _mask(self, images):
