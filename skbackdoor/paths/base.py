@@ -262,6 +262,9 @@ class WeightPath:
         for chunk, fits in zip(chunks, progress(results, n_chunks, "refits"), strict=True):
             for i, fitted in zip(chunk, fits, strict=True):
                 estimators[i] = fitted
+        at_zero = np.flatnonzero(poison_weights == 0.0)
+        if len(at_zero) and drop_poison is not False:
+            self.__dict__.setdefault("fitted", estimators[at_zero[0]])  # it is one, so not again
         return RefitSolution(self, poison_weights, estimators)
 
     def _refit_chunk(self, weights, drop_poison):
