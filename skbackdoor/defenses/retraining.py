@@ -84,7 +84,9 @@ class CleanRetraining(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.n_epochs = n_epochs
 
     def __sklearn_clone__(self):
-        return type(self)(self.estimator, self.n_epochs)  # a clone of the model would know nothing
+        # scikit-learn's own clone of the model would know nothing; the same model for two would be
+        # changed by the `set_params(estimator__...)` of either
+        return type(self)(_copied(self.estimator), self.n_epochs)
 
     def fit(self, X, y, sample_weight=None):
         """Train a copy of the model further.
@@ -223,6 +225,14 @@ class CleanRetraining(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 def _fitted(estimator):
     """The model itself, of a poisoner that which it holds."""
     return estimator.estimator_ if isinstance(estimator, BackdoorPoisoner) else estimator
+
+
+def _copied(estimator):
+    """A copy of a fitted model; the data that a poisoner keeps, which nobody writes to, are shared."""
+    shared = []
+    if isinstance(estimator, BackdoorPoisoner) and hasattr(estimator, "estimator_"):
+        shared = [estimator.given_rows()[0], estimator.training_rows()[1][0]]
+    return deepcopy(estimator, {id(rows): rows for rows in shared})
 
 
 def _without_choice(callbacks):
