@@ -228,7 +228,7 @@ def _fitted(estimator):
 
 
 def _copied(estimator):
-    """A copy of a fitted model; the data that a poisoner keeps, which nobody writes to, are shared."""
+    """A copy of a fitted model; a poisoner's data, which nobody writes to, are shared."""
     shared = []
     if isinstance(estimator, BackdoorPoisoner) and hasattr(estimator, "estimator_"):
         shared = [estimator.given_rows()[0], estimator.training_rows()[1][0]]
