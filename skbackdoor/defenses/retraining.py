@@ -42,9 +42,10 @@ class CleanRetraining(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     ----------
     estimator : fitted classifier, Pipeline that ends in one, or BackdoorPoisoner
         With `partial_fit` (networks, `SGDClassifier`, `MLPClassifier`) or `warm_start`. It is
-        copied, not changed. The steps before the last one of a Pipeline stay as they are.
-        Callbacks of a network that stop it early or keep its best parameters have no part, nor
-        has its `train_split`: they would choose by what the poisoned model was chosen by.
+        copied, not changed, and clones have copies of their own. The steps before the last one of
+        a Pipeline stay as they are. Callbacks of a network that stop it early or keep its best
+        parameters have no part, nor has its `train_split`: they would choose by what the poisoned
+        model was chosen by.
     n_epochs : int, default=5
         Passes over the clean set. With `warm_start` alone, that many iterations at most
         (`max_iter`), or trees more (`n_estimators`). A network's learning rate and schedule are
