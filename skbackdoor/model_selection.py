@@ -46,7 +46,9 @@ class BackdoorSlopeScorer(PoisonerScorer):
     A scorer sees only the test fold: it reads the training fold from the fitted poisoner. Give
     the poisoner ``poison_weight=0.0``; one fitted with another weight is refitted at 0, which
     doubles the cost. A learner without a closed form (a forest, say) is refitted twice to be
-    scored. `sample_weight` weighs the test samples in accuracy and slope.
+    scored, and a Pipeline is fitted once more with steps such as `TargetEncoder` or `PCA`, whose
+    `fit_transform` gives other rows than `transform` after `fit`. `sample_weight` weighs the test
+    samples in accuracy and slope.
 
     Examples
     --------
