@@ -171,8 +171,8 @@ def backdoor_learning_slope(
     slope : BackdoorSlope, or list of them
         Frozen dataclass with `theta`, `derivative`, `loss`, `method`, `n_poison`, `residual`,
         `first_breakpoint` and `intercept_jump`. Its `method` is "secant" for learners whose fit
-        is no smooth function of the weights (trees, forests, naive Bayes, SGD): a secant is not
-        a derivative.
+        is not known to be a smooth function of the weights (trees, forests, SGD, those of other
+        packages): a secant is not a derivative. A learner may say ``smooth_in_weights = True``.
 
     Raises
     ------

@@ -48,7 +48,9 @@ class BackdoorSlopeScorer(PoisonerScorer):
     A scorer sees only the test fold: it reads the training fold from the fitted poisoner. Give
     the poisoner ``poison_weight=0.0``; one fitted with another weight is refitted at 0, which
     doubles the cost. A learner without a closed form (a forest, say) is refitted twice to be
-    scored. `sample_weight` weighs the test samples in accuracy and slope.
+    scored, and a Pipeline is fitted once more with steps such as `TargetEncoder` or `PCA`, whose
+    `fit_transform` gives other rows than `transform` after `fit`. `sample_weight` weighs the test
+    samples in accuracy and slope.
 
     With placement "append" the model that is scored, and `estimator_` of the best poisoner of a
     search, is the clean model, fitted on all rows given. With "replace" and "supplant" it lacks

@@ -2,13 +2,16 @@
 
 import warnings
 from collections import deque
+from time import monotonic
 
-#: What was said to whom: the last few listeners.
+#: What was said to whom, and when it was last met: the last few listeners.
 _SAID = deque(maxlen=8)
+#: Seconds after which it is news again: another search.
+FORGOTTEN = 10.0
 
 
 def warn_once(key, message, category=UserWarning, *, stacklevel=1):
-    """Warn, unless whoever listens was told of this already.
+    """Warn, unless whoever listens was told of this just now.
 
     Python itself gives a warning once a place, but forgets what it gave whenever filters are set
     or restored, which scikit-learn does around every fit of a search. A listener is where
@@ -32,8 +35,8 @@ def warn_once(key, message, category=UserWarning, *, stacklevel=1):
     )
     said = next((said for known, said in _SAID if known == listener), None)
     if said is None:
-        said = set()
+        said = {}
         _SAID.append((listener, said))
-    if (category, key) not in said:
+    last, said[category, key] = said.get((category, key)), monotonic()
+    if last is None or monotonic() - last > FORGOTTEN:
         warnings.warn(message, category, stacklevel=stacklevel + 1)
-        said.add((category, key))

@@ -21,6 +21,7 @@ from .architectures import (
     native_normalisation,
 )
 from .images import ImageNetwork, as_images, choose_device, to_tensor
+from .seeds import torch_seeded
 
 _MAX_SEED = np.iinfo(np.int32).max
 _PLAIN = (bool, int, float, str, tuple)
@@ -140,8 +141,7 @@ class DeepFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         images = self._check_images(X, reset=True)
         device = choose_device(self.device)
         seed = check_random_state(self.random_state).randint(_MAX_SEED)
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
+        with torch_seeded(seed):
             network = build_network(self.arch, weights=self.weights)
         self.layer_, before = self._layer(network)
         size = input_size(self.arch, network, self.image_size)

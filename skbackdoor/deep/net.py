@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext
-from copy import deepcopy
+from contextvars import ContextVar
+from copy import copy, deepcopy
 from inspect import signature
 from numbers import Integral
 
@@ -15,14 +16,17 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from skorch import NeuralNetClassifier
 from skorch.callbacks import EpochTimer, PassthroughScoring, PrintLog
-from skorch.dataset import unpack_data
+from skorch.dataset import ValidSplit, unpack_data
 from torch.utils.data import Dataset
 
 from .architectures import check_tensor, find_layer, head_of
 from .batches import Batches, ShuffledBatches, TensorData
 from .images import as_images, choose_device
+from .seeds import torch_seeded
 
 _MAX_SEED = np.iinfo(np.int32).max
+#: Networks, by id, that skorch works for in this thread, and the devices that are meant.
+_WORKING = ContextVar("working", default=())
 
 
 class BackdoorNetClassifier(NeuralNetClassifier):
@@ -92,6 +96,9 @@ class BackdoorNetClassifier(NeuralNetClassifier):
     -----
     Training data go to the device once, uint8 pixels as such; they become floats in [0, 1] there.
     All other data are float32.
+
+    Torch has one state of random numbers for all threads, so that fits in threads of one process
+    wait for each other; processes, joblib's default, do not.
 
     Optimizers that divide a gradient by its own size, such as AdamW, take full steps where only
     poison of the smallest weight asks for them: the fit jumps as soon as the weight leaves 0. The
@@ -226,7 +233,7 @@ class BackdoorNetClassifier(NeuralNetClassifier):
         y_index, weight = self._label_index(y), None
         if sample_weight is not None:
             weight = torch.as_tensor(_check_sample_weight(sample_weight, X, dtype=np.float32))
-        with self._resolved_device() as device, self._seeded(fresh):
+        with self._resolved_device() as device, self._seeded(fresh, device):
             if fresh:
                 self.initialize()
             self._check_outputs(X[:2], device)
@@ -288,33 +295,36 @@ class BackdoorNetClassifier(NeuralNetClassifier):
                 " classes=... if the training data lack some."
             )
 
+    @property
+    def device(self):
+        """As it was given; to skorch, which knows no "auto", the one that is meant."""
+        return dict(_WORKING.get()).get(id(self), self.__dict__["device"])
+
+    @device.setter
+    def device(self, device):
+        if id(self) not in dict(_WORKING.get()):  # skorch may not: it would write "auto" over
+            self.__dict__["device"] = device
+
     @contextmanager
     def _resolved_device(self):
-        """skorch knows no device "auto": while it works, it sees the one that is meant."""
-        given = self.device
-        device = choose_device(given)
-        self.device = str(device)
+        """While skorch works in this thread, it sees the torch device that is meant."""
+        device = choose_device(self.device)
+        before = _WORKING.set((*_WORKING.get(), (id(self), str(device))))
         try:
             yield device
         finally:
-            self.device = given
+            _WORKING.reset(before)
 
     @contextmanager
-    def _seeded(self, fresh):
+    def _seeded(self, fresh, device):
         """Random numbers of our own, which go on at the next `partial_fit`."""
-        devices = range(torch.cuda.device_count()) if self.device.startswith("cuda") else []
-        numpys = np.random.get_state()
-        with torch.random.fork_rng(devices=devices):
-            if fresh or not hasattr(self, "random_numbers_"):
-                seed = int(check_random_state(self.random_state).randint(_MAX_SEED))
-            else:
-                seed = self.random_numbers_
-            torch.manual_seed(seed)
-            np.random.seed(seed)  # skorch's ValidSplit draws from there
-            try:
-                yield
-            finally:
-                np.random.set_state(numpys)
+        if fresh or not hasattr(self, "random_numbers_"):
+            seed = int(check_random_state(self.random_state).randint(_MAX_SEED))
+        else:
+            seed = self.random_numbers_
+        devices = range(torch.cuda.device_count()) if device.type == "cuda" else []
+        with torch_seeded(seed, devices):
+            yield
             self.random_numbers_ = int(torch.randint(_MAX_SEED, ()))
 
     # -- what skorch calls -------------------------------------------------------------------
@@ -394,6 +404,16 @@ class BackdoorNetClassifier(NeuralNetClassifier):
         instance = super().initialized_instance(instance_or_cls, kwargs)
         given = isinstance(instance, torch.nn.Module) and instance is instance_or_cls
         return deepcopy(instance) if given else instance
+
+    def get_split_datasets(self, X, y=None, **fit_params):
+        """Data to train on and held-out ones, drawn by the seed of this fit."""
+        dataset, split = self.get_dataset(X, y), self.train_split
+        if not split:
+            return dataset, None
+        if isinstance(split, ValidSplit):
+            split = _with_seed(split)
+            split.cv = _with_seed(split.cv)
+        return split(dataset, *(() if y is None else (y,)), **fit_params)
 
     def __setstate__(self, state):
         given = state["device"]
@@ -620,3 +640,12 @@ class BackdoorNetClassifier(NeuralNetClassifier):
         if "classes_inferred_" not in self.__dict__:
             raise AttributeError("classes_ are known after fit.")
         return self.classes_inferred_
+
+
+def _with_seed(splitter):
+    """A copy of a splitter that would draw from numpy's global numbers, with torch's seed."""
+    if isinstance(splitter, ValidSplit) or getattr(splitter, "random_state", 0) is None:
+        splitter = copy(splitter)
+        if splitter.random_state is None:
+            splitter.random_state = torch.initial_seed() % 2**32
+    return splitter

@@ -42,9 +42,10 @@ class CleanRetraining(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     ----------
     estimator : fitted classifier, Pipeline that ends in one, or BackdoorPoisoner
         With `partial_fit` (networks, `SGDClassifier`, `MLPClassifier`) or `warm_start`. It is
-        copied, not changed. The steps before the last one of a Pipeline stay as they are.
-        Callbacks of a network that stop it early or keep its best parameters have no part, nor
-        has its `train_split`: they would choose by what the poisoned model was chosen by.
+        copied, not changed, and clones have copies of their own. The steps before the last one of
+        a Pipeline stay as they are. Callbacks of a network that stop it early or keep its best
+        parameters have no part, nor has its `train_split`: they would choose by what the poisoned
+        model was chosen by.
     n_epochs : int, default=5
         Passes over the clean set. With `warm_start` alone, that many iterations at most
         (`max_iter`), or trees more (`n_estimators`). A network's learning rate and schedule are
@@ -84,7 +85,9 @@ class CleanRetraining(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.n_epochs = n_epochs
 
     def __sklearn_clone__(self):
-        return type(self)(self.estimator, self.n_epochs)  # a clone of the model would know nothing
+        # scikit-learn's own clone of the model would know nothing; the same model for two would be
+        # changed by the `set_params(estimator__...)` of either
+        return type(self)(_copied(self.estimator), self.n_epochs)
 
     def fit(self, X, y, sample_weight=None):
         """Train a copy of the model further.
@@ -223,6 +226,14 @@ class CleanRetraining(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 def _fitted(estimator):
     """The model itself, of a poisoner that which it holds."""
     return estimator.estimator_ if isinstance(estimator, BackdoorPoisoner) else estimator
+
+
+def _copied(estimator):
+    """A copy of a fitted model; a poisoner's data, which nobody writes to, are shared."""
+    shared = []
+    if isinstance(estimator, BackdoorPoisoner) and hasattr(estimator, "estimator_"):
+        shared = [estimator.given_rows()[0], estimator.training_rows()[1][0]]
+    return deepcopy(estimator, {id(rows): rows for rows in shared})
 
 
 def _without_choice(callbacks):

@@ -8,8 +8,10 @@ import numpy as np
 import scipy.sparse as sp
 from joblib import Parallel, delayed, effective_n_jobs
 from sklearn import get_config
-from sklearn.base import clone
-from sklearn.pipeline import Pipeline
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.compose import ColumnTransformer
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import assert_all_finite
 
 from .._compat import validate_params
@@ -17,6 +19,13 @@ from ..poisoning import clean_class_weight, label_index, weight_argument
 from ..progress import progress
 from .solutions import RefitSolution
 from .threads import one_blas_thread
+
+#: `fit_transform` that give what `transform` gives after `fit`: the default, and those of counts.
+_BY_DEFAULT = (
+    TransformerMixin.fit_transform,
+    CountVectorizer.fit_transform,
+    TfidfVectorizer.fit_transform,
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,8 @@ class WeightPath:
     clean, poison : tuples of (X, y, sample_weight)
         Raw rows with labels; weights or None, those of poison rows without the factor beta.
     fitted : estimator or None
-        The base learner already fitted on the clean rows, to be taken as it is.
+        The base learner already fitted on the clean rows, to be taken as it is unless steps of
+        its preprocessing give other rows to `fit` than to `predict` (`TargetEncoder`).
     """
 
     #: How the slope is found; a family says otherwise for a learner without a closed form.
@@ -85,7 +95,7 @@ class WeightPath:
                 f"No clean training row of class {missing.tolist()} is left at poison weight 0;"
                 " lower poisoning_rate or use placement='append'."
             )
-        before, last, fitted = _split(estimator, X, y, weight, fitted)
+        before, rows, last, fitted = _split(estimator, X, y, weight, fitted)
         self._prepare = _identity if before is None else before.transform
         if fitted is not None:
             self.fitted = fitted  # else made where it is asked for
@@ -95,7 +105,7 @@ class WeightPath:
         self.estimator = clone(last)
         self._columns, self._shape = getattr(X, "columns", None), np.shape(X)[1:]
         self.rows = TrainingRows(
-            X=self.prepare(X),
+            X=self._cast(rows),
             y=label_index(y, classes),
             weight=_ones_or(weight, y),
             X_poison=self.prepare(X_poison),
@@ -262,6 +272,9 @@ class WeightPath:
         for chunk, fits in zip(chunks, progress(results, n_chunks, "refits"), strict=True):
             for i, fitted in zip(chunk, fits, strict=True):
                 estimators[i] = fitted
+        at_zero = np.flatnonzero(poison_weights == 0.0)
+        if len(at_zero) and drop_poison is not False:
+            self.__dict__.setdefault("fitted", estimators[at_zero[0]])  # it is one, so not again
         return RefitSolution(self, poison_weights, estimators)
 
     def _refit_chunk(self, weights, drop_poison):
@@ -382,26 +395,66 @@ def check_poison_weights(poison_weights):
     return weights
 
 
-def _split(estimator, X, y, weight, fitted):
-    """The preprocessing as fitted on clean rows, the learner itself, and its fit if there is one.
+class _TrainingRows(BaseEstimator):
+    """In place of the last step of a Pipeline: keeps the rows that it would be fitted on."""
 
-    Without a fit only the preprocessing is fitted, unless metadata routing sends weights there.
+    def fit(self, X, y=None, sample_weight=None):
+        """Keep X."""
+        self.rows_ = X
+        return self
+
+
+def _split(estimator, X, y, weight, fitted):
+    """The preprocessing as fitted on clean rows, and what it makes of them for the learner's fit.
+
+    Returns
+    -------
+    before : Pipeline or None
+        The fitted preprocessing, by which all other rows go.
+    rows : array-like of shape (n_clean, ...)
+        The clean rows as a Pipeline gives them to its last step: by `fit_transform`, which for
+        cross-fitted steps (`TargetEncoder`) is not `transform` after `fit`.
+    last, fitted : estimator, and estimator or None
+        The learner itself, and its fit where one was given whose rows are known: a fitted Pipeline
+        does not tell what `fit_transform` gave, so with such steps all of it is fitted anew.
     """
-    routed = get_config()["enable_metadata_routing"] and isinstance(estimator, Pipeline)
-    if fitted is None and routed and len(estimator.steps) > 1:
-        fit_params = {} if weight is None else {weight_argument(estimator): weight}
-        fitted = clone(estimator).fit(X, y, **fit_params)
-    if fitted is None:
-        estimator = clone(estimator)
-        steps = estimator.steps if isinstance(estimator, Pipeline) else [("", estimator)]
-        before = estimator[:-1].fit(X, y) if len(steps) > 1 else None
-        last = steps[-1][1]
-        validate_params(last)
-        return before, last, None
-    if not isinstance(fitted, Pipeline):
-        return None, fitted, fitted
-    before = fitted[:-1] if len(fitted.steps) > 1 else None
-    return before, fitted.steps[-1][1], fitted.steps[-1][1]
+    if fitted is not None:
+        if not isinstance(fitted, Pipeline):
+            return None, X, fitted, fitted
+        before, last = fitted[:-1], fitted.steps[-1][1]
+        if len(fitted.steps) == 1:
+            return None, X, last, last
+        if _transforms_as_fitted(before):
+            return before, before.transform(X), last, last
+    whole = clone(estimator)
+    last = whole.steps[-1][1] if isinstance(whole, Pipeline) else whole
+    validate_params(last)
+    if last is whole or len(whole.steps) == 1:
+        return None, X, last, None
+    keeper, fit_params = _TrainingRows(), {}
+    if get_config()["enable_metadata_routing"] and weight is not None:
+        weight_argument(whole)  # an error unless the learner asks for them
+        keeper.set_fit_request(sample_weight=True)
+        fit_params = {"sample_weight": weight}
+    whole.set_params(**{whole.steps[-1][0]: keeper}).fit(X, y, **fit_params)
+    return whole[:-1], keeper.rows_, last, None
+
+
+def _transforms_as_fitted(step):
+    """Whether `fit_transform` of a step is known to give what its `transform` gives after `fit`.
+
+    It is where it is scikit-learn's default, which calls these two, in all of its parts.
+    """
+    if step is None or isinstance(step, str):  # "passthrough", "drop"
+        return True
+    if isinstance(step, Pipeline):
+        return all(_transforms_as_fitted(part) for _, part in step.steps)
+    if type(step) is ColumnTransformer:
+        return all(_transforms_as_fitted(part) for _, part, _ in step.transformers)
+    if type(step) is FeatureUnion:
+        return all(_transforms_as_fitted(part) for _, part in step.transformer_list)
+    own = getattr(type(step), "fit_transform", None)
+    return own is None or own in _BY_DEFAULT
 
 
 def _ones_or(sample_weight, y):

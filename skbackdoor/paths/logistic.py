@@ -16,6 +16,7 @@ from .continuation import Continuation
 from .linear import LinearObjective, LinearOptimum
 from .losses import Logistic, MarginLoss, Multinomial
 from .ridge import linear_decision, parameters
+from .smooth import difference
 from .threads import one_blas_thread
 
 
@@ -37,7 +38,7 @@ class LogisticPath(WeightPath):
         if penalty in ("deprecated", "elasticnet"):  # "deprecated" since 1.8
             penalty = "l1" if estimator.l1_ratio else "l2"
         if penalty == "l1" or type(estimator) is not LogisticRegression:
-            self.method = "finite_difference"
+            self.method = difference(estimator)
             self.warm_start = estimator.solver != "liblinear"
         elif estimator.penalty is None or np.isinf(estimator.C):
             self.refusal = (

@@ -2,17 +2,7 @@
 
 import numpy as np
 from sklearn.base import is_regressor
-from sklearn.ensemble import (
-    AdaBoostClassifier,
-    BaggingClassifier,
-    ExtraTreesClassifier,
-    GradientBoostingClassifier,
-    HistGradientBoostingClassifier,
-    RandomForestClassifier,
-)
 from sklearn.linear_model import Perceptron, SGDClassifier
-from sklearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
-from sklearn.tree import DecisionTreeClassifier
 
 from ..poisoning import weight_argument
 from .base import WeightPath
@@ -29,24 +19,7 @@ from .losses import (
 from .losses import (
     Perceptron as PerceptronLoss,
 )
-
-#: Learners whose fit is no smooth function of the sample weights, or no minimum of an objective.
-NOT_SMOOTH = (
-    AdaBoostClassifier,
-    BaggingClassifier,
-    BernoulliNB,
-    CategoricalNB,
-    ComplementNB,
-    DecisionTreeClassifier,
-    ExtraTreesClassifier,
-    GaussianNB,
-    GradientBoostingClassifier,
-    HistGradientBoostingClassifier,
-    MultinomialNB,
-    Perceptron,
-    RandomForestClassifier,
-    SGDClassifier,
-)
+from .smooth import difference
 
 _SGD_LOSSES = {
     "hinge": Hinge(),
@@ -63,26 +36,19 @@ class RefitPath(WeightPath):
 
     Its loss is the training loss where that is known (`SGDClassifier` and its kin, and learners
     with `label_losses`), else the cross-entropy of its probabilities. A learner may say itself
-    that its fit is not `smooth_in_weights`.
+    whether its fit is `smooth_in_weights`.
     """
 
     def _setup(self):
-        parts = [self.estimator, *self.estimator.get_params(deep=True).values()]
-        smooth = not any(
-            isinstance(part, NOT_SMOOTH) or not getattr(part, "smooth_in_weights", True)
-            for part in parts
-        )
-        self.method = "finite_difference" if smooth else "secant"
+        self.method = difference(self.estimator)
         phi = None
         if isinstance(self.estimator, (SGDClassifier, Perceptron)):
             phi = _SGD_LOSSES.get(getattr(self.estimator, "loss", "perceptron"))
         if phi is not None:
             self.loss = MarginLoss.one_vs_rest(phi, len(self.rows.classes))
-        elif hasattr(self.fitted, "label_losses"):
-            self.loss = Charged()
-        elif hasattr(self.fitted, "predict_proba"):
-            self.loss = CrossEntropy()
-        else:
+            return
+        self.loss = _loss_of(self.estimator) or _loss_of(self.fitted)  # some know after fit only
+        if self.loss is None:
             weight_argument(self.estimator)  # a search is refused for what it is
             if is_regressor(self.estimator):
                 raise ValueError(
@@ -100,3 +66,10 @@ class RefitPath(WeightPath):
         charged = isinstance(self.loss, Charged)
         values = fitted.label_losses(X) if charged else fitted.predict_proba(X)
         return values[:, np.searchsorted(fitted.classes_, self.rows.classes)]
+
+
+def _loss_of(estimator):
+    """The loss that an estimator's methods give, or None."""
+    if hasattr(estimator, "label_losses"):
+        return Charged()
+    return CrossEntropy() if hasattr(estimator, "predict_proba") else None

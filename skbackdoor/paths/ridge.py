@@ -18,6 +18,7 @@ from .linear import (
     weighted_gram,
 )
 from .losses import MarginLoss, Squared, SquaredError
+from .smooth import difference
 from .solutions import LinearSolution
 from .threads import one_blas_thread
 
@@ -40,7 +41,7 @@ class RidgePath(WeightPath):
         rows = self.rows
         exact = type(self.estimator) in (Ridge, RidgeClassifier)  # a subclass may fit otherwise
         if not exact or self.estimator.positive or np.ndim(self.estimator.alpha) > 0:
-            self.method = "finite_difference"
+            self.method = difference(self.estimator)
         if isinstance(self.estimator, Ridge):
             if rows.classes.dtype.kind not in "iufb":
                 raise ValueError(

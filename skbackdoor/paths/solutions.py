@@ -354,24 +354,37 @@ class RefitSolution(Solution):
 
     @property
     def has_weights(self):
-        return self.path.has_weights(self.start)
+        return self.path.has_weights(self.estimators[0])
+
+    def _check_weights(self, name, known):
+        """An AttributeError, as of any attribute that is not there, unless it is `known`."""
+        if not known:
+            raise AttributeError(
+                f"Fits of {type(self.path.estimator).__name__} have no {name}: they are no linear"
+                " functions of the features. The fits themselves are in `estimators`."
+            )
 
     @property
     def coef(self):
         """Coefficients of linear learners, shape (n_weights, n_outputs, n_features)."""
-        return np.stack([np.atleast_2d(self.path.weights(fit)) for fit in self.estimators])
+        weights = [self.path.weights(fit) for fit in self.estimators]
+        self._check_weights("coef", weights[0] is not None)
+        return np.stack(weights)
 
     @property
     def intercept(self):
         """Intercepts of linear learners, shape (n_weights, n_outputs)."""
+        self._check_weights("intercept", hasattr(self.estimators[0], "intercept_"))
         return np.stack([np.ravel(fit.intercept_) for fit in self.estimators])
 
     @cached_property
     def norm(self):
+        self._check_weights("norm", self.has_weights)
         return np.sqrt([max(self.path.inner(fit, fit), 0.0) for fit in self.estimators])
 
     @property
     def cosine(self):
+        self._check_weights("cosine", self.has_weights)
         inner = np.array([self.path.inner(self.start, fit) for fit in self.estimators])
         start_norm = np.sqrt(max(self.path.inner(self.start, self.start), 0.0))
         return cosine(inner, self.norm, start_norm)
