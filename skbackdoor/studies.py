@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 
 from .curves import attacked_rows, clean_fit, clean_labels, drawn_attack, slope_at
 from .paths import path_of
-from .poisoning import label_index, seeds_of
+from .poisoning import check_is_poisoner, label_index, seeds_of
 from .progress import progress
 
 #: Parameters of a learner between which everything else on its rows is shared.
@@ -117,6 +117,7 @@ def slope_grid(
     >>> grid.theta.shape
     (3, 2)
     """
+    check_is_poisoner(poisoner, "slope_grid")
     candidates = list(ParameterGrid(param_grid))
     seeds = [poisoner.random_state] if random_states is None else list(random_states)
     seeds = [_as_seed(seed) for seed in seeds]

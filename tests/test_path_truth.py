@@ -478,6 +478,7 @@ def test_a_factor_in_single_precision_is_taken_only_where_it_serves(C):
     assert single == (np.float32 if C == 1.0 else np.float64)
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("C", [1e4, 1e5, 1e6])
 @pytest.mark.parametrize(
     "estimator",
@@ -612,6 +613,7 @@ def test_svc(kernel, C):
     assert_svc_is_true(SVC(C=C, **kernel), digits(1, 7))
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("gamma", [1e-4, 1e-3])
 def test_signed_duals_sum_to_0(gamma):
     """A walk of many steps loses digits of the sum, which counts by the kernel as it is."""
@@ -708,6 +710,7 @@ def test_svc_precomputed_is_the_kernel_itself():
     assert_close(solution.decision_function(K_test), linear.decision_function(rows.X_test), 1e-9)
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("C", [1e-2, 0.3, 30.0])
 @pytest.mark.parametrize("labels", [(1, 7), (1, 3, 7)], ids=["binary", "3-class"])
 @pytest.mark.parametrize("kernel", ["linear", "rbf"])
@@ -831,6 +834,7 @@ def assert_linear_hinge_is_true(estimator, rows, *, sample_weight=None, X=None):
     return path
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("C", SIX_DECADES)
 @pytest.mark.parametrize("labels", [(1, 7), (1, 3, 7)], ids=["binary", "3-class"])
 def test_linear_hinge(labels, C):
@@ -841,6 +845,7 @@ def refuse(*_):
     raise RuntimeError("this way gets lost")
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("C", [0.01, 1.0, 100.0])
 @pytest.mark.parametrize("labels", [(1, 7), (1, 3, 7)], ids=["binary", "3-class"])
 def test_linear_hinge_by_interior_points(labels, C, monkeypatch):
@@ -849,6 +854,7 @@ def test_linear_hinge_by_interior_points(labels, C, monkeypatch):
     assert_linear_hinge_is_true(LinearSVC(C=C, loss="hinge"), digits(*labels))
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("C", [0.01, 1.0, 100.0])
 @pytest.mark.parametrize("labels", [(1, 7), (1, 3, 7)], ids=["binary", "3-class"])
 @pytest.mark.parametrize("kernel", ["linear", "rbf"])
@@ -1246,6 +1252,7 @@ def solved(estimator, rows, weight):
     return solution, warned
 
 
+@pytest.mark.rounding
 @FEW
 @given(degenerate())
 def test_degenerate_ridge(case):
@@ -1304,6 +1311,7 @@ def newton_step_of_decisions(refit, coef, intercept, beta):
     return np.abs(moved).max(), np.abs(F).max()
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("solver", ["lbfgs", "liblinear"])
 @FEW
 @given(data=st.data())
@@ -1330,6 +1338,7 @@ def test_degenerate_logistic(solver, data):
     assert np.all(np.isfinite(solution.tangent(rows.X)))
 
 
+@pytest.mark.rounding
 @FEW
 @given(degenerate())
 def test_degenerate_squared_hinge(case):
@@ -1384,6 +1393,7 @@ def assert_certified_tangent(path, solution, X, C):
         assert min(near) <= 1
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("kernel", ["linear", "rbf"])
 @FEW
 @given(data=st.data())
@@ -1404,6 +1414,7 @@ def test_degenerate_svc(kernel, data):
             assert_certified_tangent(solution.path, solution, rows.X, C)
 
 
+@pytest.mark.rounding
 @FEW
 @given(degenerate())
 def test_degenerate_linear_hinge(case):
@@ -1423,6 +1434,7 @@ def test_degenerate_linear_hinge(case):
         assert_certified_tangent(solution.path, solution, rows.X, C)
 
 
+@pytest.mark.rounding
 def test_tangent_on_a_breakpoint_is_that_to_its_right():
     """beta = 0.5 is a breakpoint of these rows, as sums of their weights show: after it the
     intercept stays where it is."""
@@ -1436,6 +1448,7 @@ def test_tangent_on_a_breakpoint_is_that_to_its_right():
     assert_allclose(solution.tangent(X)[1], (F[2] - F[1]) / 0.01, rtol=0, atol=1e-6)
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize(
     "estimator",
     [SVC(kernel="linear"), SVC(), SVC(kernel="linear", C=100.0)],
@@ -1481,6 +1494,7 @@ SINGULAR = {
 }
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("name", SINGULAR)
 def test_huge_C_on_collinear_rows(name):
     """The penalty makes every optimum unique: there is one to be found."""
@@ -1495,6 +1509,7 @@ def test_huge_C_on_collinear_rows(name):
         assert relative_gradient(refit, *fit, beta) <= 1e-8
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("C", [1e3, 1e4, 1e5, 1e6])
 def test_squared_hinge_reaches_1e8_or_warns(C):
     """Two rows with two labels each, weights on the edge of the hinge."""
@@ -1510,6 +1525,7 @@ def test_squared_hinge_reaches_1e8_or_warns(C):
     assert worst <= (1e-4 if warned else 1e-8)
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("C", [0.4, 0.5, 10.0, 1e6])
 @pytest.mark.parametrize("label", [0, 1])
 @pytest.mark.parametrize("x", [-1.0, 0.0, 1.0])

@@ -358,6 +358,7 @@ def test_ridge_without_penalty_on_few_rows():
         weight_path(RidgeClassifier(alpha=0.0), wide, y, is_poison).solve([0.5])
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("weight", [0.4, 1.0])
 @pytest.mark.parametrize(
@@ -389,6 +390,7 @@ def of_hardly_any_rank(n, seed):
     return X, y, np.arange(n) >= n * 9 // 10
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize(
     "n, C, gamma, seed",
     [
@@ -451,6 +453,7 @@ def test_kernel_refits_know_their_bounds():
     assert path.solve([0, 0.3, 1]).residuals.max() <= 1e-3  # its tol
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("container", [np.asarray, csr_matrix])
 @pytest.mark.parametrize("scale, gamma", [(1e5, 1.0), (1e6, 1.0), (1e8, "auto"), (1e3, 1e-3)])
 def test_rbf_of_rows_that_are_far_from_0(container, scale, gamma):

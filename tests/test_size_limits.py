@@ -86,6 +86,7 @@ def everything(name, placement):
     return found, curve.method
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("placement", ["append", "replace"])
 @pytest.mark.parametrize(
     "limit, name", [(limit, name) for limit, names in LIMITS.items() for name in names]

@@ -319,6 +319,7 @@ def test_no_free_support_vector(kernel, seed):
 SETS = ("free", "at_bound")
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("C", [0.5, 10.0])
 @pytest.mark.parametrize("labels", [(1, 7), (1, 3, 7)], ids=["binary", "3-class"])
 def test_narrow_kernel(labels, C):
@@ -366,6 +367,7 @@ def test_scaling_the_features_is_scaling_C(learner, scale):
     assert_allclose(slopes[1].loss, slopes[0].loss, rtol=1e-6)
 
 
+@pytest.mark.rounding
 def test_hard_margin_duals_do_not_depend_on_C():
     """On separable data any C above the largest dual coefficient gives one optimum."""
     data = digits(1, 7)
@@ -379,6 +381,7 @@ def test_hard_margin_duals_do_not_depend_on_C():
     assert_allclose(ratio, ratio[0], rtol=1e-6)  # error-set poisons grow as beta C
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("labels", [(3, 8), (4, 9)])
 def test_newton_step_of_a_hard_margin_does_not_depend_on_C(labels):
     """The scorer's warning rests on that step; on these data it makes rows cross the margin."""

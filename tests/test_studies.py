@@ -199,3 +199,10 @@ def test_a_parameter_of_another_step_of_equal_length_stays_its_own():
     for i, setting in enumerate(grid.params):
         slope = backdoor_learning_slope(clone(poisoner).set_params(**setting), *sets)
         assert_allclose(grid.theta[i, 0], slope.theta, rtol=1e-6)
+
+
+def test_what_is_no_poisoner():
+    """Named, with what to write."""
+    X, y = make_backdoor_classification(random_state=0)
+    with pytest.raises(TypeError, match="slope_grid got SVC.*BackdoorPoisoner"):
+        slope_grid(SVC(), {"C": [1.0]}, X, y, X, y)

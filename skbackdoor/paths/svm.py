@@ -27,6 +27,7 @@ from .kernels import AffineKernel, Kernel, NamedKernel, look_up, number_rows
 from .linear import LinearObjective, LinearOptimum
 from .losses import Hinge, MarginLoss, SquaredHinge
 from .ridge import linear_decision, parameters
+from .smooth import difference
 from .solutions import KernelSolution, LinearSolution
 from .threads import one_blas_thread
 
@@ -101,7 +102,7 @@ class SVCPath(WeightPath):
             )
             self.__dict__.pop("fitted", None)
         if type(self.estimator) is not SVC:  # a subclass may fit otherwise
-            self.method = "finite_difference"
+            self.method = difference(self.estimator)
         self.loss = MarginLoss.one_vs_one(Hinge(), len(rows.classes))
 
     @property
@@ -368,7 +369,7 @@ class LinearSVCPath(WeightPath):
                 " at once, of which no curve or slope is known; take multi_class='ovr'."
             )
         if self.estimator.penalty == "l1" or type(self.estimator) is not LinearSVC:
-            self.method = "finite_difference"
+            self.method = difference(self.estimator)
         phi = Hinge() if self.estimator.loss == "hinge" else SquaredHinge()
         self.loss = MarginLoss.one_vs_rest(phi, len(self.rows.classes))
 
@@ -559,12 +560,15 @@ def look_up_gram(estimator, X, y, X_poison):
     prepare : callable
         From raw samples to such rows.
     """
-    before = clone(estimator[:-2]).fit(X, y) if len(estimator.steps) > 2 else None
+    before, kept = None, X
+    if len(estimator.steps) > 2:
+        before = clone(estimator[:-2])
+        kept = before.fit_transform(X, y)
 
     def first(X):
         return X if before is None else before.transform(X)
 
-    rows = stack(first(X), first(X_poison))
+    rows = stack(kept, first(X_poison))
     gram = clone(estimator.steps[-2][1]).fit(rows)
     K, n_clean = np.asarray(gram.transform(rows)), len(y)
     if K.shape[0] != K.shape[1]:
