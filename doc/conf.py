@@ -23,7 +23,7 @@ extensions = [
     "sphinx-mathjax-offline",  # formulas without another host: MathJax and its fonts, copied
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "**sg_execution_times.rst"]  # those load scripts from elsewhere
 default_role = "literal"
 nitpicky = True
 
@@ -78,7 +78,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "show_memory": False,
     "ignore_repr_types": r"matplotlib|skbackdoor\.display",  # they say only where they are
-    "write_computation_times": False,  # its page loads scripts from elsewhere
+    "write_computation_times": False,
     "remove_config_comments": True,
     "download_all_examples": False,
 }
