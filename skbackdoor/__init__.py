@@ -1,5 +1,6 @@
 """Backdoor poisoning for scikit-learn: attack, measure, and choose models hard to backdoor."""
 
+from .attack import Attack
 from .curves import backdoor_learning_curve, backdoor_learning_slope, parameter_deviation
 from .datasets import (
     fetch_cifar10,
@@ -55,6 +56,7 @@ from .triggers import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "Attack",
     "BackdoorLearningCurveDisplay",
     "BackdoorPoisoner",
     "BackdoorSlopeDisplay",

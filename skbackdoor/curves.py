@@ -9,17 +9,12 @@ from sklearn.base import clone
 from sklearn.metrics import accuracy_score
 
 from ._compat import Interval, StrOptions, validate_parameter_constraints
+from .checks import check_is_poisoner, weights_of_sources
+from .learners import label_index, refuse_samplers, weight_argument
 from .paths import path_of
 from .paths.base import check_poison_weights
 from .paths.solutions import DEFAULT_H
 from .paths.threads import one_blas_thread
-from .poisoning import (
-    check_is_poisoner,
-    label_index,
-    refuse_samplers,
-    weight_argument,
-    weights_of_sources,
-)
 from .progress import progress
 from .visible import warn_of_unseen_trigger
 
@@ -292,7 +287,7 @@ def attacked_rows(probe, path, X_test, y_test):
 
 def _attacked_rows(probe, path, X_test, y_test):
     """What :func:`attacked_rows` gives, and the rows of X_test that they come from."""
-    sources, X_triggered, y_target, rows = probe.sources_and_triggered(X_test, y_test)
+    sources, X_triggered, y_target, rows = probe.attack_.sources_and_triggered(X_test, y_test)
     prepared = path.prepare(X_triggered)
     _check_size(path, prepared)
     warn_of_unseen_trigger(probe, path.prepare, sources, X_triggered, prepared)

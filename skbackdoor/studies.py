@@ -11,9 +11,10 @@ from sklearn.model_selection import ParameterGrid
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
+from .checks import check_is_poisoner
 from .curves import attacked_rows, clean_fit, clean_labels, drawn_attack, slope_at
+from .learners import label_index, seeds_of
 from .paths import path_of
-from .poisoning import check_is_poisoner, label_index, seeds_of
 from .progress import progress
 
 #: Parameters of a learner between which everything else on its rows is shared.

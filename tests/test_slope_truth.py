@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sklearn
+from attacks import poisoned
 from numpy.testing import assert_allclose
 from reference import Refit, slope_reference
 from scipy import sparse
@@ -296,7 +297,7 @@ def even_classes():
 
 def clean_duals(poisoner, X, y):
     """Exact dual solutions without poison."""
-    X_all, y_all, is_poison = clone(poisoner).fit(X, y).poison(X, y)
+    X_all, y_all, is_poison = poisoned(poisoner, X, y)
     return Refit(poisoner.estimator, X_all, y_all, is_poison).fit(0.0)
 
 

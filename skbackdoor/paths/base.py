@@ -15,7 +15,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import assert_all_finite
 
 from .._compat import validate_params
-from ..poisoning import clean_class_weight, label_index, weight_argument
+from ..learners import clean_class_weight, label_index, weight_argument
 from ..progress import progress
 from .solutions import RefitSolution
 from .threads import one_blas_thread
