@@ -242,7 +242,7 @@ def clean_labels(path, fit, rows):
     """Labels that a :func:`clean_fit` gives to samples as the learner sees them."""
     if path.method != "implicit":
         return path.predict(fit, rows)
-    with one_blas_thread(path.rows.X):
+    with one_blas_thread(path.rows.clean.X):
         return path.labels(fit.decision_values(rows))
 
 
@@ -268,7 +268,7 @@ def slope_at(path, fit, test, n_poison, scale):
     """
     if path.method != "implicit":
         return _difference(path, test, DEFAULT_H, n_poison, scale)
-    with one_blas_thread(path.rows.X):
+    with one_blas_thread(path.rows.clean.X):
         return _implicit(path, fit, test, n_poison, scale)
 
 
@@ -276,7 +276,7 @@ def clean_path(probe):
     """The path of a poisoner that was fitted with poison weight 0, from that fit as it is."""
     refuse_samplers(probe.estimator_)
     path = path_of(probe.estimator_, *probe.training_rows(), probe.estimator_)
-    _check_size(path, path.rows.X, path.rows.X_poison)
+    _check_size(path, path.rows.clean.X, path.rows.poison.X)
     return path
 
 
@@ -339,7 +339,7 @@ def slope_of_fit(probe, X_test, y_test, sample_weight, scale):
     n_poison = len(probe.poisoned_indices_)
     if path.method != "implicit":
         return _difference(path, test, DEFAULT_H, n_poison, scale), None
-    with one_blas_thread(path.rows.X):  # dozens of products of a few milliseconds each
+    with one_blas_thread(path.rows.clean.X):  # dozens of products of a few milliseconds each
         optimum = path.optimum(rtol=SCORER_RTOL)
         moved = optimum.newton_step(test[0])
         slope = _implicit(path, optimum, test, n_poison, scale)
@@ -584,7 +584,7 @@ def attack_path(poisoner, X_train, y_train, caller="poisoner"):
     probe, estimator = drawn_attack(poisoner, X_train, y_train, caller)
     refuse_samplers(estimator)
     path = path_of(estimator, *probe.training_rows())
-    _check_size(path, path.rows.X, path.rows.X_poison)
+    _check_size(path, path.rows.clean.X, path.rows.poison.X)
     return probe, path
 
 

@@ -80,7 +80,7 @@ def poison_influence(poisoner, X_train, y_train, X_test, y_test, *, samples="poi
             " LinearSVC or SVC."
         )
     rows, y_target = attacked_rows(probe, path, X_test, y_test)
-    with one_blas_thread(path.rows.X):
+    with one_blas_thread(path.rows.clean.X):
         optimum = path.polished
         F, _ = optimum.right_limit(rows)
         responses = optimum.responses(rows, samples)

@@ -164,11 +164,11 @@ def _cells(poisoner, rest, members, seeds, data, scale, fit_poisoned):
         for k, (_, own) in enumerate(members):
             path = base.with_params(**own)
             if path.method == "implicit" and k in starts and not (apart and path.fit_names_rows):
-                path.fitted = starts[k]  # only where to start: the slope is that of the optimum
+                path = path.starting_from(starts[k])  # the slope is that of the optimum
             fit = clean_fit(path)
             slope = slope_at(path, fit, (*test[1], None), n_poison, scale)
-            if path.method == "implicit" and "fitted" in path.__dict__:
-                starts[k] = path.fitted
+            if path.method == "implicit" and path.known_fit is not None:
+                starts[k] = path.known_fit
             if apart and k not in clean_models:
                 model = whole.with_params(**own)
                 clean_models[k] = model, clean_fit(model)

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from ..progress import progress
+from .base import Optimum
 from .dual import REACHED, ActiveSet, as_it_is, ends_of, inner_optimum, look, optimum
 from .solutions import KernelSolution
 from .threads import one_blas_thread
@@ -30,7 +31,7 @@ def warn_unless_optimal(residual):
         )
 
 
-class DualOptimum:
+class DualOptimum(Optimum):
     """Clean optimum of a hinge SVM over all its binary problems, and its right derivative.
 
     Parameters

@@ -39,6 +39,11 @@ class RefitPath(WeightPath):
     whether its fit is `smooth_in_weights`.
     """
 
+    @staticmethod
+    def handles(estimator):
+        """Whatever no other family knows."""
+        return True
+
     def _setup(self):
         self.method = difference(self.estimator)
         phi = None

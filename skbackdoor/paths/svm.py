@@ -14,12 +14,11 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC, LinearSVC
 
 from .._compat import ovr_decision_function
 from ..progress import progress
-from .base import WeightPath, as_float64, stack
+from .base import WeightPath
 from .continuation import Continuation
 from .dual import Problem, as_it_is, ends_of, optimum
 from .hinge import DualOptimum, path_solution
@@ -27,6 +26,7 @@ from .kernels import AffineKernel, Kernel, NamedKernel, look_up, number_rows
 from .linear import LinearObjective, LinearOptimum
 from .losses import Hinge, MarginLoss, SquaredHinge
 from .ridge import linear_decision, parameters
+from .rows import as_float64, stack
 from .smooth import difference
 from .solutions import KernelSolution, LinearSolution
 from .threads import one_blas_thread
@@ -47,21 +47,6 @@ class SVCPath(WeightPath):
         """Whether this family knows the loss of a learner."""
         return isinstance(estimator, SVC)
 
-    def __init__(self, estimator, clean, poison, fitted=None):
-        last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
-        if last.kernel != "precomputed":
-            super().__init__(estimator, clean, poison, fitted)
-            return
-        if last is estimator:
-            raise ValueError(
-                "SVC(kernel='precomputed') alone: a trigger acts on samples, not on kernel rows."
-                " Put a transformer that computes the Gram matrix before it in a Pipeline, or"
-                " give SVC a callable kernel."
-            )
-        svc, X, X_poison, prepare = look_up_gram(estimator, clean[0], clean[1], poison[0])
-        super().__init__(svc, (X, *clean[1:]), (X_poison, *poison[1:]))
-        self._prepare, self._shape, self._columns = prepare, (), None
-
     def with_params(self, **params):
         if self.estimator.kernel is look_up and "kernel" in params:
             raise ValueError(
@@ -72,38 +57,31 @@ class SVCPath(WeightPath):
 
     with_params.__doc__ = WeightPath.with_params.__doc__
 
-    def _cast(self, X):
-        own = callable(self.estimator.kernel) and not sp.issparse(X)
+    @staticmethod
+    def cast(estimator, X):
+        """Dense samples of a kernel of one's own may be of any dtype."""
+        own = callable(estimator.kernel) and not sp.issparse(X)
         return np.asarray(X) if own else as_float64(X)
+
+    def _used(self, rows):
+        """Those of weight above 0: libsvm drops the others, and `support_` then skips them."""
+        used, used_poison = (weight > 0 for weight in rows.weights)
+        if used.all() and used_poison.all():
+            return rows
+        return replace(rows, clean=rows.clean.kept(used), poison=rows.poison.kept(used_poison))
 
     def _fixed(self, estimator):
         """Class weights are those of the rows; gamma="scale" and "auto" are clean-fit numbers."""
         estimator = super()._fixed(estimator)
-        if not hasattr(self, "_X_given"):
-            self._X_given = self.rows.X  # with rows of weight 0, as fit sees them
         if isinstance(estimator.gamma, str) and not callable(estimator.kernel):
-            estimator.set_params(gamma=_gamma(estimator.gamma, self._X_given))
+            X = self.given.clean.X  # with rows of weight 0, as fit sees them
+            estimator.set_params(gamma=_gamma(estimator.gamma, X))
         return estimator
 
     def _setup(self):
-        rows = self.rows
-        weight, weight_poison = self.training_weights()
-        if not (np.all(weight > 0) and np.all(weight_poison > 0)):
-            # libsvm drops rows of weight 0, and support_ then does not index the rows given.
-            keep, keep_poison = weight > 0, weight_poison > 0
-            self.rows = replace(
-                rows,
-                X=rows.X[keep],
-                y=rows.y[keep],
-                weight=rows.weight[keep],
-                X_poison=rows.X_poison[keep_poison],
-                y_poison=rows.y_poison[keep_poison],
-                weight_poison=rows.weight_poison[keep_poison],
-            )
-            self.__dict__.pop("fitted", None)
         if type(self.estimator) is not SVC:  # a subclass may fit otherwise
             self.method = difference(self.estimator)
-        self.loss = MarginLoss.one_vs_one(Hinge(), len(rows.classes))
+        self.loss = MarginLoss.one_vs_one(Hinge(), len(self.rows.classes))
 
     @property
     def kernel(self):
@@ -115,9 +93,7 @@ class SVCPath(WeightPath):
                 " weight_path."
             )
         name = (svc.kernel, svc.gamma, svc.degree, svc.coef0)
-        return self._shared_kernel(
-            name, lambda: self._kernel_of(stack(self.rows.X, self.rows.X_poison))
-        )
+        return self.shared.get("kernel", name, lambda: self._kernel_of(self.rows.X))
 
     def _kernel_of(self, X):
         svc = self.estimator
@@ -158,8 +134,8 @@ class SVCPath(WeightPath):
         `whole` has the whole kernel matrix computed.
         """
         rows, kernel = self.rows, self.kernel
-        n_clean = len(rows.y)
-        y = np.concatenate([rows.y, rows.y_poison])
+        n_clean = len(rows.clean.y)
+        y = rows.y
         weight = self._bounds(1.0)
         problems = []
         for k, signs in enumerate(self.loss.signs.T):
@@ -175,7 +151,7 @@ class SVCPath(WeightPath):
 
     def optimum(self, rtol=None):
         """The clean fit as it is, with the rate at which poison moves it (`rtol` is unused)."""
-        if "fitted" not in self.__dict__ and self.kernel.X.shape[0] <= LARGEST_PATH:
+        if self.known_fit is None and self.kernel.X.shape[0] <= LARGEST_PATH:
             return self._whole_optimum()
         problems, kernel, held = self._near_problems()
         if any(point.unbalanced for _, point, _ in problems):
@@ -186,9 +162,7 @@ class SVCPath(WeightPath):
         """A loose clean fit, on the kernel matrix of all training rows."""
         return DualOptimum(self.kernel, self._problems(*self._clean_start, True))
 
-    @cached_property
-    def polished(self):
-        """The exact clean optimum, found once."""
+    def _polish(self):
         small = self.kernel.X.shape[0] <= LARGEST_PATH
         with one_blas_thread():
             return (self._whole_optimum() if small else self.optimum()).polish()
@@ -220,11 +194,11 @@ class SVCPath(WeightPath):
             Signed duals of the support vectors that only push.
         """
         rows, fitted = self.rows, self.fitted
-        support, n_poison = fitted.support_, len(rows.y_poison)
-        kernel = self._kernel_of(stack(rows.X[support], rows.X_poison))
-        y = np.concatenate([rows.y[support], rows.y_poison])
+        support, n_poison = fitted.support_, len(rows.poison.y)
+        kernel = self._kernel_of(stack(rows.clean.X[support], rows.poison.X))
+        y = np.concatenate([rows.clean.y[support], rows.poison.y])
         bound = self._bounds(1.0)
-        bound = np.concatenate([bound[support], bound[len(rows.y) :]])
+        bound = np.concatenate([bound[support], bound[len(rows.clean.y) :]])
         poison = np.arange(len(y)) >= len(support)
         v = signed_duals(fitted)
         v = np.concatenate([v, np.zeros((n_poison, v.shape[1]))])
@@ -259,7 +233,7 @@ class SVCPath(WeightPath):
         return v, start.intercept_ - self.kernel.offset @ v  # the kernel matrix is a moved one
 
     def _solve(self, weights, n_jobs=None):
-        n_rows, n_clean = self.kernel.X.shape[0], len(self.rows.y)
+        n_rows, n_clean = self.kernel.X.shape[0], len(self.rows.clean.y)
         if n_rows > LARGEST_GRAM:
             return self.refits(weights, n_jobs=n_jobs)
         if n_rows > LARGEST_PATH or self.estimator.kernel == "sigmoid":  # not a positive kernel
@@ -280,7 +254,7 @@ class SVCPath(WeightPath):
             return self._kernel_refits(weights)
 
     def _bounds(self, beta):
-        weight, weight_poison = self.training_weights()
+        weight, weight_poison = self.rows.weights
         return self.estimator.C * np.concatenate([weight, beta * weight_poison])
 
     def _fit_on_gram(self, beta, tol, max_iter):
@@ -289,8 +263,8 @@ class SVCPath(WeightPath):
         At 0 libsvm drops the poison rows. They are the last ones, so `support_` stays right.
         """
         rows, svc, K = self.rows, self.estimator, self.kernel.gram()
-        y = rows.classes[np.concatenate([rows.y, rows.y_poison])]
-        weight = np.concatenate([rows.weight, beta * rows.weight_poison])
+        y = rows.classes[rows.y]
+        weight = np.concatenate([rows.clean.weight, beta * rows.poison.weight])
         libsvm = SVC(
             C=svc.C,
             kernel="precomputed",
@@ -317,7 +291,7 @@ class SVCPath(WeightPath):
             v_start = np.zeros_like(v[0])
             v_start[start.support_] = signed_duals(start)
         rows, residuals, products = self.rows, np.zeros(len(weights)), np.zeros_like(v)
-        y = np.concatenate([rows.y, rows.y_poison])
+        y = rows.y
         for k, signs in enumerate(self.loss.signs.T):
             products[:, :, k] = v[:, :, k] @ K
             used = np.flatnonzero(signs[y] != 0)
@@ -359,7 +333,8 @@ class LinearSVCPath(WeightPath):
         """Whether this family knows the loss of a learner."""
         return isinstance(estimator, LinearSVC)
 
-    def _cast(self, X):
+    @staticmethod
+    def cast(estimator, X):
         return as_float64(X)
 
     def _setup(self):
@@ -381,15 +356,15 @@ class LinearSVCPath(WeightPath):
         if self.estimator.loss == "squared_hinge":
             rows, svc = self.rows, self.estimator
             objective = LinearObjective(
-                rows.X,
-                rows.y,
-                rows.weight,
-                self.loss.with_class_weight(self.class_weight),
+                rows.clean.X,
+                rows.clean.y,
+                rows.clean.weight,
+                self.loss.with_class_weight(self.rows.class_weight),
                 1.0 / svc.C,
                 svc.fit_intercept,
                 1.0 / svc.intercept_scaling**2 if svc.fit_intercept else 0.0,
             )
-            poison = (rows.X_poison, rows.y_poison, rows.weight_poison)
+            poison = (rows.poison.X, rows.poison.y, rows.poison.weight)
             return LinearOptimum(
                 objective, objective.to_own(parameters(self.fitted)), poison, rtol
             )
@@ -400,20 +375,20 @@ class LinearSVCPath(WeightPath):
         svc = self.estimator
         constant = svc.intercept_scaling**2 if svc.fit_intercept else 0.0
         rows = self.rows
-        return self._shared_kernel(
-            constant, lambda: Kernel(AffineKernel(constant), stack(rows.X, rows.X_poison), 200)
+        return self.shared.get(
+            "kernel", constant, lambda: Kernel(AffineKernel(constant), rows.X, 200)
         )
 
     def _problems(self, whole):
         """Each class's rows, point and rates of its bounds, at the clean fit."""
         rows, kernel = self.rows, self._kernel()
-        weighted = self.loss.with_class_weight(self.class_weight)
-        n_clean = len(rows.y)
-        used = np.arange(n_clean + len(rows.y_poison))
-        y = np.concatenate([rows.y, rows.y_poison])
-        weight = self.estimator.C * np.concatenate([rows.weight, rows.weight_poison])
+        weighted = self.loss.with_class_weight(self.rows.class_weight)
+        n_clean = len(rows.clean.y)
+        used = np.arange(n_clean + len(rows.poison.y))
+        y = rows.y
+        weight = self.estimator.C * np.concatenate([rows.clean.weight, rows.poison.weight])
         clean = used < n_clean
-        F = self.decision_values(self.fitted, rows.X)
+        F = self.decision_values(self.fitted, rows.clean.X)
         kernel_rows, diagonal = kernel.on(used, whole)
         problems = []
         for k, signs in enumerate(self.loss.signs.T):
@@ -426,11 +401,11 @@ class LinearSVCPath(WeightPath):
         return problems
 
     def _solve(self, weights, n_jobs=None):
-        n_rows = len(self.rows.y) + len(self.rows.y_poison)
+        n_rows = len(self.rows.clean.y) + len(self.rows.poison.y)
         smooth = self.estimator.loss == "squared_hinge"
         if not smooth and n_rows > LARGEST_PATH:
             return self.refits(weights, n_jobs=n_jobs)
-        with one_blas_thread(self.rows.X):
+        with one_blas_thread(self.rows.clean.X):
             with warnings.catch_warnings():
                 # The learner's own fit is only where the path starts; its residual is checked.
                 warnings.simplefilter("ignore", ConvergenceWarning)
@@ -536,7 +511,7 @@ def _duals(kernel_rows, y, u, f):
     return y * best
 
 
-def look_up_gram(estimator, X, y, X_poison):
+def look_up_gram(estimator, clean, poison):
     """A Pipeline that ends in a precomputed-kernel SVC, as one with a kernel function.
 
     The step before the SVC makes the Gram matrix, whose columns are its training rows; it is
@@ -546,31 +521,29 @@ def look_up_gram(estimator, X, y, X_poison):
     ----------
     estimator : Pipeline
         Ends in ``SVC(kernel="precomputed")``.
-    X, X_poison : arrays of shape (n_clean, ...) and (n_poison, ...)
-        Raw rows.
-    y : ndarray of shape (n_clean,)
-        Labels of the clean rows.
+    clean, poison : Rows
+        Raw rows with labels.
 
     Returns
     -------
     svc : SVC
         With :func:`look_up` for a kernel.
-    X, X_poison : ndarrays
+    clean, poison : Rows
         Rows for it.
-    prepare : callable
+    transform : callable
         From raw samples to such rows.
     """
-    before, kept = None, X
+    before, kept = None, clean.X
     if len(estimator.steps) > 2:
         before = clone(estimator[:-2])
-        kept = before.fit_transform(X, y)
+        kept = before.fit_transform(clean.X, clean.y)
 
     def first(X):
         return X if before is None else before.transform(X)
 
-    rows = stack(kept, first(X_poison))
+    rows = stack(kept, first(poison.X))
     gram = clone(estimator.steps[-2][1]).fit(rows)
-    K, n_clean = np.asarray(gram.transform(rows)), len(y)
+    K, n_clean = np.asarray(gram.transform(rows)), len(clean.y)
     if K.shape[0] != K.shape[1]:
         raise ValueError(
             "The step before SVC(kernel='precomputed') must give one column a training row, but"
@@ -579,7 +552,12 @@ def look_up_gram(estimator, X, y, X_poison):
     numbered = number_rows(K, np.arange(len(K)))
     svc = clone(estimator.steps[-1][1]).set_params(kernel=look_up)
 
-    def prepare(X):
+    def transform(X):
         return number_rows(gram.transform(first(X)))
 
-    return svc, numbered[:n_clean], numbered[n_clean:], prepare
+    return (
+        svc,
+        clean._replace(X=numbered[:n_clean]),
+        poison._replace(X=numbered[n_clean:]),
+        transform,
+    )
