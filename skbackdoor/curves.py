@@ -62,7 +62,7 @@ class BackdoorSlope:
     intercept_jump: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BackdoorCurve:
     """Result of :func:`~skbackdoor.backdoor_learning_curve`.
 
@@ -99,7 +99,7 @@ class BackdoorCurve:
     residuals: np.ndarray | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ParameterDeviation:
     """Result of :func:`~skbackdoor.parameter_deviation`.
 
@@ -159,11 +159,12 @@ def backdoor_learning_slope(
     h : float in [0, 1] or list of them, default=None
         Poison weight of the forward difference; None is 0.1. It must be above rounding to mean
         anything; 0 gives 0. Of a list there is a slope each, and one fit at weight 0 for all. An
-        implicit slope has none: with "auto" h is then not used, with "implicit" it is an error.
+        implicit slope has no h: with "auto" it is then the same for every h of a list, with
+        "implicit" an h is an error.
 
     Returns
     -------
-    slope : BackdoorSlope, or list of them
+    slope : BackdoorSlope, or list of them where `h` is a list
         Frozen dataclass with `theta`, `derivative`, `loss`, `method`, `n_poison`, `residual`,
         `first_breakpoint` and `intercept_jump`. Its `method` is "secant" for learners whose fit
         is not known to be a smooth function of the weights (trees, forests, SGD, those of other
@@ -228,7 +229,8 @@ def backdoor_learning_slope(
         )
     if path.method != "implicit" or method == "finite_difference":
         return _difference(path, test, DEFAULT_H if h is None else h, n_poison, scale)
-    return slope_at(path, clean_fit(path), test, n_poison, scale)
+    slope = slope_at(path, clean_fit(path), test, n_poison, scale)
+    return [slope] * len(h) if isinstance(h, (list, tuple)) else slope
 
 
 def clean_fit(path):

@@ -193,7 +193,7 @@ def _most_robust_index(cv_results, *, max_drop, accuracy, robustness):
     return int(rank[0])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AttackSplit:
     """Result of :func:`~skbackdoor.attack_split`.
 

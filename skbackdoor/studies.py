@@ -21,7 +21,7 @@ from .progress import progress
 _STRENGTHS = {"C", "alpha"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SlopeGrid:
     """Result of :func:`~skbackdoor.slope_grid`.
 
