@@ -28,16 +28,16 @@ WEIGHTS = [0.0, 0.2, 1.0]
 LIMITS = {
     "svm.LARGEST_PATH": ["svc", "svc 3", "hinge", "sparse svc"],
     "svm.LARGEST_GRAM": ["svc", "svc 3"],
-    "interior_point.MOST_ROWS": ["svc", "hinge"],
-    "interior_point.MOST_FREE": ["svc"],
+    "hinge.interior_point.MOST_ROWS": ["svc", "hinge"],
+    "hinge.interior_point.MOST_FREE": ["svc"],
     "kernels.LARGEST_SYRK": ["svc", "svc 3", "linear svc"],
     "kernels.FAR": ["svc", "sparse svc"],
     "linear.DENSE_UNKNOWNS": ["ridge", "logistic", "logistic 3", "squared hinge"],
     "linear.MANY": ["logistic", "logistic 3", "squared hinge"],
     "ridge.LARGEST_FACTOR": ["ridge", "ridge 3"],
-    "margin_set.LARGE": ["svc", "linear svc"],
+    "hinge.margin_set.LARGE": ["svc", "linear svc"],
     "threads.LARGE": ["ridge", "logistic", "svc", "hinge", "squared hinge"],
-    "walk.SETTLED": ["svc", "linear svc"],
+    "hinge.walk.SETTLED": ["svc", "linear svc"],
 }
 LEARNERS = {
     "svc": (SVC(gamma=0.1, tol=1e-8), {"estimator__C": [0.5, 20.0]}),

@@ -1,7 +1,7 @@
 """Support vector machines: `SVC` with any kernel, `LinearSVC` with hinge or squared hinge.
 
-How their binary problems map on :mod:`skbackdoor.paths.dual` (hinge) and
-:mod:`skbackdoor.paths.linear` (squared hinge).
+How their binary problems map on :mod:`skbackdoor.paths.hinge` and, with squared hinge, on
+:mod:`skbackdoor.paths.linear`.
 """
 
 import warnings
@@ -20,8 +20,7 @@ from .._compat import ovr_decision_function
 from ..progress import progress
 from .base import WeightPath
 from .continuation import Continuation
-from .dual import Problem, as_it_is, ends_of, optimum
-from .hinge import DualOptimum, path_solution
+from .hinge import HingeOptimum
 from .kernels import AffineKernel, Kernel, NamedKernel, look_up, number_rows
 from .linear import LinearObjective, LinearOptimum
 from .losses import Hinge, MarginLoss, SquaredHinge
@@ -142,11 +141,10 @@ class SVCPath(WeightPath):
             used = np.flatnonzero(signs[y])
             sign, bound, clean = signs[y[used]], weight[used], used < n_clean
             u, rate = np.where(clean, bound, 0.0), np.where(clean, 0.0, bound)
-            kernel_rows, diagonal = kernel.on(used, whole)
             a = np.maximum(sign * v[used, k], 0.0)
             b_moved = float(b[k] + v[:, k] @ kernel.offset)
-            problem = Problem(kernel_rows, diagonal, sign, u, True, kernel.unit_of_sum)
-            problems.append((used, as_it_is(problem, a, b_moved), rate))
+            at = used, sign, u, rate, a, b_moved
+            problems.append(HingeOptimum.part(kernel, *at, free_intercept=True, whole=whole))
         return problems
 
     def optimum(self, rtol=None):
@@ -156,11 +154,11 @@ class SVCPath(WeightPath):
         problems, kernel, held = self._near_problems()
         if any(point.unbalanced for _, point, _ in problems):
             return self._all_rows()
-        return DualOptimum(kernel, problems, held, self._all_rows)
+        return HingeOptimum(kernel, problems, held, self._all_rows)
 
     def _whole_optimum(self):
         """A loose clean fit, on the kernel matrix of all training rows."""
-        return DualOptimum(self.kernel, self._problems(*self._clean_start, True))
+        return HingeOptimum(self.kernel, self._problems(*self._clean_start, True))
 
     def _polish(self):
         small = self.kernel.X.shape[0] <= LARGEST_PATH
@@ -175,7 +173,7 @@ class SVCPath(WeightPath):
         """The clean fit as it is, on all training rows."""
         v = np.zeros((self.kernel.X.shape[0], self.loss.signs.shape[1]))
         v[self.fitted.support_] = signed_duals(self.fitted)
-        return DualOptimum(self.kernel, self._problems(v, self.fitted.intercept_, False))
+        return HingeOptimum(self.kernel, self._problems(v, self.fitted.intercept_, False))
 
     def _near_problems(self):
         """The clean fit as it is, on the rows that have a part in its slope.
@@ -205,7 +203,7 @@ class SVCPath(WeightPath):
         held, problems = np.zeros_like(v), []
         for k, signs in enumerate(self.loss.signs.T):
             a = np.abs(v[:, k])
-            lower, upper = ends_of(a, bound)
+            lower, upper = HingeOptimum.ends_of(a, bound)
             near = ~lower if fitted.fit_status_ else ~(lower | upper)
             near = np.flatnonzero((near | poison) & (signs[y] != 0))
             held[:, k] = v[:, k]
@@ -214,13 +212,10 @@ class SVCPath(WeightPath):
             outside = kernel(kernel.X[near], pushing) @ held[pushing, k]
             sign, u = signs[y[near]], bound[near]
             rate = np.where(poison[near], u, 0.0)
-            kernel_rows, diagonal = kernel.on(near)
             b = float(fitted.intercept_[k] + v[:, k] @ kernel.offset)
+            at = near, sign, u - rate, rate, a[near], b
             rest = outside, float(held[:, k].sum())
-            problem = Problem(
-                kernel_rows, diagonal, sign, u - rate, True, kernel.unit_of_sum, *rest
-            )
-            problems.append((near, as_it_is(problem, a[near], b), rate))
+            problems.append(HingeOptimum.part(kernel, *at, free_intercept=True, outside=rest))
         return problems, kernel, held
 
     def _start(self, beta=0.0, tol=1e-4):
@@ -246,9 +241,8 @@ class SVCPath(WeightPath):
             with warnings.catch_warnings():
                 # Only where the path starts; its residual is checked.
                 warnings.simplefilter("ignore", ConvergenceWarning)
-                problems = self.polished.problems
-            starts = self._start, partial(self._start, tol=1e-7)
-            return path_solution(self, weights, self.kernel, problems, *starts)
+                clean = self.polished
+            return clean.path(self, weights, self._start, partial(self._start, tol=1e-7))
         except (ValueError, RuntimeError) as error:
             _warn_of_refits(error)
             return self._kernel_refits(weights)
@@ -296,9 +290,9 @@ class SVCPath(WeightPath):
             products[:, :, k] = v[:, :, k] @ K
             used = np.flatnonzero(signs[y] != 0)
             bounds = np.stack([self._bounds(beta)[used] for beta in weights])
-            problem = Problem(None, K.diagonal()[used], signs[y[used]], bounds[-1], True)
-            F, part = products[:, used, k], v[:, used, k]
-            residuals = np.maximum(residuals, problem.violations(part, b[:, k], F, bounds))
+            point = signs[y[used]], v[:, used, k], b[:, k], products[:, used, k], bounds
+            wrong = HingeOptimum.violations(self.kernel, used, *point)
+            residuals = np.maximum(residuals, wrong)
         if residuals.max() > max(10 * tol, 1e-5):  # libsvm keeps kernel values in float32
             warnings.warn(
                 "Refits of SVC violate their optimality conditions by up to"
@@ -368,7 +362,7 @@ class LinearSVCPath(WeightPath):
             return LinearOptimum(
                 objective, objective.to_own(parameters(self.fitted)), poison, rtol
             )
-        return DualOptimum(self._kernel(), self._problems(False))
+        return HingeOptimum(self._kernel(), self._problems(False))
 
     def _kernel(self):
         """x.x' + intercept_scaling^2 over all training rows, one for all C."""
@@ -389,15 +383,15 @@ class LinearSVCPath(WeightPath):
         weight = self.estimator.C * np.concatenate([rows.clean.weight, rows.poison.weight])
         clean = used < n_clean
         F = self.decision_values(self.fitted, rows.clean.X)
-        kernel_rows, diagonal = kernel.on(used, whole)
+        kernel_rows, _ = kernel.on(used, whole)
         problems = []
         for k, signs in enumerate(self.loss.signs.T):
             sign, bound = signs[y], weight * weighted.weight[y, k]
             u, rate = np.where(clean, bound, 0.0), np.where(clean, 0.0, bound)
             a = np.zeros(len(used))
             a[:n_clean] = _duals(kernel_rows, sign[:n_clean], u[:n_clean], F[:, k])
-            problem = Problem(kernel_rows, diagonal, sign, u, False)
-            problems.append((used, as_it_is(problem, a, 0.0), rate))
+            at = used, sign, u, rate, a, 0.0
+            problems.append(HingeOptimum.part(kernel, *at, free_intercept=False, whole=whole))
         return problems
 
     def _solve(self, weights, n_jobs=None):
@@ -413,17 +407,12 @@ class LinearSVCPath(WeightPath):
             if smooth:
                 return Continuation(self, self.optimum()).solution(weights)
         try:
-            problems = self._problems(True)
-            with one_blas_thread():
-                problems = [
-                    (used, optimum(point.problem, point.a, point.b), rate)
-                    for used, point, rate in problems
-                ]
-            nothing = np.zeros((n_rows, len(problems))), np.zeros(len(problems))
-            solution = path_solution(
-                self, weights, self._kernel(), problems, None, lambda weight: nothing
-            )
-            return self._linear(solution)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)  # of the path's residuals
+                clean = HingeOptimum(self._kernel(), self._problems(True)).polish()
+            n_outputs = self.loss.signs.shape[1]
+            nothing = np.zeros((n_rows, n_outputs)), np.zeros(n_outputs)
+            return self._linear(clean.path(self, weights, None, lambda weight: nothing))
         except (ValueError, RuntimeError) as error:
             _warn_of_refits(error)
             return self.refits(weights, n_jobs=n_jobs)

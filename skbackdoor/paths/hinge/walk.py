@@ -13,7 +13,7 @@ SETTLED = 1000
 
 
 class Walk:
-    """Follows the optimum of an :class:`~skbackdoor.paths.dual.ActiveSet` in place.
+    """Follows the optimum of an :class:`~skbackdoor.paths.hinge.active_set.ActiveSet` in place.
 
     Margins and bounds move at constant rates; until the next row changes sets, so does everything
     else. A breakpoint costs a product with the inverse and one with the rows of the margin set,
