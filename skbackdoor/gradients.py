@@ -49,8 +49,8 @@ class InputGradient:
     gradient : ndarray of the shape of X
         Change of the decision value per unit of each feature.
     method : str
-        "chain rule", "autograd" or "finite_difference" (central differences of the decision
-        value, or of the other steps of a Pipeline).
+        How it was found, a word of :mod:`skbackdoor.curves`: "chain rule", "autograd" or
+        "finite_difference" (of the decision value, or of the other steps of a Pipeline).
     """
 
     gradient: np.ndarray

@@ -25,7 +25,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 from threadpoolctl import threadpool_limits
 
-from skbackdoor.curves import backdoor_learning_slope, clean_path
+from skbackdoor.attack_path import clean_path
+from skbackdoor.curves import backdoor_learning_slope
 from skbackdoor.model_selection import BackdoorSlopeScorer
 from skbackdoor.poisoning import BackdoorPoisoner
 from skbackdoor.triggers import FeatureTrigger, PatchTrigger, PerClassTrigger
