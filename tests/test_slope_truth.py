@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sklearn
-from attacks import poisoned
+from attacks import attack_of, poisoned
 from numpy.testing import assert_allclose
 from reference import Refit, slope_reference
 from scipy import sparse
@@ -95,7 +95,7 @@ def next_labels(y, classes):
 
 def truth(poisoner, X, y, X_test, y_test, sample_weight=None):
     """Reference slope of an attack with target="next" and a PerClassTrigger."""
-    fitted = clone(poisoner).fit(X, y)
+    fitted = attack_of(poisoner).fit(X, y)
     X_all, y_all, is_poison = fitted.poison(X, y)
     triggered = fitted.trigger_.transform(X_test, y_test)
     labels = next_labels(y_test, np.unique(y))
