@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._compat import LinearClassifierMixin
 from .paths.losses import Hinge, MarginLoss
-from .paths.svm import signed_duals
+from .paths.svc import signed_duals
 from .poisoning import BackdoorPoisoner
 
 #: Learners whose decision values are constant but for jumps.

@@ -775,7 +775,7 @@ def test_kernel_of_very_many_rows(kernel, monkeypatch):
 
 def test_kernel_refits_are_refits(monkeypatch):
     """Beyond the size that is followed: libsvm on a kernel matrix, named, without a tangent."""
-    monkeypatch.setattr("skbackdoor.paths.svm.LARGEST_PATH", 50)
+    monkeypatch.setattr("skbackdoor.paths.svc.LARGEST_PATH", 50)
     rows, estimator = digits(1, 3, 7), SVC(C=2.0, gamma=0.05, tol=1e-6)
     solution = rows.path(estimator).solve(WEIGHTS)
     assert solution.method == "kernel refit"

@@ -185,9 +185,9 @@ class ActiveSet:
             return
         self.upper[i] = to_upper
         if self.u_rate[i] != 0 and self._push is not None:
-            charge = self.y[i] * self.u_rate[i] * (1.0 if to_upper else -1.0)
+            rate = self.y[i] * self.u_rate[i] * (1.0 if to_upper else -1.0)
             push, total = self._push
-            self._push = push + charge * self.rows.row(i), total + charge
+            self._push = push + rate * self.rows.row(i), total + rate
 
     def push(self):
         """What the decision values get from bounds that move, and the sum of those signed duals.
@@ -203,7 +203,7 @@ class ActiveSet:
         """Compute anew what was updated step by step, and put members back on their margins."""
         self._push = self.margin.rates = None
         members, v = self.margin.members, self.y * self.a
-        if self.margin.worn:
+        if self.margin.inaccurate:
             self.margin.set(members, self.rows(members))
         h = self._margins() - self.r
         if len(members):
@@ -229,7 +229,7 @@ class ActiveSet:
         self.h += self.y * f_step
 
     def move_intercept(self, sign):
-        """With no member to balance a charge, b runs to the first row that can."""
+        """With no member to balance the sum of duals, b runs to the first row that can."""
         towards = self.playing & (self.y == np.where(self.upper, sign, -sign))
         rows = np.flatnonzero(towards)
         if len(rows) == 0:
@@ -258,7 +258,7 @@ class ActiveSet:
             for position in range(self.margin.size - 1, -1, -1):  # each at its bound by now
                 self.leave(position, to_upper=full[self.margin.members[position]])
             self.h = self._margins() - self.r
-            self.b += self.intercept_room()
+            self.b += self.way_to_middle()
             self._certify()
         return self
 
@@ -295,7 +295,7 @@ class ActiveSet:
             point = self.growing(rate)
             step, a_rate, b_rate, followed = look(Walk(point), beyond)
             if followed:
-                point.b += point.intercept_room()
+                point.b += point.way_to_middle()
                 return RightLimit(point, a_rate, b_rate, step)
         except (ValueError, RuntimeError):
             pass  # the inverse on the margin set has lost its digits
@@ -308,7 +308,7 @@ class ActiveSet:
         for sign in (1.0, -1.0):
             yield np.flatnonzero(self.playing & (self.y == np.where(upper, sign, -sign)))
 
-    def intercept_room(self, reached=False):
+    def way_to_middle(self, reached=False):
         """With no free row b is any of an interval: the way to its middle, as libsvm has it.
 
         With `reached` a member whose dual has just reached a bound does not count as free.

@@ -21,14 +21,14 @@ class HingeOptimum(Optimum):
         For each binary problem the training rows in it, the point that is its optimum (an
         ActiveSet or a FacePoint), and the rates at which the bounds of these rows grow with beta
         (0 for clean rows).
-    held : ndarray of shape (n_rows, n_problems), default=None
+    fixed : ndarray of shape (n_rows, n_problems), default=None
         Signed duals of rows that are left out of the problems, since they stay where they are.
     whole : callable, default=None
         Where rows are left out: gives the optimum with all rows.
     """
 
-    def __init__(self, kernel, problems, held=None, whole=None):
-        self.kernel, self.problems, self._held, self._whole = kernel, problems, held, whole
+    def __init__(self, kernel, problems, fixed=None, whole=None):
+        self.kernel, self.problems, self._fixed, self._whole = kernel, problems, fixed, whole
         self.residual = max(point.residual for _, point, _ in problems)
         self._limits = self._test_rows = None
 
@@ -65,7 +65,7 @@ class HingeOptimum(Optimum):
     def right_limit(self, X):
         """Decision values on X at beta = 0+ and their derivative in beta."""
         shape = (self.kernel.X.shape[0], len(self.problems))
-        v, v_rate = np.zeros(shape) if self._held is None else self._held.copy(), np.zeros(shape)
+        v, v_rate = np.zeros(shape) if self._fixed is None else self._fixed.copy(), np.zeros(shape)
         b, b_rate = np.zeros(shape[1]), np.zeros(shape[1])
         for k, (rows, start, _) in enumerate(self.problems):
             (point, a_rate, b_rate[k], _), _ = self._right_limits()[k]
@@ -105,15 +105,15 @@ class HingeOptimum(Optimum):
                     "The SVM has no free support vector, so no single sample's weight can change"
                     " alone and its influence is not defined; raise C."
                 )
-            pushing = np.flatnonzero(point.upper)
-            charges = (problem.y * np.where(rate > 0, rate, problem.u))[pushing]
-            answers = point.answers(pushing)
+            at_bound = np.flatnonzero(point.upper)
+            duals = (problem.y * np.where(rate > 0, rate, problem.u))[at_bound]
+            answers = point.answers(at_bound)
             o = int(problem.free_intercept)
             members = self.kernel(X, rows[point.members])
-            values = self.kernel(X, rows[pushing]) + members @ answers[o:]
+            values = self.kernel(X, rows[at_bound]) + members @ answers[o:]
             if o:
                 values = values + answers[0]
-            dF[rows[pushing], :, k] = (values * charges).T
+            dF[rows[at_bound], :, k] = (values * duals).T
         return dF[is_poison] if samples == "poison" else dF
 
     def newton_step(self, X):
@@ -121,7 +121,7 @@ class HingeOptimum(Optimum):
         if self.residual < 1e-6:
             return None
         moved = [(rows, point.newton_step(), rate) for rows, point, rate in self.problems]
-        step = HingeOptimum(self.kernel, moved, self._held, self._whole)
+        step = HingeOptimum(self.kernel, moved, self._fixed, self._whole)
         step._test_rows = self._test_rows = self.kernel.at(X)  # for both, on the same samples
         return step
 

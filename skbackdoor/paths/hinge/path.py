@@ -74,7 +74,7 @@ class Trace:
         self.v, self.v_rate = np.zeros(shape), np.full(shape, np.nan)
         self.b, self.b_rate = np.zeros(shape[0]), np.full(shape[0], np.nan)
         followed = isinstance(start, ActiveSet)
-        b_start = start.b + (start.intercept_room() if followed else 0.0)
+        b_start = start.b + (start.way_to_middle() if followed else 0.0)
         self.v_start, self.first_breakpoint = y * start.a, 0.0
         try:
             limit = start.right_limit(rate)
@@ -171,7 +171,7 @@ class Trace:
 def _signed(active):
     """Signed duals within their bounds, and the intercept that libsvm has."""
     a = np.where(active.upper, active.u, np.clip(active.a, 0.0, active.u))
-    room = active.intercept_room(reached=True)
+    room = active.way_to_middle(reached=True)
     if room != 0.0:  # a member whose dual has just reached a bound is at it exactly
         lower, full = ends_of(active.a, active.u)
         a[active.inside & lower] = 0.0
@@ -215,8 +215,8 @@ def path_solution(path, weights, kernel, problems, guess, restart):
         kernel=kernel,
         dual_coef=v,
         dual_coef_rate=v_rate,
-        moved_intercept=b,
-        moved_intercept_rate=b_rate,
+        centred_intercept=b,
+        centred_intercept_rate=b_rate,
         squared_norm=np.sum([trace.squared_norm for trace in traces], axis=0),
         inner=np.sum([trace.inner for trace in traces], axis=0),
         start_dual_coef=starts,

@@ -1,8 +1,4 @@
-"""Support vector machines: `SVC` with any kernel, `LinearSVC` with hinge or squared hinge.
-
-How their binary problems map on :mod:`skbackdoor.paths.hinge` and, with squared hinge, on
-:mod:`skbackdoor.paths.linear`.
-"""
+"""`SVC` with any kernel: how its binary problems map on :mod:`skbackdoor.paths.hinge`."""
 
 import warnings
 from copy import copy
@@ -14,20 +10,17 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.svm import SVC, LinearSVC
+from sklearn.svm import SVC
 
 from .._compat import ovr_decision_function
 from ..progress import progress
 from .base import WeightPath
-from .continuation import Continuation
 from .hinge import HingeOptimum
-from .kernels import AffineKernel, Kernel, NamedKernel, look_up, number_rows
-from .linear import LinearObjective, LinearOptimum
-from .losses import Hinge, MarginLoss, SquaredHinge
-from .ridge import linear_decision, parameters
+from .kernels import Kernel, NamedKernel, look_up, number_rows
+from .losses import Hinge, MarginLoss
 from .rows import as_float64, stack
 from .smooth import difference
-from .solutions import KernelSolution, LinearSolution
+from .solutions import KernelSolution
 from .threads import one_blas_thread
 
 #: Most training rows whose dual is followed: two matrices of that size, and time as its cube.
@@ -142,8 +135,8 @@ class SVCPath(WeightPath):
             sign, bound, clean = signs[y[used]], weight[used], used < n_clean
             u, rate = np.where(clean, bound, 0.0), np.where(clean, 0.0, bound)
             a = np.maximum(sign * v[used, k], 0.0)
-            b_moved = float(b[k] + v[:, k] @ kernel.offset)
-            at = used, sign, u, rate, a, b_moved
+            b_centred = float(b[k] + v[:, k] @ kernel.offset)
+            at = used, sign, u, rate, a, b_centred
             problems.append(HingeOptimum.part(kernel, *at, free_intercept=True, whole=whole))
         return problems
 
@@ -151,10 +144,10 @@ class SVCPath(WeightPath):
         """The clean fit as it is, with the rate at which poison moves it (`rtol` is unused)."""
         if self.known_fit is None and self.kernel.X.shape[0] <= LARGEST_PATH:
             return self._whole_optimum()
-        problems, kernel, held = self._near_problems()
+        problems, kernel, fixed = self._near_problems()
         if any(point.unbalanced for _, point, _ in problems):
             return self._all_rows()
-        return HingeOptimum(kernel, problems, held, self._all_rows)
+        return HingeOptimum(kernel, problems, fixed, self._all_rows)
 
     def _whole_optimum(self):
         """A loose clean fit, on the kernel matrix of all training rows."""
@@ -188,7 +181,7 @@ class SVCPath(WeightPath):
             For each pair; rows are positions among the support vectors, then the poison rows.
         kernel : Kernel
             Over these.
-        held : ndarray of shape (n_rows, n_pairs)
+        fixed : ndarray of shape (n_rows, n_pairs)
             Signed duals of the support vectors that only push.
         """
         rows, fitted = self.rows, self.fitted
@@ -200,23 +193,23 @@ class SVCPath(WeightPath):
         poison = np.arange(len(y)) >= len(support)
         v = signed_duals(fitted)
         v = np.concatenate([v, np.zeros((n_poison, v.shape[1]))])
-        held, problems = np.zeros_like(v), []
+        fixed, problems = np.zeros_like(v), []
         for k, signs in enumerate(self.loss.signs.T):
             a = np.abs(v[:, k])
             lower, upper = HingeOptimum.ends_of(a, bound)
             near = ~lower if fitted.fit_status_ else ~(lower | upper)
             near = np.flatnonzero((near | poison) & (signs[y] != 0))
-            held[:, k] = v[:, k]
-            held[near, k] = 0.0
-            pushing = np.flatnonzero(held[:, k])
-            outside = kernel(kernel.X[near], pushing) @ held[pushing, k]
+            fixed[:, k] = v[:, k]
+            fixed[near, k] = 0.0
+            at_bound = np.flatnonzero(fixed[:, k])
+            outside = kernel(kernel.X[near], at_bound) @ fixed[at_bound, k]
             sign, u = signs[y[near]], bound[near]
             rate = np.where(poison[near], u, 0.0)
             b = float(fitted.intercept_[k] + v[:, k] @ kernel.offset)
             at = near, sign, u - rate, rate, a[near], b
-            rest = outside, float(held[:, k].sum())
+            rest = outside, float(fixed[:, k].sum())
             problems.append(HingeOptimum.part(kernel, *at, free_intercept=True, outside=rest))
-        return problems, kernel, held
+        return problems, kernel, fixed
 
     def _start(self, beta=0.0, tol=1e-4):
         """Signed duals and intercepts of a loose fit on the kernel matrix."""
@@ -225,7 +218,7 @@ class SVCPath(WeightPath):
             start = self._fit_on_gram(beta, tol, 200_000)
         v = np.zeros((self.kernel.X.shape[0], self.loss.signs.shape[1]))
         v[start.support_] = signed_duals(start)
-        return v, start.intercept_ - self.kernel.offset @ v  # the kernel matrix is a moved one
+        return v, start.intercept_ - self.kernel.offset @ v  # the kernel matrix is centred
 
     def _solve(self, weights, n_jobs=None):
         n_rows, n_clean = self.kernel.X.shape[0], len(self.rows.clean.y)
@@ -244,7 +237,7 @@ class SVCPath(WeightPath):
                 clean = self.polished
             return clean.path(self, weights, self._start, partial(self._start, tol=1e-7))
         except (ValueError, RuntimeError) as error:
-            _warn_of_refits(error)
+            warn_of_refits(error)
             return self._kernel_refits(weights)
 
     def _bounds(self, beta):
@@ -309,8 +302,8 @@ class SVCPath(WeightPath):
             kernel=self.kernel,
             dual_coef=v,
             dual_coef_rate=None,
-            moved_intercept=b,
-            moved_intercept_rate=None,
+            centred_intercept=b,
+            centred_intercept_rate=None,
             squared_norm=np.sum(v * products, axis=(1, 2)),
             inner=np.sum(v_start * products, axis=(1, 2)),
             start_dual_coef=v_start,
@@ -319,133 +312,7 @@ class SVCPath(WeightPath):
         )
 
 
-class LinearSVCPath(WeightPath):
-    """`LinearSVC`, one problem a class; the penalty takes in the intercept."""
-
-    @staticmethod
-    def handles(estimator):
-        """Whether this family knows the loss of a learner."""
-        return isinstance(estimator, LinearSVC)
-
-    @staticmethod
-    def cast(estimator, X):
-        return as_float64(X)
-
-    def _setup(self):
-        if self.estimator.multi_class != "ovr":
-            raise ValueError(
-                f"LinearSVC(multi_class={self.estimator.multi_class!r}) has a loss of all classes"
-                " at once, of which no curve or slope is known; take multi_class='ovr'."
-            )
-        if self.estimator.penalty == "l1" or type(self.estimator) is not LinearSVC:
-            self.method = difference(self.estimator)
-        phi = Hinge() if self.estimator.loss == "hinge" else SquaredHinge()
-        self.loss = MarginLoss.one_vs_rest(phi, len(self.rows.classes))
-
-    def decision_values(self, fitted, X):
-        return linear_decision(fitted, X)
-
-    def optimum(self, rtol=None):
-        """The clean fit as it is, with the rate at which poison moves it."""
-        if self.estimator.loss == "squared_hinge":
-            rows, svc = self.rows, self.estimator
-            objective = LinearObjective(
-                rows.clean.X,
-                rows.clean.y,
-                rows.clean.weight,
-                self.loss.with_class_weight(self.rows.class_weight),
-                1.0 / svc.C,
-                svc.fit_intercept,
-                1.0 / svc.intercept_scaling**2 if svc.fit_intercept else 0.0,
-            )
-            poison = (rows.poison.X, rows.poison.y, rows.poison.weight)
-            return LinearOptimum(
-                objective, objective.to_own(parameters(self.fitted)), poison, rtol
-            )
-        return HingeOptimum(self._kernel(), self._problems(False))
-
-    def _kernel(self):
-        """x.x' + intercept_scaling^2 over all training rows, one for all C."""
-        svc = self.estimator
-        constant = svc.intercept_scaling**2 if svc.fit_intercept else 0.0
-        rows = self.rows
-        return self.shared.get(
-            "kernel", constant, lambda: Kernel(AffineKernel(constant), rows.X, 200)
-        )
-
-    def _problems(self, whole):
-        """Each class's rows, point and rates of its bounds, at the clean fit."""
-        rows, kernel = self.rows, self._kernel()
-        weighted = self.loss.with_class_weight(self.rows.class_weight)
-        n_clean = len(rows.clean.y)
-        used = np.arange(n_clean + len(rows.poison.y))
-        y = rows.y
-        weight = self.estimator.C * np.concatenate([rows.clean.weight, rows.poison.weight])
-        clean = used < n_clean
-        F = self.decision_values(self.fitted, rows.clean.X)
-        kernel_rows, _ = kernel.on(used, whole)
-        problems = []
-        for k, signs in enumerate(self.loss.signs.T):
-            sign, bound = signs[y], weight * weighted.weight[y, k]
-            u, rate = np.where(clean, bound, 0.0), np.where(clean, 0.0, bound)
-            a = np.zeros(len(used))
-            a[:n_clean] = _duals(kernel_rows, sign[:n_clean], u[:n_clean], F[:, k])
-            at = used, sign, u, rate, a, 0.0
-            problems.append(HingeOptimum.part(kernel, *at, free_intercept=False, whole=whole))
-        return problems
-
-    def _solve(self, weights, n_jobs=None):
-        n_rows = len(self.rows.clean.y) + len(self.rows.poison.y)
-        smooth = self.estimator.loss == "squared_hinge"
-        if not smooth and n_rows > LARGEST_PATH:
-            return self.refits(weights, n_jobs=n_jobs)
-        with one_blas_thread(self.rows.clean.X):
-            with warnings.catch_warnings():
-                # The learner's own fit is only where the path starts; its residual is checked.
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                self.fitted  # noqa: B018 - made here, where its warnings are no one's business
-            if smooth:
-                return Continuation(self, self.optimum()).solution(weights)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)  # of the path's residuals
-                clean = HingeOptimum(self._kernel(), self._problems(True)).polish()
-            n_outputs = self.loss.signs.shape[1]
-            nothing = np.zeros((n_rows, n_outputs)), np.zeros(n_outputs)
-            return self._linear(clean.path(self, weights, None, lambda weight: nothing))
-        except (ValueError, RuntimeError) as error:
-            _warn_of_refits(error)
-            return self.refits(weights, n_jobs=n_jobs)
-
-    def _linear(self, solution):
-        """Coefficients and intercepts in place of dual coefficients."""
-        X = self._kernel().X
-        return LinearSolution(
-            self,
-            solution.poison_weights,
-            solution.method,
-            solution.residuals,
-            self._primal(X, solution.dual_coef),
-            self._primal(X, solution.start_dual_coef),
-            partial(_primal_rate, self, X, solution),
-            solution.first_breakpoint,
-        )
-
-    def _primal(self, X, v):
-        """W of shape (..., n_outputs, n_parameters) for duals v (..., n_rows, n_outputs)."""
-        svc, v = self.estimator, np.swapaxes(v, -1, -2)
-        flat = v.reshape(-1, v.shape[-1])
-        W = np.asarray((X.T @ flat.T).T)
-        if svc.fit_intercept:
-            W = np.column_stack([W, svc.intercept_scaling**2 * flat.sum(axis=1)])
-        return W.reshape(*v.shape[:-1], -1)
-
-
-def _primal_rate(path, X, solution):
-    return path._primal(X, solution.dual_coef_rate)
-
-
-def _warn_of_refits(error):
+def warn_of_refits(error):
     warnings.warn(
         f"The dual path could not be followed, so these fits are refits. Cause: {error}",
         ConvergenceWarning,
@@ -471,33 +338,6 @@ def _gamma(rule, X):
         return 1.0 / X.shape[1]
     variance = X.multiply(X).mean() - X.mean() ** 2 if sp.issparse(X) else X.var()
     return 1.0 / (X.shape[1] * variance) if variance != 0 else 1.0
-
-
-def _duals(kernel_rows, y, u, f):
-    """Dual coefficients of a primal fit, which liblinear does not keep.
-
-    Rows outside a band around the margin are at 0 or at their bound; those inside solve
-    ``K_MM v_M = f_M - K_ME v_E`` by least squares, clipped to their box. The band that gives back
-    the decision values best is taken.
-    """
-    n, h = len(y), y * f - 1.0
-    best, best_error = None, np.inf
-    for band in (1e-5, 1e-4, 1e-3, 1e-2, 1e-1):
-        v = np.zeros(len(kernel_rows))
-        v[:n] = np.where(h < -band, y * u, 0.0)
-        inside = np.flatnonzero(np.abs(h) <= band)
-        if len(inside) > 1000:
-            break
-        pushed = kernel_rows.product(v)[:n]
-        if len(inside):
-            K = kernel_rows(inside)[:, :n]
-            solution = np.linalg.lstsq(K[:, inside], f[inside] - pushed[inside], rcond=1e-12)[0]
-            v[inside] = y[inside] * np.clip(y[inside] * solution, 0.0, u[inside])
-            pushed = pushed + v[inside] @ K
-        error = np.abs(pushed - f).max()
-        if error < best_error:
-            best, best_error = v[:n], error
-    return y * best
 
 
 def look_up_gram(estimator, clean, poison):
