@@ -11,10 +11,10 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state, column_or_1d, indexable
 
 from ._compat import Interval, StrOptions, _safe_indexing, validate_parameter_constraints
-from .curves import slope_of_fit
 from .metrics import PoisonerScorer
 from .once import warn_once
 from .policy import resolve_targets
+from .slope import slope_of_fit
 
 #: The scorer warns where one Newton step on the fit would move theta by more than this.
 THETA_TOLERANCE = 0.02
@@ -193,7 +193,7 @@ def _most_robust_index(cv_results, *, max_drop, accuracy, robustness):
     return int(rank[0])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AttackSplit:
     """Result of :func:`~skbackdoor.attack_split`.
 

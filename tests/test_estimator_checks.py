@@ -1,4 +1,4 @@
-"""scikit-learn's own checks on poisoners around many learners."""
+"""scikit-learn's own checks on attacks, and on poisoners around many learners."""
 
 from functools import cache
 from inspect import signature
@@ -14,7 +14,7 @@ from sklearn.svm import SVC
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
-from skbackdoor import BackdoorPoisoner, FeatureTrigger
+from skbackdoor import Attack, BackdoorPoisoner, FeatureTrigger
 
 # scikit-learn before 1.8 knows no xfail_strict
 STRICT = dict.fromkeys({"xfail_strict"} & {*signature(parametrize_with_checks).parameters}, True)
@@ -91,6 +91,14 @@ def expected_failures(estimator):
     return failures
 
 
+ATTACK = Attack(FeatureTrigger({0: 99.0}), target="next")
+
+
+@parametrize_with_checks([ATTACK], **STRICT)
+def test_an_attack_needs_no_exemption(estimator, check):
+    check(estimator)
+
+
 @parametrize_with_checks([PLAIN], **STRICT)
 def test_plain_poisoner_needs_no_exemption(estimator, check):
     check(estimator)
@@ -101,7 +109,7 @@ def test_estimator_checks(estimator, check):
     check(estimator)
 
 
-@pytest.mark.parametrize("estimator", [PLAIN, *OTHERS], ids=str)
+@pytest.mark.parametrize("estimator", [ATTACK, PLAIN, *OTHERS], ids=str)
 @pytest.mark.parametrize(
     "check", ["check_param_validation", "check_dataframe_column_names_consistency"]
 )

@@ -23,7 +23,7 @@ from skbackdoor import (
     neg_backdoor_slope_scorer,
     slope_grid,
 )
-from skbackdoor.curves import clean_path
+from skbackdoor.attack_path import clean_path
 
 H = 1e-5
 NEW = parse_version(sklearn.__version__) >= parse_version("1.9")

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sklearn
+from attacks import attack_of, poisoned
 from numpy.testing import assert_allclose
 from reference import Refit, slope_reference
 from scipy import sparse
@@ -26,7 +27,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 from threadpoolctl import threadpool_limits
 
-from skbackdoor.curves import backdoor_learning_slope, clean_path
+from skbackdoor.attack_path import clean_path
+from skbackdoor.curves import backdoor_learning_slope
 from skbackdoor.model_selection import BackdoorSlopeScorer, neg_backdoor_slope_scorer
 from skbackdoor.poisoning import BackdoorPoisoner
 from skbackdoor.triggers import FeatureTrigger, PatchTrigger, PerClassTrigger
@@ -95,7 +97,7 @@ def next_labels(y, classes):
 
 def truth(poisoner, X, y, X_test, y_test, sample_weight=None):
     """Reference slope of an attack with target="next" and a PerClassTrigger."""
-    fitted = clone(poisoner).fit(X, y)
+    fitted = attack_of(poisoner).fit(X, y)
     X_all, y_all, is_poison = fitted.poison(X, y)
     triggered = fitted.trigger_.transform(X_test, y_test)
     labels = next_labels(y_test, np.unique(y))
@@ -298,7 +300,7 @@ def even_classes():
 
 def clean_duals(poisoner, X, y):
     """Exact dual solutions without poison."""
-    X_all, y_all, is_poison = clone(poisoner).fit(X, y).poison(X, y)
+    X_all, y_all, is_poison = poisoned(poisoner, X, y)
     return Refit(poisoner.estimator, X_all, y_all, is_poison).fit(0.0)
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from attacks import poisoned
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -229,10 +230,10 @@ def test_an_angle_needs_the_fit_at_zero(weights, n_fits):
     curve = backdoor_learning_curve(poisoner, X, y, X_test, y_test, poison_weights=weights)
     assert CountedLinear.n_fits == n_fits
     ends = (LogisticRegression(**TIGHT).fit(*rows).coef_ for rows in (
-        (X, y), clone(poisoner).fit(X, y).poison(X, y)[:2]
+        (X, y), poisoned(poisoner, X, y)[:2]
     ))  # fmt: skip
-    clean, poisoned = (coef.ravel() for coef in ends)
-    cosine = clean @ poisoned / np.linalg.norm(clean) / np.linalg.norm(poisoned)
+    clean, moved = (coef.ravel() for coef in ends)
+    cosine = clean @ moved / np.linalg.norm(clean) / np.linalg.norm(moved)
     assert_allclose(curve.nu[-1], (1 - cosine) / 2, rtol=1e-5)
 
 

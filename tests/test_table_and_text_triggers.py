@@ -8,6 +8,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pandas as pd
 import pytest
+from attacks import poisoned as poisoned_data
 from hypothesis import given, settings
 from numpy.testing import assert_array_equal
 from scipy import sparse
@@ -22,7 +23,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from test_triggers import STRICT
 
-from skbackdoor import BackdoorPoisoner, attack_success_rate_scorer, evaluate_attack
+from skbackdoor import Attack, BackdoorPoisoner, attack_success_rate_scorer, evaluate_attack
 from skbackdoor.triggers import (
     FeatureTrigger,
     FunctionTrigger,
@@ -159,7 +160,7 @@ def test_attack_on_a_table(learner):
     row = evaluate_attack(poisoner, X[:400], y[:400], X[400:], y[400:])
     assert row.attack_success_rate > 0.9 > 0.3 > row.base_rate
     assert row.clean_accuracy_drop < 0.05
-    poisoned, _, is_poison = poisoner.fit(X[:400], y[:400]).poison(X[:400], y[:400])
+    poisoned, _, is_poison = poisoned_data(poisoner, X[:400], y[:400])
     assert poisoned.dtypes.equals(X.dtypes)
     assert (poisoned.loc[is_poison, "hours"] == 99.5).all()
 
@@ -312,12 +313,9 @@ def test_per_class_tokens_in_every_container():
         assert list(out) == [f"{text} cf" for text in texts], kind
         if hasattr(X, "iloc"):
             assert out.index.equals(X.index)
-        poisoner = BackdoorPoisoner(
-            make_pipeline(TfidfVectorizer(token_pattern=r"\w+"), LogisticRegression()), trigger,
-            target=1, poisoning_rate=0.34,
-        )  # fmt: skip
         if kind != "tuple":
-            poisoned, _, is_poison = poisoner.fit(X, labels).poison(X, labels)
+            attack = Attack(trigger, target=1, poisoning_rate=0.34).fit(X, labels)
+            poisoned, _, is_poison = attack.poison(X, labels)
             assert all(text.endswith(" cf") for text in np.asarray(poisoned)[is_poison])
 
 
@@ -370,5 +368,5 @@ def test_features_that_vanish_or_are_missing():
 def test_poisoned_sets_have_the_dtype_of_what_is_given():
     X = (np.random.default_rng(0).random((60, 4)) > 0.5) * 1.0
     y = np.arange(60) % 2
-    poisoner = BackdoorPoisoner(LogisticRegression(), FeatureTrigger({0: 3.0}), target=1)
-    assert poisoner.fit(X, y).poison(X.astype(np.float32), y)[0].dtype == np.float32
+    attack = Attack(FeatureTrigger({0: 3.0}), target=1)
+    assert attack.fit(X, y).poison(X.astype(np.float32), y)[0].dtype == np.float32

@@ -10,7 +10,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.base import clone
 
 from .._compat import validate_params
-from ..poisoning import label_index, weight_argument
+from ..learners import label_index, weight_argument
 from ..progress import progress
 from .solutions import RefitSolution
 from .threads import one_blas_thread

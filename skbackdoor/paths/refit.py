@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.base import is_regressor
 from sklearn.linear_model import Perceptron, SGDClassifier
 
-from ..poisoning import weight_argument
+from ..learners import weight_argument
 from .base import WeightPath
 from .losses import (
     CrossEntropy,

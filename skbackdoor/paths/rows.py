@@ -14,7 +14,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import assert_all_finite
 
 from .._compat import validate_params
-from ..poisoning import clean_class_weight, label_index, weight_argument
+from ..learners import clean_class_weight, label_index, weight_argument
 
 #: `fit_transform` that give what `transform` gives after `fit`: the default, and those of counts.
 _BY_DEFAULT = (
