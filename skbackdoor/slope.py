@@ -15,6 +15,8 @@ from .progress import progress
 
 #: Relative residual of conjugate gradients in a scorer.
 SCORER_RTOL = 1e-5
+#: Share by which differences at h and h / 10 may differ, if they are to be called a derivative.
+AGREE = 0.1
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,8 @@ def backdoor_learning_slope(
         Frozen dataclass with `theta`, `derivative`, `loss`, `method`, `n_poison`, `residual`,
         `first_breakpoint` and `intercept_jump`. Its `method` is "secant" for learners whose fit
         is not known to be a smooth function of the weights (trees, forests, SGD, those of other
-        packages): a secant is not a derivative. A learner may say ``smooth_in_weights = True``.
+        packages), and where the differences at h and h / 10 are more than a tenth apart: a
+        secant is not a derivative. A learner may say ``smooth_in_weights = True``.
 
     Raises
     ------
@@ -267,7 +270,9 @@ def _implicit(path, optimum, test, n_poison, scale):
 def _difference(path, test, h, n_poison, scale):
     """(L(h) - L(0)) / h, both sides fitted on clean and poison rows, weights 0 and h.
 
-    Of several h a list, all with the same L(0).
+    Of several h a list, all with the same L(0). It is called a finite difference only where that
+    at h / 10 is the same but for a tenth; else, as where the learner is not known to be smooth, a
+    secant.
     """
     weight_argument(path.estimator, ": a slope is about small poison weights")
     rows, y_target, weight = test
@@ -278,14 +283,21 @@ def _difference(path, test, h, n_poison, scale):
         return float(np.average(losses, weights=weight))
 
     at_zero, slopes = loss(0.0), []
+    known = "finite_difference" if path.method == "implicit" else path.method
+    told = getattr(path.estimator, "smooth_in_weights", None) is not None
     for step in progress(np.atleast_1d(h).tolist(), np.size(h), "finite differences"):
         derivative = (loss(step) - at_zero) / step if step > 0 else 0.0
+        method = known
+        if path.method == "finite_difference" and not told and step > 0:
+            nearer = (loss(step / 10) - at_zero) / (step / 10)
+            if abs(derivative - nearer) > AGREE * max(abs(derivative), abs(nearer)):
+                method = "secant"
         slopes.append(
             BackdoorSlope(
                 theta=angle(derivative, n_poison if scale == "per_sample" else 1),
                 derivative=derivative,
                 loss=at_zero,
-                method="finite_difference" if path.method == "implicit" else path.method,
+                method=method,
                 n_poison=n_poison,
                 residual=None,
                 first_breakpoint=None,
