@@ -182,8 +182,8 @@ class NamedKernel:
 
     With a free intercept the dual coefficients sum to 0, so that
     :math:`K(x, x') - K(x, z) - K(z, x') + K(z, z)` is as good a kernel as K: only the intercept
-    differs, by :math:`\sum_i v_i (K(x_i, z) - K(z, z) / 2)`. Linear and rbf kernels are centred; rbf
-    by way of :math:`K - 1`, which keeps all digits where gamma is small. z is 0, or the mean
+    differs, by :math:`\sum_i v_i (K(x_i, z) - K(z, z) / 2)`. Linear and rbf kernels are centred;
+    rbf by way of :math:`K - 1`, which keeps all digits where gamma is small. z is 0, or the mean
     of some rows where that is far from 0 as their spread goes.
 
     Parameters
@@ -208,6 +208,8 @@ class NamedKernel:
         return np.expm1(-self.params["gamma"] * row_norms(A, squared=True))
 
     def __call__(self, A, B):
+        if 0 in (A.shape[0], B.shape[0]):
+            return np.zeros((A.shape[0], B.shape[0]))
         whole = A is B  # one argument: BLAS computes half of the products
         if not self.centred:
             B = _second(A) if whole else B

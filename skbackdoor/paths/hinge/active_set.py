@@ -17,6 +17,8 @@ POLISHED = 1e-11
 AT_BREAKPOINT = 1e-9
 #: Share of what pushes the margin set that may be left of it.
 FOLLOWED = 1e-6
+#: Share of the fastest rate up to which a rate is rounding.
+STANDS_STILL = 1e-9
 
 
 class ActiveSet:
@@ -293,9 +295,8 @@ class ActiveSet:
         """
         try:
             point = self.growing(rate)
-            step, a_rate, b_rate, followed = look(Walk(point), beyond)
+            step, a_rate, b_rate, point, followed = look(Walk(point), beyond)
             if followed:
-                point.b += point.way_to_middle()
                 return RightLimit(point, a_rate, b_rate, step)
         except (ValueError, RuntimeError):
             pass  # the inverse on the margin set has lost its digits
@@ -342,6 +343,12 @@ class ActiveSet:
 
     def newton_step(self):
         """The point after moving all margins to 1 as if no member changed sets."""
+        try:
+            return self._newton_step()
+        except (ValueError, RuntimeError):  # the inverse on the margin set has lost its digits
+            return FacePoint(self.problem, self.a, self.b).newton_step()
+
+    def _newton_step(self):
         a_rate, b_rate, h_rate = Walk(self, 1.0 - self.r).full_rates()
         new = active_copy(self)
         new.a, new.b, h = np.clip(self.a + a_rate, 0.0, self.u), self.b + b_rate, self.h + h_rate
@@ -359,10 +366,15 @@ class ActiveSet:
 def look(walk, beyond):
     """What lies right ahead of a walk; with `beyond` behind a breakpoint that is right there.
 
+    A margin set whose duals all stay at a bound (0, or a bound that grows) leaves the intercept
+    as free as an empty one: it takes the middle of its interval.
+
     Returns
     -------
     step, a_rate, b_rate
         As :meth:`Walk.look` gives them.
+    active : ActiveSet
+        To which they belong; another one than that of the walk, if need be.
     followed : bool
         Whether the margin set stands still at these rates, as it must.
     """
@@ -370,13 +382,29 @@ def look(walk, beyond):
     if beyond and step < AT_BREAKPOINT:
         walk = Walk(active_copy(walk.active))
         walk.go(2 * AT_BREAKPOINT)
-        _, a_rate, b_rate = walk.look()
+        step, a_rate, b_rate = walk.look()
     active = walk.active
+    fastest = max(np.abs(active.u_rate).max(), np.abs(a_rate).max())
+    if active.free_intercept and len(active.members):
+        m = active.members
+        lower, full = ends_of(active.a, active.u)
+        stays = lower[m] & (np.abs(a_rate[m]) <= STANDS_STILL * fastest)
+        grows = full[m] & (np.abs(a_rate - active.u_rate)[m] <= STANDS_STILL * fastest)
+        if np.all(stays | grows):
+            active = active_copy(active)
+            for position in range(len(m) - 1, -1, -1):
+                active.leave(position, to_upper=not stays[position])
+    if active.unbalanced:
+        shift = active.way_to_middle()
+        active = active_copy(active)
+        active.b += shift
+        active.h += active.y * shift
+        step, a_rate, b_rate = Walk(active).look()
     pushed, total = active.push()
-    members = active.members
-    off = active.rows(members) @ (active.y * a_rate) + b_rate
-    unit = max(np.abs(pushed[members]).max(initial=0.0), abs(b_rate), abs(total))
-    return step, a_rate, b_rate, bool(np.all(np.abs(off) <= FOLLOWED * unit))
+    m = active.members
+    off = active.rows(m) @ (active.y * a_rate) + b_rate
+    unit = max(np.abs(pushed[m]).max(initial=0.0), abs(b_rate), abs(total), active.scale * fastest)
+    return step, a_rate, b_rate, active, bool(np.all(np.abs(off) <= FOLLOWED * unit))
 
 
 def active_copy(active):

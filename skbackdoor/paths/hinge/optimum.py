@@ -120,8 +120,9 @@ class HingeOptimum(Optimum):
         """The optimum after one Newton step; None where the fit is exact to 1e-6 already."""
         if self.residual < 1e-6:
             return None
-        moved = [(rows, point.newton_step(), rate) for rows, point, rate in self.problems]
-        step = HingeOptimum(self.kernel, moved, self._fixed, self._whole)
+        steps = [(rows, point.newton_step(), rate) for rows, point, rate in self.problems]
+        steps = [(rows, as_it_is(new.problem, new.a, new.b), rate) for rows, new, rate in steps]
+        step = HingeOptimum(self.kernel, steps, self._fixed, self._whole)
         step._test_rows = self._test_rows = self.kernel.at(X)  # for both, on the same samples
         return step
 

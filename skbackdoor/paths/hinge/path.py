@@ -107,7 +107,7 @@ class Trace:
                 active.balance(BALANCED / self.problem.unit_of_sum)
                 walk.gather()
                 self.v[k], self.b[k] = _signed(active)
-                _, a_rate, b_rate, followed = look(walk, beyond=True)
+                _, a_rate, b_rate, _, followed = look(walk, beyond=True)
             except (ValueError, RuntimeError):
                 return  # the points from here on are found one by one
             if followed:

@@ -85,7 +85,8 @@ class Problem:
         wrong = np.where(a <= 0, np.maximum(-h, 0.0), wrong)
         wrong = np.where(bounds > 0, wrong, 0.0)
         outside = np.maximum(np.maximum(-a, a - bounds * (1 + 1e-12)), 0.0)
-        wrong = np.maximum(wrong, outside * np.maximum(np.abs(self.diagonal), 1.0)).max(axis=1)
+        wrong = np.maximum(wrong, outside * np.maximum(np.abs(self.diagonal), 1.0))
+        wrong = wrong.max(axis=1, initial=0.0)
         if not self.free_intercept:
             return wrong
         return np.maximum(wrong, self.unit_of_sum * np.abs(v.sum(axis=1) + self.outside_sum))
