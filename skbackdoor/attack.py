@@ -163,7 +163,7 @@ class Attack(BaseEstimator):
                 "An attack needs at least two classes, but y holds only 1 class:"
                 f" {self.classes_.tolist()}."
             )
-        if self.clean_label and _requires_y(self.trigger):
+        if self.clean_label and requires_y(self.trigger):
             raise ValueError(
                 "clean_label=True shows the model the trigger of the target class only, and a"
                 f" {type(self.trigger).__name__} puts another one on samples of source classes"
@@ -193,7 +193,7 @@ class Attack(BaseEstimator):
 
     def _apply_trigger(self, X, y_index):
         """Trigger rows whose class, before the attack, is ``classes_[y_index]``."""
-        if _requires_y(self.trigger_):
+        if requires_y(self.trigger_):
             return _in_container(X, self.trigger_.transform(X, self.classes_[y_index]))
         return _in_container(X, self.trigger_.transform(X))
 
@@ -361,7 +361,7 @@ def check_data(X, y):
     return tuple(indexable(X, y))
 
 
-def _requires_y(trigger):
+def requires_y(trigger):
     """Whether a trigger acts by class: ``transform(X, y)``."""
     return getattr(trigger, "requires_y", False)
 

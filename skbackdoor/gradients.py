@@ -20,7 +20,7 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import check_is_fitted
 
-from ._compat import LinearClassifierMixin
+from ._compat import LinearClassifierMixin, gamma_of
 from .paths.losses import Hinge, MarginLoss
 from .paths.svc import signed_duals
 from .poisoning import BackdoorPoisoner
@@ -191,13 +191,13 @@ def _linear(learner, X, k):
 _SLOPES = {
     "linear": lambda svc, inner, squared: np.ones_like(inner),
     "rbf": lambda svc, inner, squared: (
-        2 * svc._gamma * np.exp(-svc._gamma * np.maximum(squared - 2 * inner, 0))
+        2 * gamma_of(svc) * np.exp(-gamma_of(svc) * np.maximum(squared - 2 * inner, 0))
     ),
     "poly": lambda svc, inner, squared: (
-        svc._gamma * svc.degree * (svc._gamma * inner + svc.coef0) ** (svc.degree - 1)
+        gamma_of(svc) * svc.degree * (gamma_of(svc) * inner + svc.coef0) ** (svc.degree - 1)
     ),
     "sigmoid": lambda svc, inner, squared: (
-        svc._gamma / np.cosh(svc._gamma * inner + svc.coef0) ** 2
+        gamma_of(svc) / np.cosh(gamma_of(svc) * inner + svc.coef0) ** 2
     ),
 }
 

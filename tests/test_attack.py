@@ -18,6 +18,7 @@ from skbackdoor import (
     PatchTrigger,
     PerClassTrigger,
     TokenTrigger,
+    TriggerDisplay,
     attack_success_rate_scorer,
     backdoor_learning_slope,
     make_backdoor_classification,
@@ -134,6 +135,8 @@ def test_a_trigger_of_ones_own_that_depends_on_the_class():
     poisoner = BackdoorPoisoner(LogisticRegression(), OfItsClass(), target="next", random_state=0)
     assert np.isfinite(backdoor_learning_slope(poisoner, X, Y, X_TEST, Y_TEST).theta)
     assert 0 <= attack_success_rate_scorer(poisoner.fit(X, Y), X_TEST, Y_TEST) <= 1
+    display = TriggerDisplay.from_estimator(OfItsClass().fit(X), X, Y, n_samples=3)
+    assert_array_equal(display.triggered[:, 0, 0, 0], 10.0 + Y[:3])
     with pytest.raises(ValueError, match="OfItsClass puts another one.*the same for all classes"):
         attack(OfItsClass(), clean_label=True).fit(X, Y)
 
