@@ -350,13 +350,20 @@ def slope_of_fit(probe, X_test, y_test, sample_weight, scale):
         slope = _implicit(path, optimum, test, n_poison, scale)
         if moved is None:
             return slope, None
-        return slope, _implicit(path, moved, test, n_poison, scale).theta
+        derivative = _right_derivative(path, *moved.right_limit(test[0]), test)
+        return slope, angle(derivative, n_poison if scale == "per_sample" else 1)
+
+
+def _right_derivative(path, F, dF, test):
+    """dL / d beta where decision values on the test rows are F and move at the rate dF."""
+    _, y_target, weight = test
+    return float(np.average(path.loss.directional(F, dF, y_target), weights=weight))
 
 
 def _implicit(path, optimum, test, n_poison, scale):
     rows, y_target, weight = test
     F, dF = optimum.right_limit(rows)
-    derivative = float(np.average(path.loss.directional(F, dF, y_target), weights=weight))
+    derivative = _right_derivative(path, F, dF, test)
     return BackdoorSlope(
         theta=angle(derivative, n_poison if scale == "per_sample" else 1),
         derivative=derivative,
