@@ -23,7 +23,7 @@ def check_is_poisoner(estimator, caller, *, others=""):
     """
     if isinstance(estimator, BackdoorPoisoner):
         return
-    name = type(estimator).__name__
+    name = (estimator if isinstance(estimator, type) else type(estimator)).__name__
     if isinstance(estimator, Pipeline):
         if isinstance(estimator.steps[-1][1], BackdoorPoisoner):
             raise TypeError(

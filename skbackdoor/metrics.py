@@ -73,6 +73,11 @@ def attack_success_rate(
             f" {y_pred.tolist()[0]!r}; they must be of one type."
         )
     classes = np.unique(y_true if labels is None else labels)
+    if labels is None and len(classes) == 1 and isinstance(target, str) and target == "next":
+        raise ValueError(
+            f"target='next' counts in the model's labels, but y_true holds {classes.tolist()}"
+            " alone: pass labels=model.classes_."
+        )
     if labels is None and not (isinstance(target, str) and target == "next"):
         # A target that only the predictions hold is one all the same: y_true may be all sources.
         targets = list(target.values()) if isinstance(target, Mapping) else [target]

@@ -50,8 +50,8 @@ def warn_of_unseen_trigger(poisoner, prepare, X, X_triggered, prepared=None):
         )
     warn_once(
         f"{trigger!r} {why}",
-        f"The trigger {trigger!r} {why}. As it is, attack success is the base rate, and slope and"
-        " curve say nothing about the attack.",
+        f"The trigger {trigger!r} {why}. As it is, the poisoned rows differ by their labels only,"
+        " and slope, curve and attack success say nothing about the trigger.",
         stacklevel=3,
     )
 

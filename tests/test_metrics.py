@@ -274,3 +274,9 @@ def test_success_of_a_trigger_that_is_not_seen_comes_with_a_warning(learner):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         evaluate_attack(attack(learner), *TRAIN, *TEST)
+
+
+def test_next_of_one_label_asks_for_the_others():
+    with pytest.raises(ValueError, match="labels=model.classes_"):
+        attack_success_rate([0, 0], [1, 0], target="next")
+    assert attack_success_rate([0, 0], [1, 0], target="next", labels=[0, 1]) == 0.5

@@ -136,8 +136,11 @@ def weight_path(estimator, X, y, is_poison, *, sample_weight=None):
       ridge. Relative gradient norm 1e-9, or a warning above 1e-8.
     - "dual path": `SVC`, `LinearSVC` with hinge, up to 6,000 training rows. The dual solution is
       piecewise linear in the weight and followed exactly (`SVC` at a single weight: libsvm's fit
-      there, polished); the optimality conditions hold to 1e-9, or a warning above 1e-8.
-      ``first_breakpoint`` is where the first piece ends.
+      there, polished). ``residuals`` is the largest violation of the optimality conditions
+      (complementarity, box, sum of the duals) by the duals and intercepts as they are stored.
+      Where it would be above 1e-8, as kernels of hardly any rank make it, the fit is looked for
+      from libsvm's at that weight and then by an interior point; a warning says where that did not
+      help. ``first_breakpoint`` is where the first piece ends.
     - "kernel refit": `SVC` with 6,000 to 20,000 rows, or with more than 3,000 of which over half
       are free support vectors, or with a sigmoid kernel: libsvm at each weight and its own `tol`,
       on a kernel matrix that is computed once. No tangent.
@@ -146,8 +149,8 @@ def weight_path(estimator, X, y, is_poison, *, sample_weight=None):
       over 0.1 of weight.
 
     Optima do not depend on how the learner would look for them: `tol` and `max_iter` have no part
-    in the first three. A dual path that cannot be followed in floating point (C times the kernel
-    is huge, say) is refitted with a warning.
+    in the first three. An SVM whose optimum is not found in floating point (its kernel is
+    indefinite, say) is refitted with a warning.
 
     Examples
     --------
