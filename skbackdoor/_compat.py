@@ -11,6 +11,7 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
 )
 from sklearn.utils.multiclass import _ovr_decision_function as ovr_decision_function
+from sklearn.utils.validation import _check_sample_weight, _num_samples
 
 __all__ = [
     "BaseSearchCV",
@@ -19,6 +20,8 @@ __all__ = [
     "LinearClassifierMixin",
     "RealNotInt",
     "StrOptions",
+    "_check_sample_weight",
+    "_num_samples",
     "_safe_indexing",
     "ovr_decision_function",
     "validate_parameter_constraints",

@@ -20,7 +20,8 @@ from .architectures import (
     input_size,
     native_normalisation,
 )
-from .images import ImageNetwork, as_images, choose_device, to_tensor
+from .device import choose_device
+from .images import ImageNetwork, as_images, to_tensor
 from .seeds import torch_seeded
 
 _MAX_SEED = np.iinfo(np.int32).max

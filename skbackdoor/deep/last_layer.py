@@ -11,6 +11,9 @@ from sklearn.pipeline import make_pipeline
 from ..curves import backdoor_learning_slope
 from .architectures import head_of
 from .batches import Batches
+from .device import resolved_device
+from .inputs import check_samples
+from .loss import run_with_layer
 from .net import BackdoorNetClassifier
 
 
@@ -46,11 +49,11 @@ class HeadInputs(TransformerMixin, BaseEstimator):
         features : ndarray of shape (n_samples, n_inputs), float32
         """
         net, parts = self.net, []
-        with net._resolved_device(), torch.no_grad():
+        with resolved_device(net), torch.no_grad():
             net._set_training(False)
-            data = net.get_dataset(net._check(X))
+            data = net.get_dataset(check_samples(net, X))
             for batch, _ in Batches(data, net.batch_size):
-                logits, features = net._run(batch["X"])
+                logits, features = run_with_layer(net, batch["X"])
                 if features.ndim == 4:
                     features = features.mean(dim=(2, 3))
                 features = features.flatten(1)
