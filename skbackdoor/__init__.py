@@ -38,46 +38,25 @@ from .model_selection import (
 from .paths import weight_path
 from .poisoning import BackdoorPoisoner
 from .studies import slope_grid
-from .triggers import (
-    BlendTrigger,
-    FeatureTrigger,
-    FunctionTrigger,
-    LowVarianceTrigger,
-    PatchTrigger,
-    PerClassTrigger,
-    Quantile,
-    SinusoidTrigger,
-    StripeTrigger,
-    TokenTrigger,
-    WarpTrigger,
-)
+from .triggers import *  # noqa: F403
+from .triggers import __all__ as _triggers
 
 __version__ = "0.1.0"
 
 __all__ = [
+    *_triggers,
     "BackdoorLearningCurveDisplay",
     "BackdoorPoisoner",
     "BackdoorSlopeDisplay",
     "BackdoorSlopeScorer",
-    "BlendTrigger",
     "CleanRetraining",
     "DecisionBoundaryPathDisplay",
-    "FeatureTrigger",
-    "FunctionTrigger",
     "GradCAMDisplay",
     "InfluentialSamplesDisplay",
     "InputGradientDisplay",
-    "LowVarianceTrigger",
     "ParameterDeviationDisplay",
-    "PatchTrigger",
-    "PerClassTrigger",
-    "Quantile",
     "RobustnessHeatmapDisplay",
-    "SinusoidTrigger",
-    "StripeTrigger",
-    "TokenTrigger",
     "TriggerDisplay",
-    "WarpTrigger",
     "attack_split",
     "attack_success_rate",
     "attack_success_rate_scorer",

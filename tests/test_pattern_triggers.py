@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
+from instances import IMAGE_TRIGGERS
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn import config_context
@@ -17,9 +18,6 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.linear_model import RidgeClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.utils import estimator_checks
-from sklearn.utils.estimator_checks import parametrize_with_checks
-from test_triggers import STRICT
 
 from skbackdoor import BackdoorPoisoner, evaluate_attack
 from skbackdoor.triggers import (
@@ -35,44 +33,6 @@ from skbackdoor.triggers import (
 
 rng = np.random.RandomState(0)
 REFERENCES = np.load(Path(__file__).parent / "data" / "references.npz")
-
-
-# --------------------------------------------------------------------------- estimator checks
-
-INSTANCES = [
-    StripeTrigger(),
-    SinusoidTrigger(),
-    SinusoidTrigger(0.3, 7, phase=1.0, angle=30, additive=True, alpha=1),
-    BlendTrigger(0.5),
-    WarpTrigger(random_state=0),
-    WarpTrigger(strength=2, grid_size=3),
-    LowVarianceTrigger(random_state=0),
-    LowVarianceTrigger(0.5, alpha=1),
-]
-
-
-@parametrize_with_checks(INSTANCES, **STRICT)
-@pytest.mark.filterwarnings("ignore:value_range", "ignore:.*rounds to nothing")
-def test_estimator_checks(estimator, check):
-    check(estimator)
-
-
-@pytest.mark.parametrize("trigger", INSTANCES, ids=repr)
-@pytest.mark.parametrize(
-    "check",
-    [
-        "check_dataframe_column_names_consistency",
-        "check_get_feature_names_out_error",
-        "check_global_output_transform_pandas",
-        "check_inplace_ensure_writeable",
-        "check_param_validation",
-        "check_set_output_transform",
-        "check_transformer_get_feature_names_out",
-    ],
-)
-@pytest.mark.filterwarnings("ignore:value_range")
-def test_checks_that_check_estimator_leaves_out(trigger, check):
-    getattr(estimator_checks, check)(type(trigger).__name__, clone(trigger))
 
 
 # --------------------------------------------------------------------------- outside references
@@ -393,7 +353,7 @@ def test_properties(case):
         assert_array_equal(values, np.asarray(given_X))
 
 
-@pytest.mark.parametrize("trigger", INSTANCES, ids=repr)
+@pytest.mark.parametrize("trigger", IMAGE_TRIGGERS, ids=repr)
 def test_large_batches_are_triggered_in_blocks(trigger, monkeypatch):
     X = rng.uniform(size=(40, 3, 6, 6))
     whole = trigger.fit(X).transform(X)
@@ -407,11 +367,6 @@ def test_large_batches_are_triggered_in_blocks(trigger, monkeypatch):
 def brighten(X):
     X += 0.5
     return X
-
-
-@parametrize_with_checks([FunctionTrigger(np.negative)], **STRICT)
-def test_function_trigger_estimator_checks(estimator, check):
-    check(estimator)
 
 
 def test_function_may_write_to_what_it_gets():
@@ -500,7 +455,7 @@ def test_value_range_of_numpys_own_numbers():
         assert trigger.transform(np.full((1, 16), 100, np.uint8)).max() == 150
 
 
-@pytest.mark.parametrize("trigger", INSTANCES, ids=repr)
+@pytest.mark.parametrize("trigger", IMAGE_TRIGGERS, ids=repr)
 def test_other_byte_order(trigger):
     X = rng.uniform(size=(4, 1, 6, 6)).astype(np.float32)
     out = trigger.fit(X).transform(X.astype(">f4"))

@@ -19,8 +19,6 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
-from sklearn.utils.estimator_checks import parametrize_with_checks
-from test_triggers import STRICT
 
 from skbackdoor import BackdoorPoisoner, attack_success_rate_scorer, evaluate_attack
 from skbackdoor.triggers import (
@@ -33,12 +31,6 @@ from skbackdoor.triggers import (
 )
 
 # --------------------------------------------------------------------------- quantiles
-
-
-@parametrize_with_checks([FeatureTrigger({0: Quantile(0.9)})], **STRICT)
-@pytest.mark.filterwarnings("ignore:.*clean rows carry the trigger")
-def test_estimator_checks(estimator, check):
-    check(estimator)
 
 
 @settings(max_examples=100, deadline=None)
@@ -192,12 +184,6 @@ CONTAINERS = {
     "objects": lambda texts: np.array(texts, dtype=object),
     "fixed width": lambda texts: np.array(texts, dtype=str),
 }
-
-
-@parametrize_with_checks([TokenTrigger("cf")], **STRICT)
-@pytest.mark.filterwarnings("ignore:Can't test estimator")
-def test_token_estimator_checks(estimator, check):
-    check(estimator)
 
 
 @pytest.mark.parametrize("kind", CONTAINERS)

@@ -2,25 +2,22 @@
 
 import subprocess
 import sys
-from inspect import signature
 
 import hypothesis.strategies as st
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import assume, given, settings
+from instances import BrightRows, RandomNoise
 from scipy import sparse
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
-from sklearn.utils import estimator_checks
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skbackdoor.triggers import (
     BlendTrigger,
     FeatureTrigger,
-    ImageTrigger,
     LowVarianceTrigger,
     PatchTrigger,
     PerClassTrigger,
@@ -28,127 +25,6 @@ from skbackdoor.triggers import (
 )
 
 rng = np.random.RandomState(0)
-
-
-class BrightRows(ImageTrigger):
-    """The dozen lines of a new trigger: even rows get brighter."""
-
-    def __init__(self, shift=0.25, *, image_shape=None, value_range=(0, 1)):
-        self.shift = shift
-        self.image_shape = image_shape
-        self.value_range = value_range
-
-    def _mask(self, images):
-        return np.s_[:, :, ::2]
-
-    def _pattern(self, x):
-        return x + self.shift
-
-
-class RandomNoise(ImageTrigger):
-    """A blend of the whole image with a pattern that is drawn at fit."""
-
-    def __init__(self, *, alpha=0.5, image_shape=None, value_range=(0, 1), random_state=None):
-        self.alpha = alpha
-        self.image_shape = image_shape
-        self.value_range = value_range
-        self.random_state = random_state
-
-    def _draw(self, images, rng):
-        self.pattern_ = rng.uniform(*self.value_range, size=images.shape[1:])
-
-    def _pattern(self, x):
-        return self.pattern_
-
-
-# --------------------------------------------------------------------------- estimator checks
-
-NEEDS_Y = "transform needs y, which the check does not pass"
-EXPECTED_FAILURES = {
-    PerClassTrigger: dict.fromkeys(
-        [
-            "check_dataframe_column_names_consistency",
-            "check_dict_unchanged",
-            "check_dtype_object",
-            "check_estimators_dtypes",
-            "check_estimators_nan_inf",
-            "check_estimators_pickle",
-            "check_f_contiguous_array_estimator",
-            "check_fit2d_predict1d",
-            "check_fit_idempotent",
-            "check_global_output_transform_pandas",
-            "check_inplace_ensure_writeable",
-            "check_methods_sample_order_invariance",
-            "check_methods_subset_invariance",
-            "check_set_output_transform",
-            "check_set_output_transform_pandas",
-            "check_transformer_data_not_an_array",
-            "check_transformer_general",
-            "check_transformer_preserve_dtypes",
-        ],
-        NEEDS_Y,
-    ),
-}
-RANDOM_POSITION = dict.fromkeys(
-    ["check_methods_sample_order_invariance", "check_methods_subset_invariance"],
-    "a random position belongs to the row's number, as drawn from the stored seed",
-)
-
-
-def expected_failures(trigger):
-    if getattr(trigger, "position", None) == "random":
-        return RANDOM_POSITION
-    return EXPECTED_FAILURES.get(type(trigger), {})
-
-
-INSTANCES = [
-    PatchTrigger(size=1),
-    PatchTrigger(size=0.5, value="random", alpha=0.25, random_state=0),
-    PatchTrigger(size=1, position="random"),
-    FeatureTrigger({0: 1.0}),
-    BrightRows(),
-    RandomNoise(),
-    PerClassTrigger(PatchTrigger(size=1)),
-]
-
-
-# scikit-learn before 1.8 knows no xfail_strict
-STRICT = dict.fromkeys({"xfail_strict"} & {*signature(parametrize_with_checks).parameters}, True)
-
-
-@parametrize_with_checks(INSTANCES, expected_failed_checks=expected_failures, **STRICT)
-def test_estimator_checks(estimator, check):
-    check(estimator)
-
-
-MORE_CHECKS = [
-    "check_dataframe_column_names_consistency",
-    "check_get_feature_names_out_error",
-    "check_global_output_transform_pandas",
-    "check_inplace_ensure_writeable",
-    "check_param_validation",
-    "check_set_output_transform",
-    "check_set_output_transform_pandas",
-    "check_transformer_get_feature_names_out",
-    "check_transformer_get_feature_names_out_pandas",
-]
-
-
-@pytest.mark.parametrize("check", MORE_CHECKS)
-@pytest.mark.parametrize(
-    "trigger",
-    [
-        PatchTrigger(size=1),
-        FeatureTrigger({0: 1.0}),
-        PerClassTrigger(PatchTrigger(size=1)),
-        PerClassTrigger(FeatureTrigger({0: 1.0})),
-    ],
-    ids=str,
-)
-def test_checks_that_check_estimator_leaves_out(trigger, check, request):
-    if check in EXPECTED_FAILURES.get(type(trigger), {}):
-        request.applymarker(pytest.mark.xfail(reason=NEEDS_Y, strict=True, raises=ValueError))
-    getattr(estimator_checks, check)(type(trigger).__name__, clone(trigger))
 
 
 def test_works_without_pandas():

@@ -234,6 +234,7 @@ class DeepFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
+        tags.input_tags.two_d_array = self.image_shape is not None
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 
