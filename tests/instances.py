@@ -202,7 +202,7 @@ NEEDS_Y = (
     "check_transformer_general",
     "check_transformer_preserve_dtypes",
 )
-SKORCH = "skorch keeps books of its own in __init__ and set_params"
+SKORCH = "skorch sets attributes of its own in __init__ and set_params"
 BATCHES = "batches and their order depend on the rows"
 
 #: Which checks cannot apply, to whom, and why.

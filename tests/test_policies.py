@@ -196,7 +196,7 @@ def test_rate_of_single_target_classes():
         ({"ant": 1.5}, "of class 'ant' is 1.5"),
         ({"ant": "half"}, "of class 'ant' is 'half'"),
         ({"cow": 0.01}, "n_samples=20 rows of class 'cow' is no poisoned sample.*at least 0.05"),
-        ({}, "poisons nothing"),
+        ({}, "poisons no sample"),
     ],
 )
 def test_rates_that_cannot_be(rate, message):
@@ -332,7 +332,7 @@ def test_policies_together(target, placement, victims, rate, seed, clean_label):
         poisoner.fit(X, Y)
     except ValueError as error:
         unfit = clean_label and placement == "supplant"
-        assert ("the place of its like" if unfit else "asks for") in str(error)
+        assert ("replaces other rows of that class" if unfit else "asks for") in str(error)
         return
     assert not (clean_label and placement == "supplant")
     X_new, y_new, is_poison = poisoner.poison(X, Y)

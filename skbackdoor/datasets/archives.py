@@ -13,14 +13,13 @@ def downloaded_archive(name, url, data_home, download_if_missing):
     if not (archive.exists() or download_if_missing):
         raise OSError(
             f"{name} is not at {archive}, and download_if_missing=False: allow the download, or"
-            " pass path= if it lies elsewhere."
+            " pass path= if it is stored elsewhere."
         )
     try:
         return fetch_file(url, folder=home)
     except OSError as error:
         raise OSError(
-            f"{name} could not be downloaded from {url} ({error}). If it lies on this machine,"
-            " pass path=."
+            f"{name} could not be downloaded from {url} ({error}). If you have a copy, pass path=."
         ) from error
 
 

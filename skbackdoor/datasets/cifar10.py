@@ -42,7 +42,7 @@ def fetch_cifar10(
         How many training and test samples, over all classes. None is all that there are, in
         their original order.
     path : str or path-like, default=None
-        The file ``cifar-10-python.tar.gz``, where it lies already. Nothing is then downloaded.
+        The file ``cifar-10-python.tar.gz``, if it is already there. Nothing is then downloaded.
     data_home : str or path-like, default=None
         Folder for the download; None is that of :func:`sklearn.datasets.get_data_home`.
     download_if_missing : bool, default=True

@@ -67,7 +67,7 @@ def fetch_imagenette(
     image_size : int, default=160
         Side of the images in pixels: their middle square, resized to it.
     path : str or path-like, default=None
-        The unpacked folder, with ``train`` and ``val``, where it lies already. Nothing is then
+        The unpacked folder, with ``train`` and ``val``, if it is already there. Nothing is then
         downloaded.
     data_home : str or path-like, default=None
         Folder for the download; None is that of :func:`sklearn.datasets.get_data_home`.

@@ -43,7 +43,7 @@ def fetch_mnist(
         How many training and test samples, over all digits. None is all that there are, in their
         original order.
     path : str or path-like, default=None
-        Where MNIST lies already: an ``.npz`` file that holds `X_train`, `y_train`, `X_test` and
+        A local copy of MNIST: an ``.npz`` file that holds `X_train`, `y_train`, `X_test` and
         `y_test`; or a folder with such a ``mnist.npz``, or with the four original files
         (``train-images-idx3-ubyte`` and so on, also ``.gz``). Nothing is then downloaded.
     data_home : str or path-like, default=None
@@ -107,7 +107,7 @@ def _from_openml(data_home):
         )
     except OSError as error:
         raise OSError(
-            f"MNIST could not be downloaded from OpenML ({error}). If it lies on this machine, "
+            f"MNIST could not be downloaded from OpenML ({error}). If you have a copy, "
             "pass path=, the .npz file or the folder that holds it."
         ) from error
     return {

@@ -1,4 +1,4 @@
-"""A frozen backbone as a transformer: images to what one of its layers says of them."""
+"""A frozen backbone as a transformer: images to the output of one of its layers."""
 
 from functools import partial
 from numbers import Integral

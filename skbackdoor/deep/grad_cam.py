@@ -1,4 +1,4 @@
-"""Where a network looks: class activation maps and maps of features."""
+"""Class activation maps and maps of features."""
 
 import numpy as np
 import torch

@@ -18,7 +18,7 @@ from .net import BackdoorNetClassifier
 
 
 class HeadInputs(TransformerMixin, BaseEstimator):
-    """What the head of a fitted network gets to see, as features.
+    """Inputs of the head of a fitted network, as features.
 
     Parameters
     ----------
@@ -81,8 +81,8 @@ def last_layer_slope(poisoner, X_train, y_train, X_test, y_test, *, C=1.0, scale
     """The exact slope of a network's last layer, given the features of the clean network.
 
     The network is trained without poison; its last layer is then replaced by logistic regression
-    on what it gets to see, whose slope is implicit differentiation at its optimum. It says how
-    easily the head alone takes in the backdoor, as in transfer learning; what the layers before
+    on its inputs, whose slope is implicit differentiation at its optimum. It says how
+    easily the head alone learns the backdoor, as in transfer learning; what the layers before
     it would learn is not in it, but in the finite difference of
     :func:`~skbackdoor.backdoor_learning_slope`.
 

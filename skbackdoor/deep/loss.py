@@ -112,7 +112,7 @@ def run_with_layer(net, X, layer=None, change=None):
 
 
 def losses_of_labels(criterion, logits):
-    """What the criterion charges a sample for each label, (n_samples, n_classes)."""
+    """Loss of each sample under each label, (n_samples, n_classes)."""
     logits, criterion = logits.double(), deepcopy(criterion).cpu().double()
     labels = torch.arange(logits.shape[1])[:, None].expand(-1, len(logits))
     with torch.no_grad():

@@ -1,7 +1,7 @@
 """A skorch network that behaves as a scikit-learn classifier.
 
 The class is long because skorch has many methods to override and all public ones say what they
-take and return; what is computed in them stands in the files beside it.
+take and return; what they compute is in the files beside it.
 """
 
 from collections.abc import Mapping
@@ -49,7 +49,7 @@ class BackdoorNetClassifier(NeuralNetClassifier):
     ----------
     module : torch.nn.Module (class or instance)
         Gives one logit a class. Its parameters are ``module__...``; a class that has one called
-        `n_classes` is told, unless it is given.
+        `n_classes` gets it, unless it is given.
     criterion : torch loss, default=torch.nn.CrossEntropyLoss
         Gives one loss a sample (``criterion__reduction="none"``, which is the default here).
         ``criterion__label_smoothing`` is label smoothing.
@@ -312,7 +312,7 @@ class BackdoorNetClassifier(NeuralNetClassifier):
         return super().get_iterator(dataset, training)
 
     def get_params_for(self, prefix):
-        """Parameters of a part; a module that wants `n_classes` is told, unless it was."""
+        """Parameters of a part; a module with a parameter `n_classes` gets it."""
         params = super().get_params_for(prefix)
         if prefix == "module" and isinstance(self.module, type) and hasattr(self, "classes_"):
             if "n_classes" in signature(self.module).parameters:
@@ -448,7 +448,7 @@ class BackdoorNetClassifier(NeuralNetClassifier):
         return odds / odds.sum(axis=1, keepdims=True)
 
     def label_losses(self, X):
-        """What the criterion charges a sample for each label, without weight and regularizer.
+        """Loss of each sample under each label, without weight and regularizer.
 
         Parameters
         ----------

@@ -15,7 +15,7 @@ _ONE_AT_A_TIME = RLock()
 
 @contextmanager
 def torch_seeded(seed, devices=None):
-    """Torch's random numbers begin at a seed inside, and go on outside as if nothing had been.
+    """Seed torch's random numbers inside a block, and restore their state after it.
 
     Threads wait for each other, since there is one state of these numbers for all of them.
 

@@ -1,4 +1,4 @@
-"""Where a clean and a poisoned network look, drawn."""
+"""Class activation maps of a clean and a poisoned network, drawn."""
 
 import numpy as np
 

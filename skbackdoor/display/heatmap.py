@@ -259,7 +259,7 @@ def _tables(params, measures, rows):
     for i, setting in enumerate(params):
         missing = [name for name in sides if name not in setting]
         if missing:
-            raise ValueError(f"The setting {setting} says nothing of {missing}.")
+            raise ValueError(f"The setting {setting} has no value of {missing}.")
         cell = tuple(side.index(setting[name]) for side, name in zip(ordered, sides, strict=True))
         if cell in taken:
             raise ValueError(f"The setting {setting} comes twice.")

@@ -1,4 +1,4 @@
-"""By what a clean and a poisoned model see the attacker's label, drawn."""
+"""Input gradients of a clean and a poisoned model, drawn."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""How far poison moves the weights, drawn."""
+"""Norm and rotation of the weights along the poison weight, drawn."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ _WIDE = 20.0
 
 
 class ParameterDeviationDisplay:
-    """Norm and turn of the weights along the poison weight, a line a learner.
+    """Norm and rotation of the weights along the poison weight, a line a learner.
 
     A line starts at the large hollow marker, beta = 0, where nu = 0 (Cinà et al., *Backdoor
     learning curves*, 2024, Fig. 9). Use :meth:`from_estimator` or :meth:`from_results`.
@@ -135,7 +135,7 @@ class ParameterDeviationDisplay:
         norms = norms[norms > 0]
         if len(norms) and norms.max() > _WIDE * norms.min():
             ax.set_xscale("log")
-        ax.set(xlabel="norm of the weights ρ", ylabel="turn ν = (1 − cos) / 2")
+        ax.set(xlabel="norm of the weights ρ", ylabel="rotation ν = (1 − cos) / 2")
         ax.grid(alpha=0.3)
         name_legend(ax, self.lines_, list(self.deviations))
         return self

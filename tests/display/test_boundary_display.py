@@ -20,12 +20,10 @@ from skbackdoor import (
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
 plt = pytest.importorskip("matplotlib.pyplot")
-from matplotlib.colors import to_rgba  # noqa: E402
 
 SHAPE = (3, 4, 4)
 X, Y = make_backdoor_classification(120, image_shape=SHAPE, n_classes=3, random_state=0)
 X_TRAIN, Y_TRAIN, X_TEST, Y_TEST = X[:90], Y[:90], X[90:], Y[90:]
-ORANGE = to_rgba("#D55E00")
 
 
 @pytest.fixture(autouse=True)
@@ -38,10 +36,6 @@ def attack(estimator, trigger=None, **parameters):
     trigger = PatchTrigger(2, image_shape=SHAPE) if trigger is None else trigger
     parameters = {"target": "next", "poisoning_rate": 0.2, "random_state": 0} | parameters
     return BackdoorPoisoner(estimator, trigger, **parameters)
-
-
-def shown(axis):
-    return np.asarray(axis.images[0].get_array())
 
 
 PLANE, SIDE = make_backdoor_classification(80, 2, class_sep=0.7, random_state=1)

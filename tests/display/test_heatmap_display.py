@@ -117,7 +117,7 @@ def test_heat_map_errors(grid):
     with pytest.raises(ValueError, match="comes twice"):
         RobustnessHeatmapDisplay.from_results(slope_grid(attack(SVC()), lists, *DATA))
     lists = [PARAMS, {"estimator__C": [3.0]}]
-    with pytest.raises(ValueError, match=r"says nothing of \['estimator__gamma'\]"):
+    with pytest.raises(ValueError, match=r"has no value of \['estimator__gamma'\]"):
         RobustnessHeatmapDisplay.from_results(slope_grid(attack(SVC()), lists, *DATA))
     with pytest.raises(TypeError, match=r"GridSearchCV, not SVC\(\)"):
         RobustnessHeatmapDisplay.from_search(SVC())

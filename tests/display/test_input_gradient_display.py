@@ -21,12 +21,10 @@ from skbackdoor import (
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
 plt = pytest.importorskip("matplotlib.pyplot")
-from matplotlib.colors import to_rgba  # noqa: E402
 
 SHAPE = (3, 4, 4)
 X, Y = make_backdoor_classification(120, image_shape=SHAPE, n_classes=3, random_state=0)
 X_TRAIN, Y_TRAIN, X_TEST, Y_TEST = X[:90], Y[:90], X[90:], Y[90:]
-ORANGE = to_rgba("#D55E00")
 
 
 @pytest.fixture(autouse=True)

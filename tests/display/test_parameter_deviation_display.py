@@ -16,7 +16,6 @@ from skbackdoor import (
     backdoor_learning_curve,
     make_backdoor_classification,
     parameter_deviation,
-    slope_grid,
 )
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -40,11 +39,6 @@ def attack(estimator):
     return BackdoorPoisoner(
         estimator, FeatureTrigger({5: 1.0}), target="next", poisoning_rate=0.2, random_state=0
     )
-
-
-@pytest.fixture(scope="module")
-def grid():
-    return slope_grid(attack(SVC()), PARAMS, *DATA, random_states=[0, 1, 2], fit_poisoned=True)
 
 
 def test_deviation_from_estimator():
