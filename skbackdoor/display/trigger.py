@@ -132,8 +132,6 @@ class TriggerDisplay:
         display = cls(clean, triggered, gain=gain, value_range=value_range, titles=titles)
         return display.plot(ax=ax)
 
-    from_samples = from_results  # its name in version 0.1.0
-
     def plot(self, *, ax=None):
         """Draw a row of clean samples, one of triggered ones and one of differences.
 
