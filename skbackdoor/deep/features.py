@@ -59,7 +59,7 @@ class DeepFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         Where features are kept, by image, so that a whole grid of C, all its folds, and all
         attacks and poison weights compute those of a clean image once. They are the ones of the
         batch in which it came first: in another one the last digits of a float32 may differ.
-        Looking an image up has its own cost: small networks are faster without.
+        Finding an image in the cache takes time: small networks are faster without.
     random_state : int, RandomState instance or None, default=None
         Draws random weights.
 

@@ -223,12 +223,12 @@ class CleanRetraining(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
 
 def _fitted(estimator):
-    """The model itself, of a poisoner that which it holds."""
+    """The model itself; of a poisoner its fitted base learner."""
     return estimator.estimator_ if isinstance(estimator, BackdoorPoisoner) else estimator
 
 
 def _copied(estimator):
-    """A copy of a fitted model; a poisoner's data, which nobody writes to, are shared."""
+    """A copy of a fitted model; a poisoner's data, which are never written to, are shared."""
     shared = []
     if isinstance(estimator, BackdoorPoisoner) and hasattr(estimator, "estimator_"):
         shared = [estimator.given_rows()[0], estimator.training_rows()[1][0]]
