@@ -29,7 +29,9 @@ rounding: $(STAMP)-test
 	  || exit 1; done
 
 doc: $(STAMP)-doc
-	OMP_NUM_THREADS=1 $(PYTHON) -m sphinx -W --keep-going doc doc/_build/html
+	rm -rf doc/_build/html
+	OMP_NUM_THREADS=1 $(PYTHON) -m sphinx -W --keep-going -d doc/_build/doctrees doc doc/_build/html
+	$(PYTHON) -m pytest tests/test_site.py
 
 $(ENV)/bin/python:
 	@test -n "$(BASE_PYTHON)" || { echo "No python3 found: apt-get install python3 python3-venv"; exit 1; }

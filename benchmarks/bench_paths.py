@@ -43,7 +43,7 @@ from skbackdoor import (
     slope_grid,
     weight_path,
 )
-from skbackdoor.curves import slope_of_fit
+from skbackdoor.slope import slope_of_fit
 
 WEIGHTS = np.linspace(0.0, 1.0, 20) ** 2
 THREADS = (None, 1)

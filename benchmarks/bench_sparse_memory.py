@@ -50,7 +50,7 @@ def main():
         )
         both = time.perf_counter() - start
         print(
-            f"C={C:g}: clean fit {fit:.2f} s, clean fit and exact slope {both:.2f} s,"
+            f"C={C:g}: clean fit {fit:.2f} s, with exact slope {both:.2f} s,"
             f" theta={slope.theta:.4f}, residual={slope.residual:.1e}, peak {peak():.0f} MiB"
         )
 

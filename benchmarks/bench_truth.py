@@ -340,19 +340,21 @@ def slope_error(path, given, solution):
     tangent, said = tried(lambda: solution.tangent(given.X)[0])
     if tangent is None:
         return np.inf
-    last = solution.first_breakpoint or 1.0
-    steps = [h for h in 10.0 ** np.arange(-2.0, -8.0, -1.0) if 2 * h < last]
-    quotients = []
-    for h in steps:
+    last, before = solution.first_breakpoint or 1.0, None
+    for h in 10.0 ** np.arange(-2.0, -8.0, -1.0):
+        if 2 * h >= last:
+            continue
         pair, said = tried(lambda h=h: path.solve([h, 2 * h]))
         if pair is None or said or pair.residuals.max() > 1e-10:
+            before = None
             continue
         F = pair.decision_function(given.X)
-        quotients.append((F[1] - F[0]) / h)
-    for first, second in zip(quotients[::-1], quotients[-2::-1], strict=False):  # small ones first
-        size = np.abs(second).max()
-        if size > 1e-6 and np.abs(first - second).max() <= 3e-4 * size:
-            return np.abs(second - tangent).max() / size
+        quotient = (F[1] - F[0]) / h
+        size = np.abs(quotient).max()
+        agree = before is not None and np.abs(quotient - before).max() <= 3e-4 * size
+        if size > 1e-6 and agree:
+            return np.abs(quotient - tangent).max() / size
+        before = quotient
     return None
 
 

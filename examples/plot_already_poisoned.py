@@ -15,6 +15,7 @@ from sklearn.svm import SVC
 from sklearn.utils import shuffle
 
 from skbackdoor import (
+    Attack,
     BackdoorPoisoner,
     PatchTrigger,
     PerClassTrigger,
@@ -33,14 +34,13 @@ X_train, X, y_train, y = train_test_split(X, y, test_size=0.5, stratify=y, rando
 X_trusted, X_test, y_trusted, y_test = train_test_split(
     X, y, test_size=0.7, stratify=y, random_state=0
 )
-attacker = BackdoorPoisoner(
-    SVC(),
+attack = Attack(
     PerClassTrigger(PatchTrigger(size=3, value="random", image_shape=(8, 8))),
     target="next",
     random_state=0,
 ).fit(X_train, y_train)
-X_given, y_given, is_poison = shuffle(*attacker.poison(X_train, y_train), random_state=0)
-X_triggered, _, _ = attacker.triggered_test(X_test, y_test)
+X_given, y_given, is_poison = shuffle(*attack.poison(X_train, y_train), random_state=0)
+X_triggered, _ = attack.triggered(X_test, y_test)
 print(
     f"given: {len(X_given)} images, {is_poison.sum()} of them poisoned; trusted: {len(X_trusted)}"
 )
@@ -106,7 +106,7 @@ ax.legend(loc="lower right")
 # that it has learned already it is small. So take a trigger for the probe that cannot be in the
 # data, as above. In a row each C, with its theta for the made-up trigger and for the attacker's:
 
-probe.set_params(trigger=attacker.trigger_)
+probe.set_params(trigger=attack.trigger_)
 known = search(X_given, y_given, 0.02).cv_results_["mean_test_robustness"]
 made_up = searches["folds, tolerance 0.02"].cv_results_["mean_test_robustness"]
 for C, first, second, share in zip(Cs, -made_up, -known, success, strict=True):

@@ -68,7 +68,11 @@ TriggerDisplay.from_results(X[:5].reshape(-1, 8, 8), flip.transform(X[:5]).resha
 # misleads it already.
 
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0, stratify=y)
-for trigger in (frame, flip):
+for name, trigger in (("frame", frame), ("flip", flip)):
     poisoner = BackdoorPoisoner(SVC(C=10), trigger, target="next", random_state=0)
-    print(evaluate_attack(poisoner, X_train, y_train, X_test, y_test))
+    result = evaluate_attack(poisoner, X_train, y_train, X_test, y_test)
+    print(
+        f"{name}: attack success {result.attack_success_rate:.3f},"
+        f" base rate {result.base_rate:.3f}, accuracy {result.poisoned_accuracy:.3f}"
+    )
 plt.show()

@@ -7,6 +7,8 @@ Rows of a table without an `image_shape` are images of one row, so that a
 :class:`~skbackdoor.PatchTrigger` is a burst at some time.
 """
 
+from dataclasses import asdict
+
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.linear_model import RidgeClassifier
@@ -34,7 +36,8 @@ TriggerDisplay.from_estimator(poisoner, X_test, y_test, n_samples=3)
 # %%
 # What it achieves, beside its base rate in the clean model, and what it costs.
 
-print(evaluate_attack(poisoner, X_train, y_train, X_test, y_test))
+for name, value in asdict(evaluate_attack(poisoner, X_train, y_train, X_test, y_test)).items():
+    print(f"{name:20} {value:.3f}")
 
 # %%
 # Ridge regression has learned where to look.

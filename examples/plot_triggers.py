@@ -7,6 +7,7 @@ Every trigger is a transformer: `fit` on training data, `transform` any samples.
 makes of the same digits, beside the difference; a Pipeline of triggers is a trigger, too.
 """
 
+# sphinx_gallery_multi_image = "single"
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.pipeline import make_pipeline
@@ -40,7 +41,7 @@ triggers = {
     ),
 }
 for name, trigger in triggers.items():
-    display = TriggerDisplay.from_estimator(trigger.fit(X), X, y, n_samples=6)
+    display = TriggerDisplay.from_estimator(trigger.fit(X), X, y, n_samples=4)
     display.figure_.suptitle(name)
 
 plt.show()

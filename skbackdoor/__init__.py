@@ -1,6 +1,14 @@
 """Backdoor poisoning for scikit-learn: attack, measure, and choose models hard to backdoor."""
 
-from .curves import backdoor_learning_curve, backdoor_learning_slope, parameter_deviation
+from .attack import Attack
+from .curves import (
+    BackdoorCurve,
+    BackdoorSlope,
+    ParameterDeviation,
+    backdoor_learning_curve,
+    backdoor_learning_slope,
+    parameter_deviation,
+)
 from .datasets import (
     fetch_cifar10,
     fetch_imagenette,
@@ -8,7 +16,7 @@ from .datasets import (
     load_digits_pair,
     make_backdoor_classification,
 )
-from .defenses import CleanRetraining
+from .defenses import CleanRetraining, RetrainingReport
 from .display import (
     BackdoorLearningCurveDisplay,
     BackdoorSlopeDisplay,
@@ -20,15 +28,17 @@ from .display import (
     RobustnessHeatmapDisplay,
     TriggerDisplay,
 )
-from .gradients import input_gradient
+from .gradients import InputGradient, input_gradient
 from .influence import poison_influence
 from .metrics import (
+    AttackEvaluation,
     attack_success_rate,
     attack_success_rate_scorer,
     clean_accuracy_drop,
     evaluate_attack,
 )
 from .model_selection import (
+    AttackSplit,
     BackdoorSlopeScorer,
     attack_split,
     backdoor_slope_scorer,
@@ -37,7 +47,7 @@ from .model_selection import (
 )
 from .paths import weight_path
 from .poisoning import BackdoorPoisoner
-from .studies import slope_grid
+from .studies import SlopeGrid, slope_grid
 from .triggers import *  # noqa: F403
 from .triggers import __all__ as _triggers
 
@@ -45,17 +55,26 @@ __version__ = "0.1.0"
 
 __all__ = [
     *_triggers,
+    "Attack",
+    "AttackEvaluation",
+    "AttackSplit",
+    "BackdoorCurve",
     "BackdoorLearningCurveDisplay",
     "BackdoorPoisoner",
+    "BackdoorSlope",
     "BackdoorSlopeDisplay",
     "BackdoorSlopeScorer",
     "CleanRetraining",
     "DecisionBoundaryPathDisplay",
     "GradCAMDisplay",
     "InfluentialSamplesDisplay",
+    "InputGradient",
     "InputGradientDisplay",
+    "ParameterDeviation",
     "ParameterDeviationDisplay",
+    "RetrainingReport",
     "RobustnessHeatmapDisplay",
+    "SlopeGrid",
     "TriggerDisplay",
     "attack_split",
     "attack_success_rate",

@@ -23,6 +23,7 @@ __all__ = [
     "_check_sample_weight",
     "_num_samples",
     "_safe_indexing",
+    "gamma_of",
     "ovr_decision_function",
     "validate_parameter_constraints",
     "validate_params",
@@ -37,3 +38,8 @@ def validate_params(estimator):
             estimator.get_params(deep=False),
             caller_name=type(estimator).__name__,
         )
+
+
+def gamma_of(svc):
+    """The number that `gamma` of a fitted SVM was, where it is "scale" or "auto"."""
+    return svc._gamma

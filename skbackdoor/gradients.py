@@ -20,9 +20,9 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import check_is_fitted
 
-from ._compat import LinearClassifierMixin
+from ._compat import LinearClassifierMixin, gamma_of
 from .paths.losses import Hinge, MarginLoss
-from .paths.svm import signed_duals
+from .paths.svc import signed_duals
 from .poisoning import BackdoorPoisoner
 
 #: Learners whose decision values are piecewise constant.
@@ -40,7 +40,7 @@ _CONSTANT = (
 _BLOCK = 1_000_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class InputGradient:
     """Result of :func:`~skbackdoor.input_gradient`.
 
@@ -49,8 +49,8 @@ class InputGradient:
     gradient : ndarray of the shape of X
         Change of the decision value per unit of each feature.
     method : str
-        "chain rule", "autograd" or "central differences"; with ", preprocessing by central
-        differences" where a Pipeline's other steps were differentiated so.
+        How it was found, a word of :mod:`skbackdoor.curves`: "chain rule", "autograd" or
+        "finite_difference" (of the decision value, or of the other steps of a Pipeline).
     """
 
     gradient: np.ndarray
@@ -133,7 +133,7 @@ def input_gradient(estimator, X, class_label, *, step=None):
     if method is None:
         _check_smooth(learner)
         found = _differences(lambda i, part: _value(estimator, part, k), numbers, rows, step)
-        return InputGradient(found, "central differences")
+        return InputGradient(found, "finite_difference")
     features = before.transform(rows(numbers))
     features = features.toarray() if sp.issparse(features) else np.asarray(features)
     inner = gradient(learner, features, k).reshape(len(features), -1)
@@ -144,7 +144,7 @@ def input_gradient(estimator, X, class_label, *, step=None):
         return T @ inner[i].astype(T.dtype)
 
     found = _differences(along, numbers, rows, step)
-    return InputGradient(found, f"{method}, preprocessing by central differences")
+    return InputGradient(found, "finite_difference")
 
 
 def _numbers(X):
@@ -191,13 +191,13 @@ def _linear(learner, X, k):
 _SLOPES = {
     "linear": lambda svc, inner, squared: np.ones_like(inner),
     "rbf": lambda svc, inner, squared: (
-        2 * svc._gamma * np.exp(-svc._gamma * np.maximum(squared - 2 * inner, 0))
+        2 * gamma_of(svc) * np.exp(-gamma_of(svc) * np.maximum(squared - 2 * inner, 0))
     ),
     "poly": lambda svc, inner, squared: (
-        svc._gamma * svc.degree * (svc._gamma * inner + svc.coef0) ** (svc.degree - 1)
+        gamma_of(svc) * svc.degree * (gamma_of(svc) * inner + svc.coef0) ** (svc.degree - 1)
     ),
     "sigmoid": lambda svc, inner, squared: (
-        svc._gamma / np.cosh(svc._gamma * inner + svc.coef0) ** 2
+        gamma_of(svc) / np.cosh(gamma_of(svc) * inner + svc.coef0) ** 2
     ),
 }
 

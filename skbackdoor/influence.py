@@ -3,7 +3,7 @@
 import numpy as np
 
 from ._compat import StrOptions, validate_parameter_constraints
-from .curves import attack_path, attacked_rows
+from .attack_path import attack_path, attacked_rows
 from .paths.threads import one_blas_thread
 
 
@@ -79,8 +79,8 @@ def poison_influence(poisoner, X_train, y_train, X_test, y_test, *, samples="poi
             " defined by its Hessian; use RidgeClassifier, LogisticRegression with l2 penalty,"
             " LinearSVC or SVC."
         )
-    rows, y_target = attacked_rows(probe, path, X_test, y_test)
-    with one_blas_thread(path.rows.X):
+    rows, y_target, _ = attacked_rows(probe, path, X_test, y_test)
+    with one_blas_thread(path.rows.clean.X):
         optimum = path.polished
         F, _ = optimum.right_limit(rows)
         responses = optimum.responses(rows, samples)

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from sklearn import get_config
-from sklearn.base import BaseEstimator, clone, is_regressor
+from sklearn.base import BaseEstimator, clone
 from sklearn.metrics import accuracy_score
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
 from sklearn.utils.metadata_routing import MetadataRequest
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
-from ._compat import BaseSearchCV
-from .poisoning import check_is_poisoner, label_index, seeds_of, weights_of_sources
+from ._compat import BaseSearchCV, _check_sample_weight
+from .checks import check_classifier, check_is_poisoner, weights_of_sources
+from .learners import label_index, seeds_of
 from .policy import resolve_targets
 from .visible import warn_of_unseen_trigger
 
@@ -132,17 +132,6 @@ def clean_accuracy_drop(y_true, y_pred_clean_model, y_pred_poisoned_model, *, sa
     return float(clean - poisoned)
 
 
-def check_classifier(estimator, caller):
-    """Raise unless a fitted poisoner is one around a classifier."""
-    check_is_fitted(estimator)
-    if is_regressor(estimator.estimator_):
-        name = type(estimator.estimator_).__name__
-        raise TypeError(
-            f"{caller} needs predicted labels, but {name} is a regressor; use a classifier with"
-            " the same loss (RidgeClassifier for Ridge)."
-        )
-
-
 class PoisonerScorer(BaseEstimator):
     """A scorer of fitted poisoners: what :mod:`sklearn.model_selection` asks of one.
 
@@ -253,7 +242,7 @@ class AttackSuccessRateScorer(PoisonerScorer):
                 " search with search.best_estimator_ for poisoner. The base rate is that of"
                 " evaluate_attack."
             )
-        sources, X_triggered, y_target, rows = poisoner.sources_and_triggered(X, y)
+        sources, X_triggered, y_target, rows = poisoner.attack_.sources_and_triggered(X, y)
         _warn_of_unseen_trigger(poisoner, sources, X_triggered)
         hits = poisoner.predict(X_triggered) == y_target
         return float(np.average(hits, weights=weights_of_sources(sample_weight, rows)))
@@ -366,7 +355,7 @@ def evaluate_attack(poisoner, X_train, y_train, X_test, y_test):
     check_classifier(poisoned, "evaluate_attack")
     seeds = seeds_of(poisoned.estimator_)
     clean = clone(poisoner.estimator).set_params(**seeds).fit(X_train, y_train)
-    sources, X_triggered, y_target, _ = poisoned.sources_and_triggered(X_test, y_test)
+    sources, X_triggered, y_target, _ = poisoned.attack_.sources_and_triggered(X_test, y_test)
     _warn_of_unseen_trigger(poisoned, sources, X_triggered)
     clean_accuracy = accuracy_score(y_test, clean.predict(X_test))
     poisoned_accuracy = accuracy_score(y_test, poisoned.predict(X_test))

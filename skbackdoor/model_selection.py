@@ -8,13 +8,14 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score
 from sklearn.model_selection import train_test_split
+from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state, column_or_1d, indexable
 
 from ._compat import Interval, StrOptions, _safe_indexing, validate_parameter_constraints
-from .curves import slope_of_fit
 from .metrics import PoisonerScorer
 from .once import warn_once
 from .policy import resolve_targets
+from .slope import slope_of_fit
 
 #: The scorer warns where one Newton step on the fit would move theta by more than this.
 THETA_TOLERANCE = 0.02
@@ -93,12 +94,15 @@ class BackdoorSlopeScorer(PoisonerScorer):
         clean = poisoner.clean_copy()
         slope, after_newton = slope_of_fit(clean, X, y, sample_weight, self.scale)
         if after_newton is not None and abs(after_newton - slope.theta) > THETA_TOLERANCE:
-            name = type(clean.estimator_).__name__
+            fitted, name = clean.estimator_, ""
+            while isinstance(fitted, Pipeline):
+                name, fitted = f"{name}{fitted.steps[-1][0]}__", fitted.steps[-1][1]
+            learner = type(fitted).__name__
             warn_once(
-                name,
+                f"{learner} {clean.classes_.tolist()} {np.shape(X)[1:]} {clean.trigger!r}",
                 f"theta={slope.theta:.3f} is that of a fit that is not at its optimum: one Newton"
-                f" step would make it {after_newton:.3f}. Lower the tol of {name} (or raise"
-                " max_iter). Other fits of the same search may be as far off.",
+                f" step would make it {after_newton:.3f}. Lower {name}tol of {learner} (or raise"
+                f" {name}max_iter). Other fits of the same search may be as far off.",
                 ConvergenceWarning,
                 stacklevel=2,
             )
@@ -193,7 +197,7 @@ def _most_robust_index(cv_results, *, max_drop, accuracy, robustness):
     return int(rank[0])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AttackSplit:
     """Result of :func:`~skbackdoor.attack_split`.
 

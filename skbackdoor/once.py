@@ -4,9 +4,9 @@ import warnings
 from collections import deque
 from time import monotonic
 
-#: What was said to whom, and when it was last met: the last few listeners.
+#: What was said to whom, and when: the last few listeners.
 _SAID = deque(maxlen=8)
-#: Seconds after which it is news again: another search.
+#: Seconds after which it is given again.
 FORGOTTEN = 10.0
 
 
@@ -37,6 +37,7 @@ def warn_once(key, message, category=UserWarning, *, stacklevel=1):
     if said is None:
         said = {}
         _SAID.append((listener, said))
-    last, said[category, key] = said.get((category, key)), monotonic()
-    if last is None or monotonic() - last > FORGOTTEN:
+    given = said.get((category, key))
+    if given is None or monotonic() - given > FORGOTTEN:
         warnings.warn(message, category, stacklevel=stacklevel + 1)
+        said[category, key] = monotonic()  # not where the warning was raised as an error

@@ -95,7 +95,7 @@ class Policy:
     classes : ndarray of shape (n_classes,)
         The labels, in order.
     target, source_classes, poisoning_rate, placement, victims, clean_label
-        As in :class:`~skbackdoor.BackdoorPoisoner`.
+        As in :class:`~skbackdoor.Attack`.
 
     Attributes
     ----------
@@ -121,8 +121,8 @@ class Policy:
         if clean_label:
             if placement == "supplant":
                 raise ValueError(
-                    "clean_label=True triggers rows of the target class, and placement='supplant'"
-                    " replaces other rows of that class; use placement='replace'."
+                    "clean_label=True triggers rows of the target class, so placement='supplant'"
+                    " would replace each by another row of its own class; use placement='replace'."
                 )
             targets = np.unique(self.target_of[self.target_of >= 0])
             self.label_of = np.full(len(classes), -1)

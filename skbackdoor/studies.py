@@ -11,16 +11,18 @@ from sklearn.model_selection import ParameterGrid
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
-from .curves import attacked_rows, clean_fit, clean_labels, drawn_attack, slope_at
+from .attack_path import attacked_rows, drawn_attack
+from .checks import check_is_poisoner
+from .learners import label_index, seeds_of
 from .paths import path_of
-from .poisoning import check_is_poisoner, label_index, seeds_of
 from .progress import progress
+from .slope import clean_fit, clean_labels, slope_at
 
 #: Parameters of a learner between which everything else on its rows is shared.
 _STRENGTHS = {"C", "alpha"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SlopeGrid:
     """Result of :func:`~skbackdoor.slope_grid`.
 
@@ -31,7 +33,7 @@ class SlopeGrid:
     random_states : list of int
         The seeds of the attacks.
     theta, derivative, loss : ndarrays of shape (n_params, n_seeds)
-        As in :class:`~skbackdoor.curves.BackdoorSlope`.
+        As in :class:`~skbackdoor.BackdoorSlope`.
     clean_accuracy : ndarray of shape (n_params, n_seeds)
         Accuracy on the clean test set of the clean model, which is fitted on all given rows.
     base_rate : ndarray of shape (n_params, n_seeds)
@@ -163,11 +165,11 @@ def _cells(poisoner, rest, members, seeds, data, scale, fit_poisoned):
         for k, (_, own) in enumerate(members):
             path = base.with_params(**own)
             if path.method == "implicit" and k in starts and not (apart and path.fit_names_rows):
-                path.fitted = starts[k]  # only where to start: the slope is that of the optimum
+                path = path.starting_from(starts[k])  # the slope is that of the optimum
             fit = clean_fit(path)
             slope = slope_at(path, fit, (*test[1], None), n_poison, scale)
-            if path.method == "implicit" and "fitted" in path.__dict__:
-                starts[k] = path.fitted
+            if path.method == "implicit" and path.known_fit is not None:
+                starts[k] = path.known_fit
             if apart and k not in clean_models:
                 model = whole.with_params(**own)
                 clean_models[k] = model, clean_fit(model)
@@ -182,7 +184,7 @@ def _cells(poisoner, rest, members, seeds, data, scale, fit_poisoned):
 def _test_rows(probe, path, X_test, y_test):
     """Clean test samples and triggered ones as the learner sees them, each with label indices."""
     clean = path.prepare(X_test), label_index(y_test, path.rows.classes)
-    triggered = attacked_rows(probe, path, X_test, y_test)
+    triggered = attacked_rows(probe, path, X_test, y_test)[:2]
     path.keep(clean[0], triggered[0])
     return clean, triggered
 

@@ -3,9 +3,8 @@
 import numpy as np
 import scipy.sparse as sp
 from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import _num_samples
 
-from ._compat import _safe_indexing
+from ._compat import _num_samples, _safe_indexing
 from .once import warn_once
 
 #: Samples that are looked at first; if the trigger shows on one of them, that is the end of it.

@@ -20,6 +20,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator, parametri
 
 import skbackdoor
 from skbackdoor import (
+    Attack,
     BackdoorPoisoner,
     BlendTrigger,
     CleanRetraining,
@@ -114,7 +115,7 @@ OTHER_TRIGGERS = [
     PerClassTrigger(FeatureTrigger({0: 1.0})),
 ]
 
-# --------------------------------------------------------------------------- poisoners
+# --------------------------------------------------------------------------- attacks, poisoners
 
 
 def poisoner(learner, poison_weight=0.0):
@@ -123,7 +124,9 @@ def poisoner(learner, poison_weight=0.0):
     )
 
 
-#: This one needs no exemption: the check of weight equivalence shows that beta = 0 is clean.
+#: No exemption is needed by an attack,
+ATTACK = Attack(FeatureTrigger({0: 99.0}), target="next")
+#: nor by this poisoner: the check of weight equivalence shows that beta = 0 is clean.
 PLAIN_POISONER = poisoner(LogisticRegression())
 POISONERS = [
     PLAIN_POISONER,
@@ -146,7 +149,7 @@ def retraining():
 
 
 #: All that have `fit`, but for networks.
-INSTANCES = [*IMAGE_TRIGGERS, *OWN_TRIGGERS, *OTHER_TRIGGERS, *POISONERS, retraining()]
+INSTANCES = [*IMAGE_TRIGGERS, *OWN_TRIGGERS, *OTHER_TRIGGERS, ATTACK, *POISONERS, retraining()]
 #: Scorers, and regularizers of networks, which are called.
 WITHOUT_FIT = [skbackdoor.BackdoorSlopeScorer()]
 NETWORKS = []

@@ -8,7 +8,8 @@ from instances import public_estimators
 
 import skbackdoor
 
-REFERENCE = Path(__file__).parent.parent / "doc" / "api.rst"
+REPOSITORY = Path(__file__).parent.parent
+REFERENCE = REPOSITORY / "doc" / "api.rst"
 
 
 @pytest.mark.parametrize("package", ["", "deep"])
@@ -34,3 +35,11 @@ def test_docstrings_describe_every_parameter(cls):
     parameters = signature(cls).parameters.values()
     named = {p.name for p in parameters if p.kind is not p.VAR_KEYWORD and "__" not in p.name}
     assert named - {"iterator_train", "iterator_valid"} <= described
+
+
+def test_everything_measured_has_its_page():
+    measured = {path.name for path in (REPOSITORY / "benchmarks" / "results").glob("*.md")}
+    index = (REPOSITORY / "doc" / "results" / "index.md").read_text().split()
+    for name in measured:
+        page = (REPOSITORY / "doc" / "results" / name).read_text()
+        assert f"benchmarks/results/{name}" in page and name.removesuffix(".md") in index

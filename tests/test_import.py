@@ -21,7 +21,7 @@ def test_public_names():
     for name in skbackdoor.__all__:
         assert hasattr(skbackdoor, name)
     contract = {
-        "BackdoorPoisoner", "PatchTrigger", "FeatureTrigger", "PerClassTrigger",
+        "Attack", "BackdoorPoisoner", "PatchTrigger", "FeatureTrigger", "PerClassTrigger",
         "backdoor_learning_slope", "backdoor_learning_curve", "parameter_deviation",
         "weight_path", "attack_success_rate", "clean_accuracy_drop",
         "attack_success_rate_scorer", "evaluate_attack", "BackdoorSlopeScorer",

@@ -20,6 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
 from skbackdoor import (
+    Attack,
     BackdoorPoisoner,
     FeatureTrigger,
     PatchTrigger,
@@ -61,10 +62,13 @@ def attack(estimator, **parameters):
     return BackdoorPoisoner(estimator, FeatureTrigger({9: 1.0}), **parameters)
 
 
+POISON = Attack(FeatureTrigger({9: 1.0}), target="next", poisoning_rate=0.15, random_state=0)
+
+
 def poisoned(n_classes=2):
     """Rows in any order, some of them poison."""
     X, y, *_ = data(n_classes)
-    X_all, y_all, is_poison = attack(GaussianNB()).fit(X, y).poison(X, y)
+    X_all, y_all, is_poison = POISON.fit(X, y).poison(X, y)
     order = np.random.default_rng(0).permutation(len(y_all))
     return X_all[order], y_all[order], is_poison[order]
 
@@ -156,7 +160,7 @@ def test_gram_matrix(n_classes):
 def test_gram_matrix_predicts_from_kernel_rows(n_classes, beta):
     """Test samples are rows of kernel values against all training rows, as SVC takes them."""
     X, y, X_test, _ = data(n_classes)
-    X, y, is_poison = attack(GaussianNB()).fit(X, y).poison(X, y)  # poison rows come last
+    X, y, is_poison = POISON.fit(X, y).poison(X, y)  # poison rows come last
     path = weight_path(SVC(kernel="precomputed", C=3), kernel(X, X), y, is_poison)
     fitted = path.fit(beta)
     kept = ~is_poison | (beta == 1)

@@ -332,7 +332,7 @@ def test_policies_together(target, placement, victims, rate, seed, clean_label):
         poisoner.fit(X, Y)
     except ValueError as error:
         unfit = clean_label and placement == "supplant"
-        assert ("replaces other rows of that class" if unfit else "asks for") in str(error)
+        assert ("another row of its own class" if unfit else "asks for") in str(error)
         return
     assert not (clean_label and placement == "supplant")
     X_new, y_new, is_poison = poisoner.poison(X, Y)

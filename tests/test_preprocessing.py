@@ -23,7 +23,7 @@ from skbackdoor import (
     neg_backdoor_slope_scorer,
     slope_grid,
 )
-from skbackdoor.curves import clean_path
+from skbackdoor.attack_path import clean_path
 
 H = 1e-5
 NEW = parse_version(sklearn.__version__) >= parse_version("1.9")
@@ -201,5 +201,5 @@ def test_routed_weights_reach_cross_fitted_steps():
         poisoner = attack(make_pipeline(before, scaler, last), poison_weight=0.0)
         poisoner.set_fit_request(sample_weight=True).fit(X, y, sample_weight=weight)
         path = clean_path(poisoner)
-    assert_allclose(np.average(path.rows.X, axis=0, weights=weight), 0, atol=1e-9)
-    assert np.abs(path.rows.X.mean(axis=0)).max() > 1e-3
+    assert_allclose(np.average(path.rows.clean.X, axis=0, weights=weight), 0, atol=1e-9)
+    assert np.abs(path.rows.clean.X.mean(axis=0)).max() > 1e-3

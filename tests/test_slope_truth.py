@@ -5,18 +5,21 @@ shared data are there) MNIST; then what changes the objective: weights, intercep
 placements, labels, dtypes, kernels, and margins without a free support vector.
 """
 
+import warnings
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import sklearn
+from attacks import attack_of, poisoned
 from numpy.testing import assert_allclose
 from reference import Refit, slope_reference
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.metrics.pairwise import laplacian_kernel
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -24,8 +27,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 from threadpoolctl import threadpool_limits
 
-from skbackdoor.curves import backdoor_learning_slope, clean_path
-from skbackdoor.model_selection import BackdoorSlopeScorer
+from skbackdoor.attack_path import clean_path
+from skbackdoor.curves import backdoor_learning_slope
+from skbackdoor.model_selection import BackdoorSlopeScorer, neg_backdoor_slope_scorer
 from skbackdoor.poisoning import BackdoorPoisoner
 from skbackdoor.triggers import FeatureTrigger, PatchTrigger, PerClassTrigger
 
@@ -93,7 +97,7 @@ def next_labels(y, classes):
 
 def truth(poisoner, X, y, X_test, y_test, sample_weight=None):
     """Reference slope of an attack with target="next" and a PerClassTrigger."""
-    fitted = clone(poisoner).fit(X, y)
+    fitted = attack_of(poisoner).fit(X, y)
     X_all, y_all, is_poison = fitted.poison(X, y)
     triggered = fitted.trigger_.transform(X_test, y_test)
     labels = next_labels(y_test, np.unique(y))
@@ -296,7 +300,7 @@ def even_classes():
 
 def clean_duals(poisoner, X, y):
     """Exact dual solutions without poison."""
-    X_all, y_all, is_poison = clone(poisoner).fit(X, y).poison(X, y)
+    X_all, y_all, is_poison = poisoned(poisoner, X, y)
     return Refit(poisoner.estimator, X_all, y_all, is_poison).fit(0.0)
 
 
@@ -391,3 +395,78 @@ def test_newton_step_of_a_hard_margin_does_not_depend_on_C(labels):
         probe = attack(SVC(kernel="linear", C=C, tol=1e-1), poison_weight=0.0).fit(X, y)
         steps.append(clean_path(probe).optimum().newton_step(X_test).residual)
     assert_allclose(steps[1], steps[0], rtol=1e-6)
+
+
+def hard(seed):
+    """Sixty rows whose kernel matrix has hardly any rank, two or three classes."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(60, 2)) if seed % 4 else rng.normal(size=(60, 1))
+    X = np.round(X, 1) if seed % 2 else X
+    y = (rng.random(60) < 0.5).astype(int) if seed % 3 else rng.integers(0, 3, 60)
+    y[:12] = np.arange(12) % (3 if seed % 3 == 0 else 2)
+    return X, y
+
+
+@pytest.mark.rounding
+@pytest.mark.parametrize(
+    "seed, C, gamma", [(15, 0.01, 0.1), (12, 1.0, 1e-4), (36, 1.0, 0.1), (16, 0.01, 1e-4)]
+)
+def test_scorer_of_a_fit_that_is_hard_to_follow(seed, C, gamma):
+    """A pair without poison or free support vectors, a Newton step that gets lost: no error, and
+    the slope of the tight fit."""
+    X, y = hard(seed)
+    probe = BackdoorPoisoner(
+        SVC(C=C, gamma=gamma), FeatureTrigger({0: 2.0}), target="next", random_state=0,
+        poison_weight=0.0,
+    )  # fmt: skip
+    theta = backdoor_learning_slope(probe, X, y, X, y).theta
+    scores = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for tol in (1e-3, 1e-10):
+            fitted = clone(probe).set_params(estimator__tol=tol).fit(X, y)
+            scores.append(-neg_backdoor_slope_scorer(fitted, X, y))
+    assert np.isfinite(scores[0])
+    assert_allclose(scores[1], theta, rtol=0, atol=1e-4)
+
+
+@pytest.mark.rounding
+@pytest.mark.parametrize(
+    "kernel, class_weight, n, feature",
+    [("poly", None, 56, 2.0), ("poly", "balanced", 40, 4.0), ("linear", None, 44, 2.0)],
+)
+@pytest.mark.parametrize("seed", range(4))
+def test_slope_without_free_support_vectors(kernel, class_weight, n, feature, seed):
+    """The intercept is the middle of its interval, and the slope that of the middle: differences
+    of libsvm's own refits, on which poison is at a bound as well."""
+    rng = np.random.default_rng(seed)
+    X, X_test = rng.normal(size=(n, 2)), rng.normal(size=(n, 2))
+    y = np.arange(n) % 2
+    svc = SVC(C=0.01, kernel=kernel, degree=2, gamma=0.5, class_weight=class_weight)
+    attack = BackdoorPoisoner(
+        svc, FeatureTrigger({0: feature}), target="next", random_state=seed, poisoning_rate=0.15
+    )
+    slope = backdoor_learning_slope(attack, X, y, X_test, y)
+    fitted = clone(attack).set_params(poison_weight=0.0).fit(X, y)
+    (clean, y_clean, _), (poison, y_poison, _) = fitted.training_rows()
+    rows, labels = np.vstack([clean, poison]), np.append(y_clean, y_poison)
+    triggered, targets, _ = fitted.triggered_test(X_test, y)
+    weights = dict(enumerate(getattr(fitted.estimator_, "class_weight_", [1.0, 1.0])))
+
+    def loss(h):
+        s = np.append(np.ones(len(clean)), np.full(len(poison), h))
+        tight = clone(svc).set_params(class_weight=weights, tol=1e-12).fit(rows, labels, s)
+        sign, u = 2 * labels - 1, svc.C * s * np.array([weights[label] for label in labels])
+        a = np.zeros(len(rows))
+        a[tight.support_] = np.abs(tight.dual_coef_[0])
+        full, b = a >= u * (1 - 1e-7), tight.intercept_[0]
+        if not np.any(~full & (a > 1e-7 * u)):
+            left = sign - (tight.decision_function(rows) - b)  # b is on the side that it may be
+            least = full == (sign < 0)
+            b = (left[least].max() + left[~least].min()) / 2
+        F = tight.decision_function(triggered) - tight.intercept_[0] + b
+        return np.maximum(0, 1 - (2 * targets - 1) * F).mean()
+
+    h = min(1e-4, slope.first_breakpoint / 4)  # short of the kinks of test samples
+    assert_allclose((loss(2 * h) - loss(h)) / h, slope.derivative, rtol=1e-3, atol=1e-5)
+    assert_allclose(2 * loss(h) - loss(2 * h), slope.loss, rtol=0, atol=1e-4)

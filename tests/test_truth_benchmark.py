@@ -41,7 +41,7 @@ def test_what_is_wrong_is_found(monkeypatch):
 
         def solve(self, weights):
             solution = self.path.solve(weights)
-            solution._moved = solution._moved + 1e-3
+            solution._centred = solution._centred + 1e-3
             return solution
 
     monkeypatch.setattr(bench_truth, "weight_path", Off)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..curves import attack_path
+from ..attack_path import attack_path
 from .learning_curve import check_matplotlib, make_room, name_legend
 
 #: Points on each side of the plane at which decision values are taken.

@@ -5,7 +5,7 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from .._compat import _safe_indexing
-from ..curves import drawn_attack
+from ..attack_path import drawn_attack
 from ..influence import poison_influence
 from .learning_curve import check_matplotlib
 from .trigger import check_count, draw_sample, images_of, layout_of

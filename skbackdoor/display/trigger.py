@@ -8,6 +8,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from .._compat import _safe_indexing
+from ..attack import requires_y
 from ..poisoning import BackdoorPoisoner
 from ..triggers import PerClassTrigger
 from .learning_curve import check_matplotlib
@@ -63,7 +64,7 @@ class TriggerDisplay:
         X : array-like of shape (n_samples, ...)
             Clean images, flat or in batches; a 2-D X whose layout no trigger knows is series.
         y : array-like of shape (n_samples,), default=None
-            Labels for the titles. A PerClassTrigger needs them.
+            Labels for the titles. A trigger that acts by class needs them.
         n_samples : int, default=5
             The first so many rows of `X` are drawn.
         gain : float, default=None
@@ -84,7 +85,7 @@ class TriggerDisplay:
         rows = np.arange(min(n_samples, n_rows))
         clean = _safe_indexing(X, rows)
         labels = None if y is None else np.asarray(y)[rows]
-        if isinstance(trigger, PerClassTrigger):
+        if requires_y(trigger):
             triggered = trigger.transform(clean, labels)
         else:
             triggered = trigger.transform(clean)

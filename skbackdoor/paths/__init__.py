@@ -12,17 +12,20 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight
 
 from .._compat import _safe_indexing
-from .base import WeightPath
+from .base import Optimum, WeightPath
 from .kernels import look_up, number_rows
+from .linear_svc import LinearSVCPath
 from .logistic import LogisticPath
 from .refit import RefitPath
 from .ridge import RidgePath
+from .rows import Preparation, Rows, prepared
 from .solutions import KernelSolution, LinearSolution, RefitSolution, Solution
-from .svm import LinearSVCPath, SVCPath
+from .svc import SVCPath, look_up_gram
 
 __all__ = [
     "KernelSolution",
     "LinearSolution",
+    "Optimum",
     "RefitSolution",
     "Solution",
     "WeightPath",
@@ -30,7 +33,8 @@ __all__ = [
     "weight_path",
 ]
 
-_FAMILIES = (RidgePath, LogisticPath, LinearSVCPath, SVCPath)
+#: The first that handles a learner takes it.
+_FAMILIES = (RidgePath, LogisticPath, LinearSVCPath, SVCPath, RefitPath)
 
 
 def path_of(estimator, clean, poison, fitted=None):
@@ -51,8 +55,26 @@ def path_of(estimator, clean, poison, fitted=None):
     """
     estimator, fitted = _flat(estimator), _flat(fitted)
     last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
-    family = next((family for family in _FAMILIES if family.handles(last)), RefitPath)
-    return family(estimator, clean, poison, fitted)
+    clean, poison = Rows(*clean), Rows(*poison)
+    if isinstance(last, SVC) and last.kernel == "precomputed":
+        if last is estimator:
+            raise ValueError(
+                "SVC(kernel='precomputed') alone: a trigger acts on samples, not on kernel rows."
+                " Put a transformer that computes the Gram matrix before it in a Pipeline, or"
+                " give SVC a callable kernel."
+            )
+        return _path_of_rows(*look_up_gram(estimator, clean, poison), ())
+    return _path_of_rows(estimator, clean, poison, fitted=fitted)
+
+
+def _path_of_rows(estimator, clean, poison, transform=None, like=None, *, fitted=None):
+    """The path; other samples become rows by `transform`, where they are not like these."""
+    last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+    family = next(family for family in _FAMILIES if family.handles(last))
+    learner, rows, preparation, fitted = prepared(estimator, clean, poison, fitted, family.cast)
+    if transform is not None:
+        preparation = Preparation(transform, preparation.cast, like)
+    return family(learner, rows, preparation, fitted=fitted)
 
 
 def _flat(estimator):
@@ -160,28 +182,28 @@ def weight_path(estimator, X, y, is_poison, *, sample_weight=None):
                 f"sample_weight holds negative weights, down to {sample_weight.min():g}; weights"
                 " must be 0 or more."
             )
-    precomputed = isinstance(estimator, SVC) and estimator.kernel == "precomputed"
-    if precomputed:
-        X = check_array(X)
-        if X.shape[0] != X.shape[1]:
+    gram = None
+    if isinstance(estimator, SVC) and estimator.kernel == "precomputed":
+        gram = check_array(X)
+        if gram.shape[0] != gram.shape[1]:
             raise ValueError(
                 f"With kernel='precomputed' X is the Gram matrix of all rows, but its shape is"
-                f" {X.shape}."
+                f" {gram.shape}."
             )
-        X = number_rows(X, np.arange(len(X)))
+        X = number_rows(gram, np.arange(len(gram)))
         estimator = clone(estimator).set_params(kernel=look_up)
     clean, poison = (
-        (
+        Rows(
             _safe_indexing(X, rows),
             y[rows],
             None if sample_weight is None else sample_weight[rows],
         )
         for rows in (np.flatnonzero(~is_poison), np.flatnonzero(is_poison))
     )
-    path = path_of(estimator, clean, poison)
+    if gram is None:
+        path = path_of(estimator, clean, poison)
+    else:  # other samples are given by their kernel rows
+        path = _path_of_rows(estimator, clean, poison, number_rows, gram)
     if path.refusal is not None:
         raise ValueError(path.refusal)
-    if precomputed:
-        path._prepare = number_rows  # samples are given by their kernel rows
-        path._shape = (len(y),)
     return path

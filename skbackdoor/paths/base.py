@@ -1,80 +1,128 @@
-"""The path of a fitted model as the weight of its poison rows goes from 0 to 1."""
+"""A learner as a function of the poison weight: what every family gives."""
 
-from copy import copy, deepcopy
-from dataclasses import dataclass
-from functools import cached_property
+from abc import ABC, abstractmethod
+from contextlib import nullcontext
+from copy import deepcopy
 
 import numpy as np
 import scipy.sparse as sp
 from joblib import Parallel, delayed, effective_n_jobs
-from sklearn import get_config
-from sklearn.base import BaseEstimator, TransformerMixin, clone
-from sklearn.compose import ColumnTransformer
-from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
-from sklearn.pipeline import FeatureUnion, Pipeline
-from sklearn.utils import assert_all_finite
+from sklearn.base import clone
 
 from .._compat import validate_params
-from ..poisoning import clean_class_weight, label_index, weight_argument
+from ..learners import label_index, weight_argument
 from ..progress import progress
 from .solutions import RefitSolution
 from .threads import one_blas_thread
 
-#: `fit_transform` that give what `transform` gives after `fit`: the default, and those of counts.
-_BY_DEFAULT = (
-    TransformerMixin.fit_transform,
-    CountVectorizer.fit_transform,
-    TfidfVectorizer.fit_transform,
-)
 
-
-@dataclass(frozen=True)
-class TrainingRows:
-    """Rows that a path is fitted on, clean and poison ones apart.
+class Optimum(ABC):
+    """The clean optimum of a learner, or its clean fit as it is, and how poison moves it.
 
     Attributes
     ----------
-    X, X_poison : arrays of shape (n_clean, ...) and (n_poison, ...)
-        Rows as the learner itself sees them, after any preprocessing.
-    y, y_poison : ndarrays of int
-        Indices into `classes`.
-    weight, weight_poison : ndarrays of float
-        Sample weights; those of poison rows without the factor beta.
-    classes : ndarray of shape (n_classes,)
-        The labels.
-    weighted : bool
-        False where no sample weights were given.
+    residual : float
+        How far it is from optimality: relative gradient norm, for hinge machines the largest
+        violation of the optimality conditions.
+    first_breakpoint : float or None
+        Hinge machines: the poison weight at which the first row changes sets.
+    intercept_jump : float
+        Hinge machines: the jump of the intercept at beta = 0+.
     """
 
-    X: object
-    y: np.ndarray
-    weight: np.ndarray
-    X_poison: object
-    y_poison: np.ndarray
-    weight_poison: np.ndarray
-    classes: np.ndarray
-    weighted: bool
+    residual: float
+    first_breakpoint = None
+    intercept_jump = 0.0
+
+    @abstractmethod
+    def decision_values(self, X):
+        """Decision values on prepared samples, shape (n_samples, n_outputs)."""
+
+    @abstractmethod
+    def right_limit(self, X):
+        """Decision values on X at beta = 0+ and their right derivative in beta."""
+
+    @abstractmethod
+    def responses(self, X, samples):
+        """Rates of the decision values on X as single training samples gain weight.
+
+        Parameters
+        ----------
+        X : array of shape (n_test, n_features)
+            Test samples.
+        samples : {"poison", "all"}
+            Whose weight grows: the poison rows, or the clean rows and then the poison rows.
+
+        Returns
+        -------
+        dF : ndarray of shape (n_sources, n_test, n_outputs)
+            d F / d w for each sample, w in units of its own weight.
+        """
+
+    @abstractmethod
+    def polish(self):
+        """The exact optimum, an Optimum.
+
+        Warns
+        -----
+        ConvergenceWarning
+            It was not reached; its `residual` says by how much.
+        """
+
+    @abstractmethod
+    def newton_step(self, X):
+        """The Optimum after one Newton step; None where that changes nothing of note on X."""
 
 
-class WeightPath:
+class Shared:
+    """What paths of one set of rows have in common: of each kind the last thing, no more.
+
+    It may hold whole kernel matrices.
+    """
+
+    def __init__(self):
+        self._found, self._samples = {}, ()
+
+    def get(self, kind, name, make):
+        """The thing of a kind that has this name; made where another one, or none, is there."""
+        known, found = self._found.get(kind, (None, None))
+        if found is None or known != name:
+            found = make()
+            if hasattr(found, "keep"):
+                found.keep(*self._samples)
+            self._found[kind] = name, found
+        return found
+
+    def keep(self, *samples):
+        """What is found at some prepared samples is kept; these must stay as they are."""
+        self._samples = samples
+        for _, found in self._found.values():
+            if hasattr(found, "keep"):
+                found.keep(*samples)
+
+
+class WeightPath(ABC):
     r"""How a learner moves as poison weight beta goes from 0 to 1.
 
     :math:`w^*(\beta) = \arg\min_w \sum_{clean} \ell + \beta \sum_{poison} \ell + \Omega(w)`
     (Cinà et al. 2024, eq. 2). Preprocessing steps of a Pipeline, `gamma="scale"` of a kernel and
     "balanced" class weights are held at their clean fit for every beta.
 
-    Subclasses set `loss` and say how a fitted learner gives decision values; families with a
-    closed form also give ``optimum``, the clean fit with its right derivative, and ``_solve``.
+    A family says which learners it `handles`, sets `loss` in ``_setup`` and says how a fit gives
+    decision values; one with a closed form also gives ``optimum`` and ``_solve``.
 
     Parameters
     ----------
     estimator : estimator instance
-        The base learner, a plain classifier or a Pipeline.
-    clean, poison : tuples of (X, y, sample_weight)
-        Raw rows with labels; weights or None, those of poison rows without the factor beta.
-    fitted : estimator or None
-        The base learner already fitted on the clean rows, to be taken as it is unless steps of
-        its preprocessing give other rows to `fit` than to `predict` (`TargetEncoder`).
+        The learner itself, not a Pipeline.
+    rows : TrainingRows
+        As the learner sees them.
+    preparation : Preparation
+        From raw samples to such rows.
+    fitted : estimator, default=None
+        The learner already fitted on the clean rows, to be taken as it is.
+    shared : Shared, default=None
+        What paths with other parameters on these rows have found.
     """
 
     #: How the slope is found; a family says otherwise for a learner without a closed form.
@@ -86,79 +134,83 @@ class WeightPath:
     #: Whether a fit names its training rows by number, so that it means nothing on other rows.
     fit_names_rows = False
 
-    def __init__(self, estimator, clean, poison, fitted=None):
-        (X, y, weight), (X_poison, y_poison, weight_poison) = clean, poison
-        classes = np.unique(np.concatenate([y, y_poison]))
-        missing = np.setdiff1d(classes, y)
-        if len(missing):
-            raise ValueError(
-                f"No clean training row of class {missing.tolist()} is left at poison weight 0;"
-                " lower poisoning_rate or use placement='append'."
-            )
-        before, rows, last, fitted = _split(estimator, X, y, weight, fitted)
-        self._prepare = _identity if before is None else before.transform
-        if fitted is not None:
-            self.fitted = fitted  # else made where it is asked for
-        class_weight = clean_class_weight(last, y, weight)
-        #: Weight of each class, "balanced" ones computed on the clean rows.
-        self.class_weight = np.array([class_weight[label] for label in classes.tolist()])
-        self.estimator = clone(last)
-        self._columns, self._shape = getattr(X, "columns", None), np.shape(X)[1:]
-        self.rows = TrainingRows(
-            X=self._cast(rows),
-            y=label_index(y, classes),
-            weight=_ones_or(weight, y),
-            X_poison=self.prepare(X_poison),
-            y_poison=label_index(y_poison, classes),
-            weight_poison=_ones_or(weight_poison, y_poison),
-            classes=classes,
-            weighted=weight is not None,
-        )
-        self.estimator = self._fixed(self.estimator)
-        #: What paths on these rows with other parameters of the learner can take over.
-        self.shared = {}
+    def __init__(self, estimator, rows, preparation, *, fitted=None, shared=None):
+        self.given, self.preparation = rows, preparation
+        self.rows = self._used(rows)
+        #: The learner's fit on the clean rows, where it was given or made already; else None.
+        self.known_fit = fitted if self.rows is rows else None
+        self.shared = Shared() if shared is None else shared
+        self._polished = None
+        self.estimator = self._fixed(clone(estimator))
         self._setup()
-        total = np.bincount(self.rows.y, self.training_weights()[0], minlength=len(classes))
+        total = np.bincount(self.rows.clean.y, self.rows.weights[0], minlength=len(rows.classes))
         if self.method == "implicit" and np.any(total == 0):
             raise ValueError(
-                f"The clean rows of class {classes[total == 0].tolist()} have total weight 0"
+                f"The clean rows of class {rows.classes[total == 0].tolist()} have total weight 0"
                 " (sample weights times class weights): the clean optimum does not exist."
             )
 
-    @cached_property
-    def fitted(self):
-        """The learner as it fits itself on the clean rows."""
-        if self.method != "implicit":
-            return self.fit(0.0)
-        with one_blas_thread(self.rows.X):  # only where the optimum is looked for
-            return self.fit(0.0)
+    # -- what a family says -------------------------------------------------------------------
 
-    @cached_property
-    def polished(self):
-        """The exact clean optimum, found once."""
-        with one_blas_thread(self.rows.X):
-            return self.optimum().polish()
+    @staticmethod
+    @abstractmethod
+    def handles(estimator):
+        """Whether this family knows the loss of a learner."""
+
+    @abstractmethod
+    def _setup(self):
+        """Set `loss`, and `method` where the learner has no closed form."""
+
+    @staticmethod
+    def cast(estimator, X):
+        """Samples in the container that the family computes on; here whatever they are in."""
+        return X
+
+    def _used(self, rows):
+        """The rows that have a part in the fit."""
+        return rows
 
     def _fixed(self, estimator):
         """The learner with what depends on the training rows set to its clean value."""
         if getattr(estimator, "class_weight", None) == "balanced":
-            labels = self.rows.classes.tolist()
-            estimator.set_params(
-                class_weight=dict(zip(labels, self.class_weight.tolist(), strict=True))
-            )
+            labels, weights = self.rows.classes.tolist(), self.rows.class_weight.tolist()
+            estimator.set_params(class_weight=dict(zip(labels, weights, strict=True)))
         return estimator
 
-    def training_weights(self):
-        """Sample weight times class weight: of clean rows, and of poison rows at beta = 1."""
-        rows = self.rows
-        return (
-            rows.weight * self.class_weight[rows.y],
-            rows.weight_poison * self.class_weight[rows.y_poison],
-        )
+    def optimum(self, rtol=None):
+        """The clean fit as it is, an :class:`Optimum`.
 
-    def _setup(self):
-        """Set `loss` and whatever else the family needs, once."""
-        raise NotImplementedError
+        `rtol` is the accuracy of Hessian solves; None is as exact as can be.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no closed form.")
+
+    def _solve(self, weights, n_jobs=None):
+        """The Solution at strictly increasing weights; `n_jobs` is for refits."""
+        return self.refits(weights, n_jobs=n_jobs)
+
+    # -- the clean fit ------------------------------------------------------------------------
+
+    @property
+    def fitted(self):
+        """The learner as it fits itself on the clean rows, found once."""
+        if self.known_fit is None:
+            exact = self.method == "implicit"  # then it is only where the optimum is looked for
+            with one_blas_thread(self.rows.clean.X) if exact else nullcontext():
+                self.known_fit = self.fit(0.0)
+        return self.known_fit
+
+    @property
+    def polished(self):
+        """The exact clean optimum, found once."""
+        if self._polished is None:
+            with one_blas_thread(self.rows.clean.X):
+                self._polished = self._polish()
+        return self._polished
+
+    def _polish(self):
+        return self.optimum().polish()
+
+    # -- other paths on these rows ------------------------------------------------------------
 
     def with_params(self, **params):
         """The path of the same rows with other parameters of the learner.
@@ -177,34 +229,22 @@ class WeightPath:
         """
         if "class_weight" in params:
             raise ValueError("class_weight changes the rows' weights; make a new weight_path.")
-        other = copy(self)
-        for name in list(other.__dict__):
-            found = isinstance(getattr(type(self), name, None), cached_property)
-            if found or name in ("method", "refusal", "warm_start"):
-                del other.__dict__[name]
-        other.estimator = clone(self.estimator).set_params(**params)
-        validate_params(other.estimator)
-        other.estimator = other._fixed(other.estimator)
-        other._setup()
-        return other
+        estimator = clone(self.estimator).set_params(**params)
+        validate_params(estimator)
+        return type(self)(estimator, self.given, self.preparation, shared=self.shared)
 
-    def _shared_kernel(self, name, make):
-        """The kernel over all training rows, one at a time: it may hold a whole matrix."""
-        if self.shared.get("kernel name") != name:
-            kernel = make()
-            kernel.keep(*self.shared.get("kept", ()))
-            self.shared.update({"kernel name": name, "kernel": kernel})
-        return self.shared["kernel"]
+    def starting_from(self, fitted):
+        """The same path that takes a fit for the learner's own, to look for its optimum there."""
+        return type(self)(
+            self.estimator, self.given, self.preparation, fitted=fitted, shared=self.shared
+        )
 
     def keep(self, *samples):
         """What paths on these rows find at some prepared samples is kept, for all parameters.
 
         The samples must stay as they are.
         """
-        self.shared["kept"] = samples
-        for found in self.shared.values():
-            if hasattr(found, "keep"):
-                found.keep(*samples)
+        self.shared.keep(*samples)
 
     # -- the learner at any weight -------------------------------------------------------------
 
@@ -241,10 +281,6 @@ class WeightPath:
         ordered, position = np.unique(weights, return_inverse=True)
         return self._solve(ordered, n_jobs).take(position)
 
-    def _solve(self, weights, n_jobs=None):
-        """The solution at strictly increasing weights; `n_jobs` is for refits."""
-        raise NotImplementedError
-
     def refits(self, poison_weights, *, drop_poison=None, n_jobs=None):
         """The learner fitted anew at each of some poison weights.
 
@@ -274,7 +310,7 @@ class WeightPath:
                 estimators[i] = fitted
         at_zero = np.flatnonzero(poison_weights == 0.0)
         if len(at_zero) and drop_poison is not False:
-            self.__dict__.setdefault("fitted", estimators[at_zero[0]])  # it is one, so not again
+            self.known_fit = self.known_fit or estimators[at_zero[0]]  # it is one, so not again
         return RefitSolution(self, poison_weights, estimators)
 
     def _refit_chunk(self, weights, drop_poison):
@@ -308,10 +344,10 @@ class WeightPath:
         rows = self.rows
         drop_poison = poison_weight == 0.0 if drop_poison is None else drop_poison
         if drop_poison:
-            X, y, weight = rows.X, rows.y, rows.weight
+            X, y, weight = rows.clean
         else:
-            X, y = stack(rows.X, rows.X_poison), np.concatenate([rows.y, rows.y_poison])
-            weight = np.concatenate([rows.weight, poison_weight * rows.weight_poison])
+            X, y = rows.X, rows.y
+            weight = np.concatenate([rows.clean.weight, poison_weight * rows.poison.weight])
         estimator = clone(self.estimator) if start is None else start
         if self.warm_start:
             estimator.set_params(warm_start=True)
@@ -323,22 +359,7 @@ class WeightPath:
 
     def prepare(self, X):
         """Raw samples as the learner sees them, after any preprocessing."""
-        columns, known = getattr(X, "columns", None), self._columns
-        if columns is not None and known is not None and list(columns) != list(known):
-            raise ValueError(
-                f"The columns must be {list(known)}, in this order, as in the training data; got"
-                f" {list(columns)}."
-            )
-        if np.ndim(X) > 1 and self._shape and np.shape(X)[1:] != self._shape:
-            raise ValueError(
-                f"Samples have the shape {np.shape(X)[1:]}, but those of the training data have"
-                f" {self._shape}."
-            )
-        return self._cast(self._prepare(X))
-
-    def _cast(self, X):
-        """The container that the family computes on; here whatever the learner takes."""
-        return X
+        return self.preparation(X)
 
     def decision_values(self, fitted, X):
         """Decision values of a fit at prepared rows X, shape (n_samples, n_outputs)."""
@@ -393,96 +414,3 @@ def check_poison_weights(poison_weights):
             f"poison_weights must be numbers in [0, 1], one or more; got {poison_weights!r}."
         )
     return weights
-
-
-class _TrainingRows(BaseEstimator):
-    """In place of the last step of a Pipeline: keeps the rows that it would be fitted on."""
-
-    def fit(self, X, y=None, sample_weight=None):
-        """Keep X."""
-        self.rows_ = X
-        return self
-
-
-def _split(estimator, X, y, weight, fitted):
-    """The preprocessing as fitted on clean rows, and what it makes of them for the learner's fit.
-
-    Returns
-    -------
-    before : Pipeline or None
-        The fitted preprocessing, by which all other rows go.
-    rows : array-like of shape (n_clean, ...)
-        The clean rows as a Pipeline gives them to its last step: by `fit_transform`, which for
-        cross-fitted steps (`TargetEncoder`) is not `transform` after `fit`.
-    last, fitted : estimator, and estimator or None
-        The learner itself, and its fit where one was given whose rows are known: a fitted Pipeline
-        does not tell what `fit_transform` gave, so with such steps all of it is fitted anew.
-    """
-    if fitted is not None:
-        if not isinstance(fitted, Pipeline):
-            return None, X, fitted, fitted
-        before, last = fitted[:-1], fitted.steps[-1][1]
-        if len(fitted.steps) == 1:
-            return None, X, last, last
-        if _transforms_as_fitted(before):
-            return before, before.transform(X), last, last
-    whole = clone(estimator)
-    last = whole.steps[-1][1] if isinstance(whole, Pipeline) else whole
-    validate_params(last)
-    if last is whole or len(whole.steps) == 1:
-        return None, X, last, None
-    keeper, fit_params = _TrainingRows(), {}
-    if get_config()["enable_metadata_routing"] and weight is not None:
-        weight_argument(whole)  # an error unless the learner asks for them
-        keeper.set_fit_request(sample_weight=True)
-        fit_params = {"sample_weight": weight}
-    whole.set_params(**{whole.steps[-1][0]: keeper}).fit(X, y, **fit_params)
-    return whole[:-1], keeper.rows_, last, None
-
-
-def _transforms_as_fitted(step):
-    """Whether `fit_transform` of a step is known to give what its `transform` gives after `fit`.
-
-    It is where it is scikit-learn's default, which calls these two, in all of its parts.
-    """
-    if step is None or isinstance(step, str):  # "passthrough", "drop"
-        return True
-    if isinstance(step, Pipeline):
-        return all(_transforms_as_fitted(part) for _, part in step.steps)
-    if type(step) is ColumnTransformer:
-        return all(_transforms_as_fitted(part) for _, part, _ in step.transformers)
-    if type(step) is FeatureUnion:
-        return all(_transforms_as_fitted(part) for _, part in step.transformer_list)
-    own = getattr(type(step), "fit_transform", None)
-    return own is None or own in _BY_DEFAULT
-
-
-def _ones_or(sample_weight, y):
-    return np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
-
-
-def _identity(X):
-    return X
-
-
-def stack(first, second):
-    """Rows of `first` above rows of `second`, both prepared."""
-    if sp.issparse(first):
-        return sp.vstack([first, second], format="csr")
-    if hasattr(first, "iloc"):
-        import pandas as pd
-
-        return pd.concat([first, second])
-    return np.concatenate([np.asarray(first), np.asarray(second)])
-
-
-def as_float64(X):
-    """Rows as finite float64, dense or CSR: what the families with a closed form compute on."""
-    if sp.issparse(X):
-        X = sp.csr_matrix(X, dtype=np.float64)
-    else:
-        X = np.ascontiguousarray(X, dtype=np.float64)
-        if X.ndim != 2:
-            raise ValueError(f"Expected rows of features, X of 2 dimensions, got {X.ndim}.")
-    assert_all_finite(X, input_name="X")
-    return X

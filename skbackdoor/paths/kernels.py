@@ -119,9 +119,9 @@ class Kernel:
         self.function, self.X, self.cache_bytes = function, X, 1e6 * cache_megabytes
         self._gram, self._kept = None, ()
         self._on = {}
-        moved = hasattr(function, "offset")
-        #: What dual coefficients v lack in decision values where the kernel is moved: v offset.
-        self.offset = function.offset(X) if moved else np.zeros(X.shape[0])
+        centred = hasattr(function, "offset")
+        #: What dual coefficients v lack in decision values where the kernel is centred: v offset.
+        self.offset = function.offset(X) if centred else np.zeros(X.shape[0])
         #: What a sum of duals other than 0 changes in decision values, per unit.
         self.unit_of_sum = 1.0 + np.abs(self.offset).max(initial=0.0)
 
@@ -178,12 +178,12 @@ class Kernel:
 
 
 class NamedKernel:
-    r"""One of scikit-learn's kernels, moved to an origin z where that spares rounding errors.
+    r"""One of scikit-learn's kernels, centred at a point z where that spares rounding errors.
 
     With a free intercept the dual coefficients sum to 0, so that
     :math:`K(x, x') - K(x, z) - K(z, x') + K(z, z)` is as good a kernel as K: only the intercept
-    differs, by :math:`\sum_i v_i (K(x_i, z) - K(z, z) / 2)`. Linear and rbf kernels are moved; rbf
-    by way of :math:`K - 1`, which keeps all digits where gamma is small. z is 0, or the mean
+    differs, by :math:`\sum_i v_i (K(x_i, z) - K(z, z) / 2)`. Linear and rbf kernels are centred;
+    rbf by way of :math:`K - 1`, which keeps all digits where gamma is small. z is 0, or the mean
     of some rows where that is far from 0 as their spread goes.
 
     Parameters
@@ -197,25 +197,27 @@ class NamedKernel:
     def __init__(self, svc, X):
         self.metric = svc.kernel
         self.params = {"gamma": svc.gamma, "degree": svc.degree, "coef0": svc.coef0}
-        self.moved = self.metric in ("linear", "rbf")
-        self.origin = far_mean(X) if self.moved else None
+        self.centred = self.metric in ("linear", "rbf")
+        self.mean = far_mean(X) if self.centred else None
 
-    def _move(self, A):
-        return A if self.origin is None else A - self.origin
+    def _centre(self, A):
+        return A if self.mean is None else A - self.mean
 
-    def _to_origin(self, A):
-        """K(a, z) - 1 of an rbf kernel, for rows that are moved."""
+    def _to_mean(self, A):
+        """K(a, z) - 1 of an rbf kernel, for rows that are centred."""
         return np.expm1(-self.params["gamma"] * row_norms(A, squared=True))
 
     def __call__(self, A, B):
+        if 0 in (A.shape[0], B.shape[0]):
+            return np.zeros((A.shape[0], B.shape[0]))
         whole = A is B  # one argument: BLAS computes half of the products
-        if not self.moved:
+        if not self.centred:
             B = _second(A) if whole else B
             return pairwise_kernels(A, B, metric=self.metric, filter_params=True, **self.params)
-        A = self._move(A)
-        B = A if whole else self._move(B)
+        A = self._centre(A)
+        B = A if whole else self._centre(B)
         if whole:
-            A = B = _lit(A)
+            A = B = _nonzero_columns(A)
         if self.metric == "rbf":  # so that a.b and |a - b|^2 / 2 come in units of 1 / (2 gamma)
             A = A * np.sqrt(2.0 * self.params["gamma"])
             B = A if whole else B * np.sqrt(2.0 * self.params["gamma"])
@@ -250,16 +252,16 @@ class NamedKernel:
     def offset(self, A):
         """What the kernel of duals v on rows A lacks in decision values: v offset, (n_rows,)."""
         if self.metric == "rbf":
-            return self._to_origin(self._move(A))
-        if self.metric == "linear" and self.origin is not None:
-            return A @ self.origin
+            return self._to_mean(self._centre(A))
+        if self.metric == "linear" and self.mean is not None:
+            return A @ self.mean
         return np.zeros(A.shape[0])
 
     def diagonal(self, A):
         if self.metric == "rbf":
-            return -2.0 * self._to_origin(self._move(A))
+            return -2.0 * self._to_mean(self._centre(A))
         if self.metric == "linear":
-            return row_norms(self._move(A), squared=True)
+            return row_norms(self._centre(A), squared=True)
         inner = self.params["gamma"] * row_norms(A, squared=True) + self.params["coef0"]
         return inner ** self.params["degree"] if self.metric == "poly" else np.tanh(inner)
 
@@ -282,12 +284,12 @@ def _second(A):
     return A.copy() if A.shape[0] > LARGEST_SYRK else A
 
 
-def _lit(X):
+def _nonzero_columns(X):
     """Dense rows without the columns that are zero in all of them; sparse ones as they are."""
     if sp.issparse(X):
         return X
-    lit = X.any(axis=0)
-    return X if lit.all() else np.take(X, np.flatnonzero(lit), axis=1)
+    nonzero = X.any(axis=0)
+    return X if nonzero.all() else np.take(X, np.flatnonzero(nonzero), axis=1)
 
 
 class AffineKernel:

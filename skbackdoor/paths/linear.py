@@ -27,6 +27,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve, get_lapack_funcs
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.extmath import row_norms
 
+from .base import Optimum
 from .newton import STALE_PRODUCTS, newton, not_converged
 from .threads import one_blas_thread
 
@@ -515,7 +516,7 @@ def warn_unless_optimal(residual):
         )
 
 
-class LinearOptimum:
+class LinearOptimum(Optimum):
     """An optimum of a :class:`LinearObjective` and the rate at which poison moves it.
 
     Parameters
@@ -531,9 +532,6 @@ class LinearOptimum:
     tangent : ndarray of shape (n_outputs, n_parameters), default=None
         dW / d beta at beta = 0, where it is known.
     """
-
-    first_breakpoint = None
-    intercept_jump = 0.0
 
     def __init__(self, objective, W, poison, rtol=None, tangent=None):
         self.objective, self.W, self.poison, self.rtol = objective, W, poison, rtol

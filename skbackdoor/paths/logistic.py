@@ -11,11 +11,12 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 
-from .base import WeightPath, as_float64
+from .base import WeightPath
 from .continuation import Continuation
 from .linear import LinearObjective, LinearOptimum
 from .losses import Logistic, MarginLoss, Multinomial
 from .ridge import linear_decision, parameters
+from .rows import as_float64
 from .smooth import difference
 from .threads import one_blas_thread
 
@@ -29,7 +30,8 @@ class LogisticPath(WeightPath):
         searches = isinstance(estimator, LogisticRegressionCV)
         return isinstance(estimator, LogisticRegression) and not searches
 
-    def _cast(self, X):
+    @staticmethod
+    def cast(estimator, X):
         return as_float64(X)
 
     def _setup(self):
@@ -65,28 +67,28 @@ class LogisticPath(WeightPath):
         if self.refusal is not None:
             raise ValueError(self.refusal)
         rows, estimator = self.rows, self.estimator
-        weight, weight_poison = self.training_weights()
+        weight, weight_poison = self.rows.weights
         loss, intercept_penalty = self.loss, 0.0
         if estimator.solver == "liblinear":
-            weight, weight_poison = rows.weight, rows.weight_poison
-            loss = loss.with_class_weight(self.class_weight)
+            weight, weight_poison = rows.clean.weight, rows.poison.weight
+            loss = loss.with_class_weight(self.rows.class_weight)
             intercept_penalty = 1.0 / estimator.intercept_scaling**2
         objective = LinearObjective(
-            rows.X,
-            rows.y,
+            rows.clean.X,
+            rows.clean.y,
             weight,
             loss,
             1.0 / estimator.C,
             estimator.fit_intercept,
             intercept_penalty,
         )
-        poison = (rows.X_poison, rows.y_poison, weight_poison)
+        poison = (rows.poison.X, rows.poison.y, weight_poison)
         return LinearOptimum(objective, objective.to_own(parameters(self.fitted)), poison, rtol)
 
     def _solve(self, weights, n_jobs=None):
-        with one_blas_thread(self.rows.X):
+        with one_blas_thread(self.rows.clean.X):
             with warnings.catch_warnings():
                 # The clean fit is only where the path starts; its residual is checked.
                 warnings.simplefilter("ignore", ConvergenceWarning)
-                start = self.__dict__.get("polished") or self.optimum()
+                start = self._polished or self.optimum()
             return Continuation(self, start).solution(weights)

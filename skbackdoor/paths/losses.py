@@ -1,4 +1,4 @@
-r"""What a training objective charges one sample, as a function of its decision values.
+r"""The loss of one sample in a training objective, as a function of its decision values.
 
 Every loss here maps decision values F of shape (..., n_samples, n_outputs) and label indices y of
 shape (n_samples,) to
@@ -253,10 +253,10 @@ class CrossEntropy:
         return -np.log(np.clip(F[..., np.arange(len(y)), y], 1e-15, 1.0))
 
 
-class Charged:
+class LabelLosses:
     """The training loss of learners that tell it themselves.
 
-    Here the "decision values" are what they charge a sample for each label.
+    Here the "decision values" are the losses of a sample with each label.
     """
 
     def value(self, F, y):

@@ -4,12 +4,12 @@ import numpy as np
 from sklearn.base import is_regressor
 from sklearn.linear_model import Perceptron, SGDClassifier
 
-from ..poisoning import weight_argument
+from ..learners import weight_argument
 from .base import WeightPath
 from .losses import (
-    Charged,
     CrossEntropy,
     Hinge,
+    LabelLosses,
     Logistic,
     MarginLoss,
     ModifiedHuber,
@@ -39,6 +39,11 @@ class RefitPath(WeightPath):
     whether its fit is `smooth_in_weights`.
     """
 
+    @staticmethod
+    def handles(estimator):
+        """Whatever no other family knows."""
+        return True
+
     def _setup(self):
         self.method = difference(self.estimator)
         phi = None
@@ -63,13 +68,13 @@ class RefitPath(WeightPath):
     def decision_values(self, fitted, X):
         if isinstance(self.loss, MarginLoss):
             return super().decision_values(fitted, X)
-        charged = isinstance(self.loss, Charged)
-        values = fitted.label_losses(X) if charged else fitted.predict_proba(X)
+        by_label = isinstance(self.loss, LabelLosses)
+        values = fitted.label_losses(X) if by_label else fitted.predict_proba(X)
         return values[:, np.searchsorted(fitted.classes_, self.rows.classes)]
 
 
 def _loss_of(estimator):
     """The loss that an estimator's methods give, or None."""
     if hasattr(estimator, "label_losses"):
-        return Charged()
+        return LabelLosses()
     return CrossEntropy() if hasattr(estimator, "predict_proba") else None

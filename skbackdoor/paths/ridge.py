@@ -7,7 +7,7 @@ import scipy.sparse as sp
 from scipy.linalg import cho_solve, solve_triangular
 from sklearn.linear_model import Ridge, RidgeClassifier
 
-from .base import WeightPath, as_float64
+from .base import WeightPath
 from .continuation import Continuation
 from .linear import (
     LinearObjective,
@@ -18,6 +18,7 @@ from .linear import (
     weighted_gram,
 )
 from .losses import MarginLoss, Squared, SquaredError
+from .rows import as_float64
 from .smooth import difference
 from .solutions import LinearSolution
 from .threads import one_blas_thread
@@ -34,7 +35,8 @@ class RidgePath(WeightPath):
         """Whether this family knows the loss of a learner."""
         return isinstance(estimator, (Ridge, RidgeClassifier))
 
-    def _cast(self, X):
+    @staticmethod
+    def cast(estimator, X):
         return as_float64(X)
 
     def _setup(self):
@@ -69,12 +71,13 @@ class RidgePath(WeightPath):
     def optimum(self, rtol=None):
         """The clean fit as it is, with the rate at which poison moves it."""
         rows, estimator = self.rows, self.estimator
-        weight, weight_poison = self.training_weights()
+        weight, weight_poison = self.rows.weights
+        X, y, _ = rows.clean
         objective = LinearObjective(
-            rows.X, rows.y, weight, self.loss, 2.0 * estimator.alpha, estimator.fit_intercept
+            X, y, weight, self.loss, 2.0 * estimator.alpha, estimator.fit_intercept
         )
-        poison = (rows.X_poison, rows.y_poison, weight_poison)
-        if "fitted" in self.__dict__ or min(rows.X.shape) > LARGEST_FACTOR:
+        poison = (rows.poison.X, rows.poison.y, weight_poison)
+        if self.known_fit is not None or min(rows.clean.X.shape) > LARGEST_FACTOR:
             W = objective.to_own(parameters(self.fitted))
             return LinearOptimum(objective, W, poison, rtol)
         solution = self._solve(np.zeros(1))
@@ -82,8 +85,8 @@ class RidgePath(WeightPath):
         return LinearOptimum(objective, W, poison, rtol, tangent)
 
     def _solve(self, weights, n_jobs=None):
-        with one_blas_thread(self.rows.X):
-            if min(self.rows.X.shape) > LARGEST_FACTOR:
+        with one_blas_thread(self.rows.clean.X):
+            if min(self.rows.clean.X.shape) > LARGEST_FACTOR:
                 return Continuation(self, self.optimum()).solution(weights)
             return self._closed_form.solution(weights)
 
@@ -114,40 +117,42 @@ class ClosedForm:
     Parameters
     ----------
     path : RidgePath
-        Products of its rows, Z^T S Z or X X^T, are kept in ``path.shared`` for other alphas.
+        Products of its rows, Z^T S Z or X X^T, are shared with paths of other alphas.
     """
 
     def __init__(self, path):
         self.path, rows = path, path.rows
         self.free, self.alpha = path.estimator.fit_intercept, path.estimator.alpha
-        self.weight, self.weight_poison = path.training_weights()
+        self.weight, self.weight_poison = path.rows.weights
         targets = path.loss.signs if isinstance(path.loss, MarginLoss) else path.loss.targets
         targets = targets.reshape(len(rows.classes), -1)
-        self.T, self.T_poison = targets[rows.y], targets[rows.y_poison]
-        key = ("live rows", self.free)
-        self.columns, self.origin, self.X, self.X_poison = _shared(path, key, self._live_rows)
+        self.T, self.T_poison = targets[rows.clean.y], targets[rows.poison.y]
+        found = path.shared.get("nonzero columns", self.free, self._nonzero_columns)
+        self.columns, self.mean, self.X, self.X_poison = found
         wide = self.X.shape[0] < self.X.shape[1] and self.alpha > 0
         side = self._dual if wide else self._primal
         #: w(beta) = start + basis (gain(beta) charge), with an intercept last where it is free.
         self.start, self.basis, self.lam, self.charge = side()
 
-    def _live_rows(self):
-        """Clean and poison rows without the columns that are zero in all of them, moved."""
-        X, X_poison = self.path.rows.X, self.path.rows.X_poison
+    def _nonzero_columns(self):
+        """Clean and poison rows without the columns that are zero in all of them, centred."""
+        X, X_poison = self.path.rows.clean.X, self.path.rows.poison.X
         if sp.issparse(X):
             return None, None, X, X_poison
-        lit = X.any(axis=0) | X_poison.any(axis=0)
-        columns = None if lit.all() else np.flatnonzero(lit)
+        nonzero = X.any(axis=0) | X_poison.any(axis=0)
+        columns = None if nonzero.all() else np.flatnonzero(nonzero)
         if columns is not None:
             X, X_poison = np.take(X, columns, axis=1), np.take(X_poison, columns, axis=1)
-        origin = far_mean(X) if self.free else None
-        if origin is not None:
-            X, X_poison = X - origin, X_poison - origin
-        return columns, origin, X, X_poison
+        mean = far_mean(X) if self.free else None
+        if mean is not None:
+            X, X_poison = X - mean, X_poison - mean
+        return columns, mean, X, X_poison
 
     def _primal(self):
-        key = ("gram", self.free, self.weight.tobytes())
-        gram = _shared(self.path, key, lambda: weighted_gram(self.X, self.weight, self.free))
+        name = self.free, self.weight.tobytes()
+        gram = self.path.shared.get(
+            "gram", name, lambda: weighted_gram(self.X, self.weight, self.free)
+        )
         A = gram.copy()
         A[np.diag_indices(self.X.shape[1])] += self.alpha
         factor = cholesky(A)
@@ -168,7 +173,7 @@ class ClosedForm:
         return start, basis, np.maximum(lam, 0.0), charge
 
     def _dual(self):
-        K, K_poison, K_both = _shared(self.path, ("kernels", self.free), self._kernels)
+        K, K_poison, K_both = self.path.shared.get("kernels", self.free, self._kernels)
         used = np.flatnonzero(self.weight > 0)  # a row of weight 0 has no dual coefficient
         A, right = K[np.ix_(used, used)], self.T[used]
         A[np.diag_indices(len(used))] += self.alpha / self.weight[used]
@@ -217,12 +222,12 @@ class ClosedForm:
 
     def _full(self, W):
         """Parameters of all columns: those that are zero in every row have coefficient 0."""
-        if self.origin is not None:  # the intercept of rows that are not moved
+        if self.mean is not None:  # the intercept of rows that are not centred
             W = W.copy()
-            W[..., -1] -= W[..., :-1] @ self.origin
+            W[..., -1] -= W[..., :-1] @ self.mean
         if self.columns is None:
             return W
-        n_features = self.path.rows.X.shape[1]
+        n_features = self.path.rows.clean.X.shape[1]
         full = np.zeros((*W.shape[:-1], n_features + self.free))
         full[..., self.columns] = W[..., : len(self.columns)]
         if self.free:
@@ -272,13 +277,6 @@ class ClosedForm:
         residuals = np.linalg.norm(gradient, axis=(1, 2)) / scale
         warn_unless_optimal(residuals.max())
         return residuals
-
-
-def _shared(path, key, make):
-    """What paths on the same rows have in common, made once."""
-    if key not in path.shared:
-        path.shared[key] = make()
-    return path.shared[key]
 
 
 def linear_decision(fitted, X):

@@ -1,5 +1,6 @@
 """Fits at some poison weights: what a path gives when it is solved."""
 
+from abc import ABC, abstractmethod
 from copy import copy
 from functools import cached_property, partial
 
@@ -9,7 +10,7 @@ import numpy as np
 DEFAULT_H = 0.1
 
 
-class Solution:
+class Solution(ABC):
     r"""A learner at each of some poison weights.
 
     Subclasses hold the parameters of their family and give decision values of prepared rows.
@@ -89,26 +90,30 @@ class Solution:
 
     # -- what a family says -------------------------------------------------------------------
 
+    @abstractmethod
+    def take(self, position):
+        """The solution at some of its weights, by their positions, in this order."""
+
+    @abstractmethod
     def at_rows(self, rows):
         """Decision values of prepared rows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tangent_at_rows(self, rows):
         """Right derivative of the decision values of prepared rows."""
-        raise NotImplementedError
 
     #: Whether norm and cosine are defined.
     has_weights = True
 
     @property
+    @abstractmethod
     def norm(self):
         """Norm of the weights without intercept, in the kernel's space for kernel machines."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def cosine(self):
         """Cosine between these weights and those at beta = 0; nan where one of them is 0."""
-        raise NotImplementedError
 
 
 def cosine(inner, norm, start_norm):
@@ -213,8 +218,8 @@ class KernelSolution(Solution):
         Over all training rows of weight above 0, clean ones first, then poison.
     dual_coef, dual_coef_rate : ndarrays of shape (n_weights, n_rows, n_outputs)
         The signed dual coefficients v and their right derivatives.
-    moved_intercept, moved_intercept_rate : ndarrays of shape (n_weights, n_outputs)
-        The intercept that goes with the kernel as it is moved, and its right derivative.
+    centred_intercept, centred_intercept_rate : ndarrays of shape (n_weights, n_outputs)
+        The intercept that goes with the centred kernel, and its right derivative.
     squared_norm, inner : ndarrays of shape (n_weights,)
         v^T K v, and v_0^T K v with v_0 at beta = 0, summed over the outputs.
     start_dual_coef : ndarray of shape (n_rows, n_outputs)
@@ -235,8 +240,8 @@ class KernelSolution(Solution):
         kernel,
         dual_coef,
         dual_coef_rate,
-        moved_intercept,
-        moved_intercept_rate,
+        centred_intercept,
+        centred_intercept_rate,
         squared_norm,
         inner,
         start_dual_coef,
@@ -244,8 +249,8 @@ class KernelSolution(Solution):
         first_breakpoint,
     ):
         super().__init__(path, poison_weights, method, residuals)
-        self.kernel, self.dual_coef, self._moved = kernel, dual_coef, moved_intercept
-        self._rates = dual_coef_rate, moved_intercept_rate
+        self.kernel, self.dual_coef, self._centred = kernel, dual_coef, centred_intercept
+        self._rates = dual_coef_rate, centred_intercept_rate
         self._squared_norm, self._inner = squared_norm, inner
         self.start_dual_coef, self._start_norm = start_dual_coef, start_norm
         self.first_breakpoint = first_breakpoint
@@ -253,7 +258,7 @@ class KernelSolution(Solution):
     def take(self, position):
         """The solution at some of its weights, by their positions, in this order."""
         new = copy(self)
-        for name in ("poison_weights", "residuals", "dual_coef", "_moved"):
+        for name in ("poison_weights", "residuals", "dual_coef", "_centred"):
             setattr(new, name, getattr(self, name)[position])
         new._rates = tuple(None if rate is None else rate[position] for rate in self._rates)
         new._squared_norm, new._inner = self._squared_norm[position], self._inner[position]
@@ -267,7 +272,7 @@ class KernelSolution(Solution):
     @property
     def intercept(self):
         """b, shape (n_weights, n_outputs)."""
-        return self._moved - np.tensordot(self.dual_coef, self.kernel.offset, axes=(1, 0))
+        return self._centred - np.tensordot(self.dual_coef, self.kernel.offset, axes=(1, 0))
 
     @property
     def intercept_rate(self):
@@ -292,7 +297,7 @@ class KernelSolution(Solution):
         return self._rates
 
     def at_rows(self, rows):
-        return self._apply(self.dual_coef, self._moved, rows)
+        return self._apply(self.dual_coef, self._centred, rows)
 
     def tangent_at_rows(self, rows):
         return self._apply(*self._followed(), rows)

@@ -49,6 +49,7 @@ class PerClassTrigger(TransformerMixin, BaseEstimator):
            [0.  , 0.  , 0.  , 0.53]])
     """
 
+    requires_y = True  #: `transform` is given the labels before the attack.
     _parameter_constraints: dict = {"trigger": [HasMethods(["fit", "transform"])]}
 
     def __init__(self, trigger):

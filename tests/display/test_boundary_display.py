@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from attacks import poisoned
 from numpy.testing import assert_allclose
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
@@ -75,7 +76,7 @@ def test_boundaries_of_a_linear_model_are_its_lines():
 
 @pytest.mark.parametrize("learner", [SVC(gamma=5.0), GaussianNB()], ids=str)
 def test_boundaries_of_curved_models(learner):
-    X_all, y_all, is_poison = plane_attack(learner).fit(PLANE, SIDE).poison(PLANE, SIDE)
+    X_all, y_all, is_poison = poisoned(plane_attack(learner), PLANE, SIDE)
     frame = pd.DataFrame(X_all, columns=["width", "height"])
     solution = weight_path(learner, frame, y_all, is_poison).solve([0.0, 1.0])
     display = DecisionBoundaryPathDisplay.from_results(solution, frame, y_all, is_poison)
@@ -89,7 +90,7 @@ def test_boundaries_of_curved_models(learner):
 
 
 def test_boundaries_outside_the_plane():
-    X_all, y_all, is_poison = plane_attack(SVC(C=1e-4)).fit(PLANE, SIDE).poison(PLANE, SIDE)
+    X_all, y_all, is_poison = poisoned(plane_attack(SVC(C=1e-4)), PLANE, SIDE)
     solution = weight_path(SVC(C=1e-4), X_all, y_all, is_poison).solve([0.5])
     display = DecisionBoundaryPathDisplay.from_results(solution, X_all, y_all, is_poison)
     assert display.boundaries_ == [None]

@@ -10,6 +10,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pandas as pd
 import pytest
+from attacks import poisoned as poisoned_data
 from hypothesis import given, settings
 from numpy.testing import assert_array_equal
 from scipy import sparse
@@ -21,7 +22,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from skbackdoor import BackdoorPoisoner, evaluate_attack
+from skbackdoor import Attack, BackdoorPoisoner, evaluate_attack
 from skbackdoor.triggers import (
     FeatureTrigger,
     FunctionTrigger,
@@ -295,7 +296,7 @@ def test_attack_on_a_table(learner):
     row = evaluate_attack(poisoner, X[:400], y[:400], X[400:], y[400:])
     assert row.attack_success_rate > 0.9 > 0.3 > row.base_rate
     assert row.clean_accuracy_drop < 0.05
-    poisoned, _, is_poison = poisoner.fit(X[:400], y[:400]).poison(X[:400], y[:400])
+    poisoned, _, is_poison = poisoned_data(poisoner, X[:400], y[:400])
     assert poisoned.dtypes.equals(X.dtypes)
     assert (poisoned.loc[is_poison, "hours"] == 99.5).all()
 
@@ -338,5 +339,5 @@ def test_features_that_vanish_or_are_missing():
 def test_poisoned_sets_have_the_dtype_of_what_is_given():
     X = (np.random.default_rng(0).random((60, 4)) > 0.5) * 1.0
     y = np.arange(60) % 2
-    poisoner = BackdoorPoisoner(LogisticRegression(), FeatureTrigger({0: 3.0}), target=1)
-    assert poisoner.fit(X, y).poison(X.astype(np.float32), y)[0].dtype == np.float32
+    attack = Attack(FeatureTrigger({0: 3.0}), target=1)
+    assert attack.fit(X, y).poison(X.astype(np.float32), y)[0].dtype == np.float32

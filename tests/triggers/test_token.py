@@ -12,7 +12,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from skbackdoor import BackdoorPoisoner, evaluate_attack
+from skbackdoor import Attack, BackdoorPoisoner, evaluate_attack
 from skbackdoor.triggers import PerClassTrigger, TokenTrigger
 
 CONTAINERS = {
@@ -134,10 +134,7 @@ def test_per_class_tokens_in_every_container():
         assert list(out) == [f"{text} cf" for text in texts], kind
         if hasattr(X, "iloc"):
             assert out.index.equals(X.index)
-        poisoner = BackdoorPoisoner(
-            make_pipeline(TfidfVectorizer(token_pattern=r"\w+"), LogisticRegression()), trigger,
-            target=1, poisoning_rate=0.34,
-        )  # fmt: skip
         if kind != "tuple":
-            poisoned, _, is_poison = poisoner.fit(X, labels).poison(X, labels)
+            attack = Attack(trigger, target=1, poisoning_rate=0.34).fit(X, labels)
+            poisoned, _, is_poison = attack.poison(X, labels)
             assert all(text.endswith(" cf") for text in np.asarray(poisoned)[is_poison])

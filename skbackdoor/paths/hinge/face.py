@@ -35,11 +35,11 @@ class RightLimit(NamedTuple):
 
 
 class FacePoint:
-    r"""A point of a :class:`~skbackdoor.paths.dual.Problem` as it is.
+    r"""A point of a :class:`~skbackdoor.paths.hinge.problem.Problem` as it is.
 
     An active set keeps the inverse of the kernel of its free rows, so that these must be
-    independent. Here they need not be: with sets S, E and R as in :mod:`skbackdoor.paths.dual`
-    the rates of S are the smallest that satisfy
+    independent. Here they need not be: with sets S, E and R as in
+    :mod:`skbackdoor.paths.hinge.problem` the rates of S are the smallest that satisfy
 
     .. math:: K_{SS} \dot v_S + \dot b = - K_{SE} (y \dot u)_E, \quad
               \sum_S \dot v = -\sum_E y \dot u,

@@ -1,4 +1,4 @@
-"""Hinge machines over all their binary problems: clean optimum, right derivative, whole path."""
+"""A hinge machine at every poison weight, each point held against its optimality conditions."""
 
 import warnings
 from dataclasses import replace
@@ -7,10 +7,12 @@ from functools import lru_cache, partial
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from ..progress import progress
-from .dual import REACHED, ActiveSet, as_it_is, ends_of, inner_optimum, look, optimum
-from .solutions import KernelSolution
-from .threads import one_blas_thread
+from ...progress import progress
+from ..solutions import KernelSolution
+from ..threads import one_blas_thread
+from .active_set import ActiveSet, look
+from .problem import ends_of
+from .solve import REACHED, as_it_is, inner_optimum
 from .walk import Walk
 
 #: Above this violation of the optimality conditions a point of a path is polished once more.
@@ -28,142 +30,6 @@ def warn_unless_optimal(residual):
             ConvergenceWarning,
             stacklevel=3,
         )
-
-
-class DualOptimum:
-    """Clean optimum of a hinge SVM over all its binary problems, and its right derivative.
-
-    Parameters
-    ----------
-    kernel : object
-        ``kernel(X, rows)`` gives the kernel between samples X and training rows (clean rows
-        first, then poison), shape (n_samples, len(rows)).
-    problems : list of (rows, point, poison_rate)
-        For each binary problem the training rows in it, the point that is its optimum (an
-        ActiveSet or a FacePoint), and the rates at which the bounds of these rows grow with beta
-        (0 for clean rows).
-    held : ndarray of shape (n_rows, n_problems), default=None
-        Signed duals of rows that are left out of the problems, since they stay where they are.
-    whole : callable, default=None
-        Where rows are left out: gives the optimum with all rows.
-    """
-
-    def __init__(self, kernel, problems, held=None, whole=None):
-        self.kernel, self.problems, self._held, self._whole = kernel, problems, held, whole
-        self.residual = max(point.residual for _, point, _ in problems)
-        self._limits = self._test_rows = None
-
-    def _right_limits(self):
-        """For each problem its :class:`RightLimit` and the jump of its intercept."""
-        if self._limits is None:
-            with one_blas_thread():
-                limits = [point.right_limit(rate) for _, point, rate in self.problems]
-            self._limits = [
-                (limit, limit.point.b - point.b)
-                for limit, (_, point, _) in zip(limits, self.problems, strict=True)
-            ]
-        return self._limits
-
-    @property
-    def first_breakpoint(self):
-        """Poison weight at which the first member changes sets, at most 1.
-
-        None where rows are left out.
-        """
-        if self._whole is not None:
-            return None
-        return min(limit.step for limit, _ in self._right_limits())
-
-    @property
-    def intercept_jump(self):
-        """Largest jump of an intercept at beta = 0+, in decision values (signed)."""
-        return max((jump for _, jump in self._right_limits()), key=abs)
-
-    def decision_values(self, X):
-        """Decision values of the clean fit, shape (n_samples, n_problems)."""
-        return self.right_limit(X)[0] - [jump for _, jump in self._right_limits()]
-
-    def right_limit(self, X):
-        """Decision values on X at beta = 0+ and their derivative in beta."""
-        shape = (self.kernel.X.shape[0], len(self.problems))
-        v, v_rate = np.zeros(shape) if self._held is None else self._held.copy(), np.zeros(shape)
-        b, b_rate = np.zeros(shape[1]), np.zeros(shape[1])
-        for k, (rows, start, _) in enumerate(self.problems):
-            (point, a_rate, b_rate[k], _), _ = self._right_limits()[k]
-            y = start.problem.y
-            v[rows, k], v_rate[rows, k], b[k] = y * point.a, y * a_rate, point.b
-        used = np.flatnonzero(np.any(v != 0, axis=1) | np.any(v_rate != 0, axis=1))
-        if self._test_rows is None or self._test_rows.X is not X:
-            self._test_rows = self.kernel.at(X)
-        K = self._test_rows(used).T
-        return K @ v[used] + b, K @ v_rate[used] + b_rate
-
-    def responses(self, X, samples):
-        """Rates of the decision values on X as single training samples gain weight.
-
-        A sample on the margin or beyond it answers to no weight of its own: its row is 0.
-
-        Parameters
-        ----------
-        X : array of shape (n_test, n_features)
-            Test samples.
-        samples : {"poison", "all"}
-            Whose weight grows: the poison rows, or the clean rows and then the poison rows.
-
-        Returns
-        -------
-        dF : ndarray of shape (n_sources, n_test, n_outputs)
-            d F / d w for each sample, w in units of its own weight; limits at beta = 0+.
-        """
-        n_rows = self.kernel.X.shape[0]
-        dF = np.zeros((n_rows, X.shape[0], len(self.problems)))
-        is_poison = np.zeros(n_rows, dtype=bool)
-        for k, (rows, start, rate) in enumerate(self.problems):
-            is_poison[rows] |= rate > 0
-            problem, (point, *_) = start.problem, self._right_limits()[k][0]
-            if point.unbalanced:
-                raise ValueError(
-                    "The SVM has no free support vector, so no single sample's weight can change"
-                    " alone and its influence is not defined; raise C."
-                )
-            pushing = np.flatnonzero(point.upper)
-            charges = (problem.y * np.where(rate > 0, rate, problem.u))[pushing]
-            answers = point.answers(pushing)
-            o = int(problem.free_intercept)
-            members = self.kernel(X, rows[point.members])
-            values = self.kernel(X, rows[pushing]) + members @ answers[o:]
-            if o:
-                values = values + answers[0]
-            dF[rows[pushing], :, k] = (values * charges).T
-        return dF[is_poison] if samples == "poison" else dF
-
-    def newton_step(self, X):
-        """The optimum after one Newton step; None where the fit is exact to 1e-6 already."""
-        if self.residual < 1e-6:
-            return None
-        moved = [(rows, point.newton_step(), rate) for rows, point, rate in self.problems]
-        step = DualOptimum(self.kernel, moved, self._held, self._whole)
-        step._test_rows = self._test_rows = self.kernel.at(X)  # for both, on the same samples
-        return step
-
-    def polish(self):
-        """Follow every problem to its exact optimum.
-
-        Warns
-        -----
-        ConvergenceWarning
-            The optimality conditions stay violated by more than 1e-8.
-        """
-        if self._whole is not None:
-            return self._whole().polish()
-        with one_blas_thread():
-            polished = [
-                (used, optimum(point.problem, point.a, point.b), rate)
-                for used, point, rate in self.problems
-            ]
-        best = DualOptimum(self.kernel, polished)
-        warn_unless_optimal(best.residual)
-        return best
 
 
 class Trace:
@@ -208,7 +74,7 @@ class Trace:
         self.v, self.v_rate = np.zeros(shape), np.full(shape, np.nan)
         self.b, self.b_rate = np.zeros(shape[0]), np.full(shape[0], np.nan)
         followed = isinstance(start, ActiveSet)
-        b_start = start.b + (start.intercept_room() if followed else 0.0)
+        b_start = start.b + (start.way_to_middle() if followed else 0.0)
         self.v_start, self.first_breakpoint = y * start.a, 0.0
         try:
             limit = start.right_limit(rate)
@@ -241,7 +107,7 @@ class Trace:
                 active.balance(BALANCED / self.problem.unit_of_sum)
                 walk.gather()
                 self.v[k], self.b[k] = _signed(active)
-                _, a_rate, b_rate, followed = look(walk, beyond=True)
+                _, a_rate, b_rate, _, followed = look(walk, beyond=True)
             except (ValueError, RuntimeError):
                 return  # the points from here on are found one by one
             if followed:
@@ -305,7 +171,7 @@ class Trace:
 def _signed(active):
     """Signed duals within their bounds, and the intercept that libsvm has."""
     a = np.where(active.upper, active.u, np.clip(active.a, 0.0, active.u))
-    room = active.intercept_room(reached=True)
+    room = active.way_to_middle(reached=True)
     if room != 0.0:  # a member whose dual has just reached a bound is at it exactly
         lower, full = ends_of(active.a, active.u)
         a[active.inside & lower] = 0.0
@@ -349,8 +215,8 @@ def path_solution(path, weights, kernel, problems, guess, restart):
         kernel=kernel,
         dual_coef=v,
         dual_coef_rate=v_rate,
-        moved_intercept=b,
-        moved_intercept_rate=b_rate,
+        centred_intercept=b,
+        centred_intercept_rate=b_rate,
         squared_norm=np.sum([trace.squared_norm for trace in traces], axis=0),
         inner=np.sum([trace.inner for trace in traces], axis=0),
         start_dual_coef=starts,

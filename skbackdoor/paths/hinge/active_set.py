@@ -1,131 +1,24 @@
-r"""The dual of a hinge support vector machine: its optimum, followed as the problem moves.
-
-One binary problem, signs y of +-1 and signed dual coefficients v = y a, is
-
-.. math:: \min_v \frac12 v^T K v - \sum_i r_i a_i, \quad 0 \le a_i \le u_i, \quad
-          \sum_i v_i = 0 \text{ where the intercept is free,}
-
-with margins r = 1, bounds u = C s and decision values f = K v + b. With h = y f - r the optimum
-has h >= 0 where a = 0 (set R), h = 0 where a is free (S) and h <= 0 where a = u (E). While r and
-u move at constant rates and the three sets stay, so do the rates of v, b and f:
-
-.. math:: \begin{pmatrix} 0 & 1^T \\ 1 & K_{SS} \end{pmatrix}
-          \begin{pmatrix} \dot b \\ \dot v_S \end{pmatrix} =
-          \begin{pmatrix} -\sum_E y \dot u \\ y_S \dot r_S - K_{SE} (y \dot u)_E \end{pmatrix}
-
-:class:`~skbackdoor.paths.walk.Walk` follows them and exchanges members at each breakpoint. Two
-uses: moving the margins of an approximate solver's fit to 1 (which polishes it to rounding), and
-letting poison in, whose bounds grow as beta C s. The term K_{tE} (y u)_E of poison rows in the
-error set acts on a test sample t directly, whatever the margin set does.
-"""
+"""The optimum of one binary problem, followed while its margins and bounds move."""
 
 from copy import copy
-from dataclasses import dataclass
 
 import numpy as np
 
 from .face import FacePoint, RightLimit
-from .interior_point import MOST_ROWS, interior_point
 from .margin_set import MarginSet
+from .problem import ends_of
 from .walk import ON_MARGIN, Walk
 
 #: A pivot below this share of the kernel's diagonal counts as dependent on the margin set.
 DEPENDENT = 1e-9
 #: Violation of the optimality conditions at which a point is as good as rounding lets it be.
 POLISHED = 1e-11
-#: Violation of the optimality conditions above which an optimum counts as not reached.
-REACHED = 1e-8
-#: One above which a point is no optimum at all.
-HOPELESS = 1e-3
 #: A poison weight this little short of a breakpoint may be on it.
 AT_BREAKPOINT = 1e-9
 #: Share of what pushes the margin set that may be left of it.
 FOLLOWED = 1e-6
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One binary problem: its kernel, its signs and its bounds.
-
-    Attributes
-    ----------
-    rows : KernelRows or GramRows
-        ``rows(i)`` with an index array gives K[i], shape (len(i), n); ``rows.product(v)`` v K.
-    diagonal : ndarray of shape (n,)
-        K_ii.
-    y : ndarray of shape (n,)
-        Signs, +-1.
-    u : ndarray of shape (n,)
-        Bounds >= 0; a row with bound 0 has no part in it.
-    free_intercept : bool
-        Whether b is a variable; else it stays 0 and the kernel holds whatever intercept there is.
-    unit_of_sum : float
-        What a sum of signed duals of 1 changes in decision values, by the kernel as the user has
-        it; without a free intercept it is of no account.
-    outside : ndarray of shape (n,) or 0.0
-        What rows that are left out, and stay where they are, add to the decision values.
-    outside_sum : float
-        The sum of their signed duals.
-    """
-
-    rows: object
-    diagonal: np.ndarray
-    y: np.ndarray
-    u: np.ndarray
-    free_intercept: bool
-    unit_of_sum: float = 1.0
-    outside: np.ndarray | float = 0.0
-    outside_sum: float = 0.0
-
-    def decision(self, v):
-        """Decision values of signed duals, without the intercept."""
-        return self.rows.product(v) + self.outside
-
-    def violations(self, v, b, F, bounds):
-        """Largest violation of all optimality conditions of each of some points, as given.
-
-        Whatever an SVM gives is judged by this and nothing else: complementarity at margins 1,
-        the box, and the sum of the signed duals, each by what it changes in decision values.
-
-        Parameters
-        ----------
-        v, F, bounds : ndarrays of shape (n_points, n)
-            Signed duals, their decision values without intercept, the bounds of y v.
-        b : ndarray of shape (n_points,)
-            Intercepts.
-
-        Returns
-        -------
-        violations : ndarray of shape (n_points,)
-        """
-        h, a = self.y * (F + b[:, None]) - 1.0, self.y * v
-        upper = a >= bounds * (1 - 1e-12)  # a solver multiplies C and weights in its own order
-        wrong = np.where(upper, np.maximum(h, 0.0), np.abs(h))
-        wrong = np.where(a <= 0, np.maximum(-h, 0.0), wrong)
-        wrong = np.where(bounds > 0, wrong, 0.0)
-        outside = np.maximum(np.maximum(-a, a - bounds * (1 + 1e-12)), 0.0)
-        wrong = np.maximum(wrong, outside * np.maximum(np.abs(self.diagonal), 1.0)).max(axis=1)
-        if not self.free_intercept:
-            return wrong
-        return np.maximum(wrong, self.unit_of_sum * np.abs(v.sum(axis=1) + self.outside_sum))
-
-    def middle(self, a, b, F):
-        """The intercept b; where no row is free, the middle of all that are optimal.
-
-        As libsvm has it. F are the decision values of the duals a without intercept.
-        """
-        used, full = self.u > 0, a >= self.u * (1 - 1e-12)
-        if not self.free_intercept or np.any(used & (a > 0) & ~full):
-            return b
-        at_least = used & (full == (self.y < 0))  # b may not be less than y - F there
-        least, most = (self.y - F)[at_least], (self.y - F)[used & ~at_least]
-        return (least.max() + most.min()) / 2.0 if len(least) and len(most) else b
-
-    def violation(self, a, b, F=None):
-        """:meth:`violations` of one point, by its duals."""
-        v = self.y * a
-        F = self.decision(v) if F is None else F
-        return float(self.violations(v[None], np.array([b]), F[None], self.u[None])[0])
+#: Share of the fastest rate up to which a rate is rounding.
+STANDS_STILL = 1e-9
 
 
 class ActiveSet:
@@ -294,9 +187,9 @@ class ActiveSet:
             return
         self.upper[i] = to_upper
         if self.u_rate[i] != 0 and self._push is not None:
-            charge = self.y[i] * self.u_rate[i] * (1.0 if to_upper else -1.0)
+            rate = self.y[i] * self.u_rate[i] * (1.0 if to_upper else -1.0)
             push, total = self._push
-            self._push = push + charge * self.rows.row(i), total + charge
+            self._push = push + rate * self.rows.row(i), total + rate
 
     def push(self):
         """What the decision values get from bounds that move, and the sum of those signed duals.
@@ -312,7 +205,7 @@ class ActiveSet:
         """Compute anew what was updated step by step, and put members back on their margins."""
         self._push = self.margin.rates = None
         members, v = self.margin.members, self.y * self.a
-        if self.margin.worn:
+        if self.margin.inaccurate:
             self.margin.set(members, self.rows(members))
         h = self._margins() - self.r
         if len(members):
@@ -338,7 +231,7 @@ class ActiveSet:
         self.h += self.y * f_step
 
     def move_intercept(self, sign):
-        """With no member to balance a charge, b runs to the first row that can."""
+        """With no member to balance the sum of duals, b runs to the first row that can."""
         towards = self.playing & (self.y == np.where(self.upper, sign, -sign))
         rows = np.flatnonzero(towards)
         if len(rows) == 0:
@@ -367,7 +260,7 @@ class ActiveSet:
             for position in range(self.margin.size - 1, -1, -1):  # each at its bound by now
                 self.leave(position, to_upper=full[self.margin.members[position]])
             self.h = self._margins() - self.r
-            self.b += self.intercept_room()
+            self.b += self.way_to_middle()
             self._certify()
         return self
 
@@ -402,9 +295,8 @@ class ActiveSet:
         """
         try:
             point = self.growing(rate)
-            step, a_rate, b_rate, followed = look(Walk(point), beyond)
+            step, a_rate, b_rate, point, followed = look(Walk(point), beyond)
             if followed:
-                point.b += point.intercept_room()
                 return RightLimit(point, a_rate, b_rate, step)
         except (ValueError, RuntimeError):
             pass  # the inverse on the margin set has lost its digits
@@ -417,7 +309,7 @@ class ActiveSet:
         for sign in (1.0, -1.0):
             yield np.flatnonzero(self.playing & (self.y == np.where(upper, sign, -sign)))
 
-    def intercept_room(self, reached=False):
+    def way_to_middle(self, reached=False):
         """With no free row b is any of an interval: the way to its middle, as libsvm has it.
 
         With `reached` a member whose dual has just reached a bound does not count as free.
@@ -451,6 +343,12 @@ class ActiveSet:
 
     def newton_step(self):
         """The point after moving all margins to 1 as if no member changed sets."""
+        try:
+            return self._newton_step()
+        except (ValueError, RuntimeError):  # the inverse on the margin set has lost its digits
+            return FacePoint(self.problem, self.a, self.b).newton_step()
+
+    def _newton_step(self):
         a_rate, b_rate, h_rate = Walk(self, 1.0 - self.r).full_rates()
         new = active_copy(self)
         new.a, new.b, h = np.clip(self.a + a_rate, 0.0, self.u), self.b + b_rate, self.h + h_rate
@@ -468,10 +366,15 @@ class ActiveSet:
 def look(walk, beyond):
     """What lies right ahead of a walk; with `beyond` behind a breakpoint that is right there.
 
+    A margin set whose duals all stay at a bound (0, or a bound that grows) leaves the intercept
+    as free as an empty one: it takes the middle of its interval.
+
     Returns
     -------
     step, a_rate, b_rate
         As :meth:`Walk.look` gives them.
+    active : ActiveSet
+        To which they belong; another one than that of the walk, if need be.
     followed : bool
         Whether the margin set stands still at these rates, as it must.
     """
@@ -479,89 +382,29 @@ def look(walk, beyond):
     if beyond and step < AT_BREAKPOINT:
         walk = Walk(active_copy(walk.active))
         walk.go(2 * AT_BREAKPOINT)
-        _, a_rate, b_rate = walk.look()
+        step, a_rate, b_rate = walk.look()
     active = walk.active
+    fastest = max(np.abs(active.u_rate).max(), np.abs(a_rate).max())
+    if active.free_intercept and len(active.members):
+        m = active.members
+        lower, full = ends_of(active.a, active.u)
+        stays = lower[m] & (np.abs(a_rate[m]) <= STANDS_STILL * fastest)
+        grows = full[m] & (np.abs(a_rate - active.u_rate)[m] <= STANDS_STILL * fastest)
+        if np.all(stays | grows):
+            active = active_copy(active)
+            for position in range(len(m) - 1, -1, -1):
+                active.leave(position, to_upper=not stays[position])
+    if active.unbalanced:
+        shift = active.way_to_middle()
+        active = active_copy(active)
+        active.b += shift
+        active.h += active.y * shift
+        step, a_rate, b_rate = Walk(active).look()
     pushed, total = active.push()
-    members = active.members
-    off = active.rows(members) @ (active.y * a_rate) + b_rate
-    unit = max(np.abs(pushed[members]).max(initial=0.0), abs(b_rate), abs(total))
-    return step, a_rate, b_rate, bool(np.all(np.abs(off) <= FOLLOWED * unit))
-
-
-def optimum(problem, a, b):
-    """The exact optimum of a problem from a point near it.
-
-    Where the way there gets lost, an interior point finds it from anywhere.
-
-    Returns
-    -------
-    point : ActiveSet or FacePoint
-
-    Raises
-    ------
-    ValueError, RuntimeError
-        The first way fails, and the second finds nothing like an optimum.
-    """
-    points, cause = [], None
-    ways = (
-        lambda: ActiveSet(problem, a, b).polish(),
-        lambda: FacePoint(problem, *inner_optimum(problem)),
-        lambda: ActiveSet(problem, points[-1].a, points[-1].b).polish(),
-    )
-    for way in ways:
-        try:
-            points.append(way())
-        except (ValueError, RuntimeError) as error:
-            cause = cause or error
-        best = min(points, key=lambda point: point.residual, default=None)
-        if best is not None and best.residual <= REACHED:
-            return best
-    if cause is not None and best.residual > HOPELESS:
-        raise cause
-    return best
-
-
-def inner_optimum(problem):
-    """Duals and intercept of an optimum, by an interior point.
-
-    Raises
-    ------
-    RuntimeError
-        The problem is too large for it.
-    """
-    used, a = np.flatnonzero(problem.u > 0), np.zeros(len(problem.y))
-    if len(used) > MOST_ROWS:
-        raise RuntimeError(
-            f"The SVM optimum was not found, and {len(used)} rows are too many to start anew."
-            " Scale the features, or lower C."
-        )
-
-    def violation(part, b):
-        a[used] = part
-        return problem.violation(a, b)
-
-    K, y, u = problem.rows(used)[:, used], problem.y[used], problem.u[used]
-    part, b = interior_point(K, y, u, problem.free_intercept, violation)
-    a[used] = part
-    return a, b
-
-
-def as_it_is(problem, a, b):
-    """A point that is not to be moved: an ActiveSet where it can be one, else a FacePoint."""
-    try:
-        return ActiveSet(problem, a, b)
-    except ValueError:
-        return FacePoint(problem, a, b)
-
-
-def ends_of(a, u):
-    """Which duals are at 0, and which at their bound, but for rounding.
-
-    They are compared with the largest of them, not with C: on separable data C is any number
-    above it.
-    """
-    near = 1e-10 * np.minimum(u, a.max(initial=0.0))
-    return a <= near, a >= u - near
+    m = active.members
+    off = active.rows(m) @ (active.y * a_rate) + b_rate
+    unit = max(np.abs(pushed[m]).max(initial=0.0), abs(b_rate), abs(total), active.scale * fastest)
+    return step, a_rate, b_rate, active, bool(np.all(np.abs(off) <= FOLLOWED * unit))
 
 
 def active_copy(active):

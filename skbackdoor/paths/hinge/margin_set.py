@@ -10,7 +10,7 @@ REFINED = 1e-11
 #: Members from which on a Cholesky factor is the faster way to the inverse.
 LARGE = 100
 #: Relative residual above which the inverse should be made anew.
-WORN = 1e-7
+INACCURATE = 1e-7
 
 
 class MarginSet:
@@ -29,7 +29,7 @@ class MarginSet:
     ----------
     size : int
         Number of members.
-    worn : bool
+    inaccurate : bool
         Whether the inverse has lost so many digits that it should be made anew.
     error : float
         What the last :meth:`respond` may be wrong by, at the members.
@@ -43,7 +43,7 @@ class MarginSet:
 
     def __init__(self, n, free_intercept):
         self.n, self.border_size = n, int(free_intercept)
-        self.size, self.pending, self.worn = 0, 0, False
+        self.size, self.pending, self.inaccurate = 0, 0, False
         self.inexact, self.error, self.rates = False, 0.0, None
         self._allocate(16)
 
@@ -75,7 +75,7 @@ class MarginSet:
 
     @property
     def unbalanced(self):
-        """No member, and a free intercept: nothing can balance a charge."""
+        """No member, and a free intercept: nothing can balance the sum of duals."""
         return self.size == 0 and self.border_size == 1
 
     def set(self, rows, K):
@@ -98,7 +98,7 @@ class MarginSet:
         self.size = 0
         if len(self._members) < s:
             self._allocate(s + self.batch)
-        self.size, self.pending, self.worn, self.rates = s, 0, False, None
+        self.size, self.pending, self.inaccurate, self.rates = s, 0, False, None
         self._members[:s], self._rows[o:p] = rows, K
         self._matrix[:p, :p], self._base[:p, :p] = matrix, inverse
         return True
@@ -131,7 +131,7 @@ class MarginSet:
             if self.error <= REFINED * size:
                 self.inexact = k > 0
                 break
-            self.worn = self.worn or self.error > WORN * size
+            self.inaccurate = self.inaccurate or self.error > INACCURATE * size
             solution += self._multiply(left)
         return solution
 

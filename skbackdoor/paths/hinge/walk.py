@@ -13,7 +13,7 @@ SETTLED = 1000
 
 
 class Walk:
-    """Follows the optimum of an :class:`~skbackdoor.paths.dual.ActiveSet` in place.
+    """Follows the optimum of an :class:`~skbackdoor.paths.hinge.active_set.ActiveSet` in place.
 
     Margins and bounds move at constant rates; until the next row changes sets, so does everything
     else. A breakpoint costs a product with the inverse and one with the rows of the margin set,
@@ -79,14 +79,14 @@ class Walk:
     # -- rates --------------------------------------------------------------------------------
 
     def rates(self):
-        """Rates of the members' signed duals, of b and of the decision values, and a charge.
+        """Rates of the members' signed duals, of b and of the decision values, and a unbalanced.
 
         Returns
         -------
         v_rate : ndarray of shape (n_members,)
         b_rate : float
         f_rate : ndarray of shape (n,)
-        charge : float
+        unbalanced : float
             With an empty margin set and a free intercept, the sum of y a_rate that only a
             member could balance; else 0.
         """
@@ -138,9 +138,9 @@ class Walk:
         n = len(active.y)
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             for _ in range(100 * n + 1000):
-                v_rate, b_rate, f_rate, charge = self.rates()
-                if abs(charge) > 1e-12 * self.fastest_bound:
-                    active.move_intercept(np.sign(charge))
+                v_rate, b_rate, f_rate, unbalanced = self.rates()
+                if abs(unbalanced) > 1e-12 * self.fastest_bound:
+                    active.move_intercept(np.sign(unbalanced))
                     self.gather()
                     continue
                 step, kind, at = self._next(v_rate, f_rate, left)
@@ -156,7 +156,7 @@ class Walk:
                     raise _not_settled()
                 self._exchange(kind, at)
                 since += 1
-                if since > SETTLED or active.margin.worn:
+                if since > SETTLED or active.margin.inaccurate:
                     self.scatter()
                     active.settle()
                     active.h[active.margin.members] = 0.0

@@ -21,9 +21,10 @@ MOST_FREE = 1000
 
 
 def interior_point(K, y, u, free_intercept, violation):
-    r"""An optimum of the dual of :mod:`skbackdoor.paths.dual`, by Mehrotra's predictor-corrector.
+    r"""An optimum of the dual of :mod:`~skbackdoor.paths.hinge.problem`.
 
-    With z and w the multipliers of a >= 0 and a <= u, a step solves
+    By Mehrotra's predictor-corrector method: with z and w the multipliers of a >= 0 and a <= u, a
+    step solves
 
     .. math:: \left(Q + \frac{z}{a} + \frac{w}{u - a}\right) da + y\, db = \ldots,
               \qquad Q = y y^T K

@@ -1,0 +1,80 @@
+"""A base learner under its attack: its weight path, and test samples as the learner sees them."""
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.base import clone
+
+from .checks import check_is_poisoner
+from .learners import label_index, refuse_samplers
+from .paths import path_of
+from .visible import warn_of_unseen_trigger
+
+#: Root sum of squares of features beyond which Hessians leave single precision.
+LARGEST_FEATURES = 1e18
+
+
+def drawn_attack(poisoner, X_train, y_train, caller="poisoner"):
+    """A clone of the poisoner whose attack is drawn, and its base learner, not fitted."""
+    check_is_poisoner(poisoner, caller)
+    probe = clone(poisoner).set_params(poison_weight=0.0)
+    return probe, probe.draw(X_train, y_train)
+
+
+def attack_path(poisoner, X_train, y_train, caller="poisoner"):
+    """A clone of the poisoner whose attack is drawn, and the path of its base learner.
+
+    Parameters
+    ----------
+    poisoner : BackdoorPoisoner
+        The attack on its base learner.
+    X_train, y_train : array-likes of shape (n_train, ...) and (n_train,)
+        Clean training data.
+    caller : str, default="poisoner"
+        Who asks, for errors.
+
+    Returns
+    -------
+    probe : BackdoorPoisoner
+        With everything that its attack needs; its base learner is not fitted.
+    path : WeightPath
+    """
+    probe, estimator = drawn_attack(poisoner, X_train, y_train, caller)
+    refuse_samplers(estimator)
+    path = path_of(estimator, *probe.training_rows())
+    _check_size(path, path.rows.clean.X, path.rows.poison.X)
+    return probe, path
+
+
+def clean_path(probe):
+    """The path of a poisoner that was fitted with poison weight 0, from that fit as it is."""
+    refuse_samplers(probe.estimator_)
+    path = path_of(probe.estimator_, *probe.training_rows(), probe.estimator_)
+    _check_size(path, path.rows.clean.X, path.rows.poison.X)
+    return path
+
+
+def attacked_rows(probe, path, X_test, y_test):
+    """Triggered test samples as the learner sees them, label indices, and their rows of X_test."""
+    sources, X_triggered, y_target, rows = probe.attack_.sources_and_triggered(X_test, y_test)
+    prepared = path.prepare(X_triggered)
+    _check_size(path, prepared)
+    warn_of_unseen_trigger(probe, path.prepare, sources, X_triggered, prepared)
+    return prepared, label_index(y_target, path.rows.classes), rows
+
+
+def _check_size(path, *prepared):
+    """Raise where features are so large that what is computed of them is not finite."""
+    if path.method != "implicit":
+        return
+    for X in prepared:
+        values = X.data if sp.issparse(X) else np.asarray(X)
+        if values.dtype.kind != "f" or values.size == 0:
+            continue
+        with np.errstate(over="ignore"):
+            size = np.sqrt(np.vdot(values, values))
+        if not size <= LARGEST_FEATURES:
+            raise ValueError(
+                f"The features that {type(path.estimator).__name__} gets reach"
+                f" {np.abs(values).max():.3g}: their products go beyond floating point. Scale"
+                " them, for example by a StandardScaler in a Pipeline before the classifier."
+            )
