@@ -37,6 +37,12 @@ DENSE_UNKNOWNS = 1200
 MANY = 16
 #: Relative residual that conjugate gradients reach in single precision.
 SINGLE_RTOL = 1e-5
+#: After a Newton step that moves decision values by more, a factor made before it is not used: it
+#: takes ten products where they move by 10, twice as many by 13; a new factor costs about fifteen.
+OUTGROWN = 10.0
+#: Relative residual of the solve after a Newton step, which only tells how far theta moves: enough
+#: for four digits of it, where a scorer asks for two.
+CHECK_RTOL = 1e-3
 #: Relative gradient norm above which an optimum is reported as not reached.
 REACHED = 1e-8
 
@@ -453,21 +459,29 @@ def weighted_gram(X, row_weight, fit_intercept):
     """
     if sp.issparse(X):
         gram = (X.T @ X.multiply(row_weight[:, None]).tocsr()).toarray()
-    else:
-        gram = 0.0
-        for start in range(0, len(X), 2048):
-            block, weight = X[start : start + 2048], row_weight[start : start + 2048]
-            if np.all(weight == 1.0):
-                gram = block.T @ block + gram
-            elif np.all(weight >= 0):
-                block = np.sqrt(weight)[:, None] * block
-                gram = block.T @ block + gram  # one argument: BLAS computes half
-            else:
-                gram = block.T @ (weight[:, None] * block) + gram
-    if not fit_intercept:
-        return gram
-    border = np.asarray(X.T @ row_weight).ravel()
-    return np.block([[gram, border[:, None]], [border[None, :], row_weight.sum()]])
+        if not fit_intercept:
+            return gram
+        border = np.asarray(X.T @ row_weight).ravel()
+        return np.block([[gram, border[:, None]], [border[None, :], row_weight.sum()]])
+    gram = 0.0
+    for start in range(0, len(X), 2048):
+        block, weight = X[start : start + 2048], row_weight[start : start + 2048]
+        if np.all(weight >= 0):
+            block = _scaled(block, np.sqrt(weight), fit_intercept)
+            gram = block.T @ block + gram  # one argument: BLAS computes half
+        else:
+            block = _scaled(block, np.ones_like(weight), fit_intercept)
+            gram = block.T @ (weight[:, None] * block) + gram
+    return gram
+
+
+def _scaled(X, scale, fit_intercept):
+    """Rows of Z, each times a factor."""
+    Z = np.empty((len(X), X.shape[1] + fit_intercept), X.dtype)
+    np.multiply(X, scale[:, None], out=Z[:, : X.shape[1]])
+    if fit_intercept:
+        Z[:, -1] = scale
+    return Z
 
 
 def cholesky(hessian):
@@ -479,7 +493,7 @@ def cholesky(hessian):
     single = hessian.dtype == np.float32
     size, diagonal = np.abs(hessian).sum(axis=0).max(), hessian.diagonal().copy()
     try:
-        factor = cho_factor(hessian, lower=True, overwrite_a=True)
+        factor = cho_factor(hessian.T, lower=True, overwrite_a=True)  # as LAPACK stores it
         (condition,) = get_lapack_funcs(("pocon",), (hessian,))
         rcond, _ = condition(factor[0], size, uplo="L")
     except LinAlgError:
@@ -536,10 +550,17 @@ class LinearOptimum(Optimum):
     def __init__(self, objective, W, poison, rtol=None, tangent=None):
         self.objective, self.W, self.poison, self.rtol = objective, W, poison, rtol
         self.F = objective.decision(W)
-        self.gradient = objective.gradient(W, self.F)
-        #: Gradient norm relative to that at zero parameters.
-        self.residual = np.linalg.norm(self.gradient) / objective.gradient_scale(len(W))
         self._tangent = tangent
+
+    @cached_property
+    def gradient(self):
+        """Gradient of the objective, shape (n_outputs, n_parameters)."""
+        return self.objective.gradient(self.W, self.F)
+
+    @cached_property
+    def residual(self):
+        """Gradient norm relative to that at zero parameters."""
+        return np.linalg.norm(self.gradient) / self.objective.gradient_scale(len(self.W))
 
     def _poison_gradient(self):
         X, y, weight = self.poison
@@ -626,9 +647,12 @@ class LinearOptimum(Optimum):
         right = np.stack([-self.gradient, -self._poison_gradient()])
         step, self._tangent = self.objective.solve(self.F, right, self.rtol)
         moved = [self.objective.decision(step, rows) for rows in (None, self.poison[0], X)]
-        if max(np.abs(dF).max() for dF in moved) < 0.005:
+        farthest = max(np.abs(dF).max() for dF in moved)
+        if farthest < 0.005:
             return None
-        return LinearOptimum(self.objective, self.W + step, self.poison, self.rtol)
+        if farthest > OUTGROWN:
+            self.objective._factor = None
+        return LinearOptimum(self.objective, self.W + step, self.poison, CHECK_RTOL)
 
     def polish(self, tol=1e-12):
         """Damped Newton steps until the relative gradient norm is `tol` or rounding stops them.
