@@ -60,7 +60,7 @@ def flip_lower_half(X):
 
 
 flip = FunctionTrigger(flip_lower_half).fit(X)
-TriggerDisplay.from_samples(X[:5].reshape(-1, 8, 8), flip.transform(X[:5]).reshape(-1, 8, 8))
+TriggerDisplay.from_results(X[:5].reshape(-1, 8, 8), flip.transform(X[:5]).reshape(-1, 8, 8))
 
 # %%
 # Both stand in a poisoner as any trigger does. Beside attack success stands its base rate, the

@@ -48,23 +48,13 @@ from .model_selection import (
 from .paths import weight_path
 from .poisoning import BackdoorPoisoner
 from .studies import SlopeGrid, slope_grid
-from .triggers import (
-    BlendTrigger,
-    FeatureTrigger,
-    FunctionTrigger,
-    LowVarianceTrigger,
-    PatchTrigger,
-    PerClassTrigger,
-    Quantile,
-    SinusoidTrigger,
-    StripeTrigger,
-    TokenTrigger,
-    WarpTrigger,
-)
+from .triggers import *  # noqa: F403
+from .triggers import __all__ as _triggers
 
 __version__ = "0.1.0"
 
 __all__ = [
+    *_triggers,
     "Attack",
     "AttackEvaluation",
     "AttackSplit",
@@ -74,29 +64,18 @@ __all__ = [
     "BackdoorSlope",
     "BackdoorSlopeDisplay",
     "BackdoorSlopeScorer",
-    "BlendTrigger",
     "CleanRetraining",
     "DecisionBoundaryPathDisplay",
-    "FeatureTrigger",
-    "FunctionTrigger",
     "GradCAMDisplay",
     "InfluentialSamplesDisplay",
     "InputGradient",
     "InputGradientDisplay",
-    "LowVarianceTrigger",
     "ParameterDeviation",
     "ParameterDeviationDisplay",
-    "PatchTrigger",
-    "PerClassTrigger",
-    "Quantile",
     "RetrainingReport",
     "RobustnessHeatmapDisplay",
-    "SinusoidTrigger",
     "SlopeGrid",
-    "StripeTrigger",
-    "TokenTrigger",
     "TriggerDisplay",
-    "WarpTrigger",
     "attack_split",
     "attack_success_rate",
     "attack_success_rate_scorer",

@@ -25,7 +25,7 @@ from .paths.losses import Hinge, MarginLoss
 from .paths.svc import signed_duals
 from .poisoning import BackdoorPoisoner
 
-#: Learners whose decision values are constant but for jumps.
+#: Learners whose decision values are piecewise constant.
 _CONSTANT = (
     AdaBoostClassifier,
     DecisionTreeClassifier,
@@ -60,8 +60,8 @@ class InputGradient:
 def input_gradient(estimator, X, class_label, *, step=None):
     r"""Gradient of a class's decision value with respect to the input.
 
-    For the target class of an attack it shows by which features, or pixels, a model goes; that of
-    a poisoned model points at the trigger (Cinà et al., *Backdoor learning curves*, 2024, Fig.
+    For the target class of an attack it shows which features, or pixels, a model relies on; that
+    of a poisoned model points at the trigger (Cinà et al., *Backdoor learning curves*, 2024, Fig.
     12).
 
     Parameters
@@ -91,7 +91,7 @@ def input_gradient(estimator, X, class_label, *, step=None):
     ------
     ValueError
         An unknown label, samples that are no numbers, a learner whose decision values are
-        constant but for jumps (trees, nearest neighbours).
+        piecewise constant (trees, nearest neighbours).
     TypeError
         Sparse samples, a learner with neither `decision_function` nor `predict_proba`.
 
@@ -154,8 +154,8 @@ def _numbers(X):
     numbers = np.asarray(X)
     if numbers.dtype.kind not in "biuf":
         raise ValueError(
-            f"X has dtype {numbers.dtype}: only numbers have a gradient. Take the model behind"
-            " the encoding, and encoded samples."
+            f"X has dtype {numbers.dtype}: only numbers have a gradient. Pass the model that"
+            " follows the encoding, and encoded samples."
         )
     if numbers.ndim < 2:
         raise ValueError(f"X has the shape {numbers.shape}; samples are rows: X.reshape(1, -1).")
@@ -257,7 +257,7 @@ def _check_smooth(learner):
     part = next((part for part in parts if isinstance(part, _CONSTANT)), None)
     if part is not None:
         raise ValueError(
-            f"Decision values of {type(part).__name__} are constant but for jumps: they have no"
+            f"Decision values of {type(part).__name__} are piecewise constant: they have no"
             " gradient to draw. Use a learner that is smooth in its input."
         )
 

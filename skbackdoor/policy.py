@@ -1,4 +1,4 @@
-"""Who is poisoned, with which label, and in whose place the copies stand."""
+"""Which rows are poisoned, with which label, and which rows the copies replace."""
 
 from collections.abc import Mapping
 from numbers import Real
@@ -88,7 +88,7 @@ def resolve_targets(target, source_classes, classes):
 
 
 class Policy:
-    """Who is poisoned, with which label, and in whose place the copies stand.
+    """Which rows are poisoned, with which label, and which rows the copies replace.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ class Policy:
             self.label_of[targets] = targets
 
     def choose(self, y_index, random_state):
-        """Which rows are poisoned, and in the place of which rows the copies stand.
+        """Which rows are poisoned, and which rows the copies replace.
 
         Parameters
         ----------
@@ -162,8 +162,8 @@ class Policy:
             if mine.sum() > len(free):
                 raise ValueError(
                     f"placement='supplant' needs {mine.sum()} clean rows of class"
-                    f" {self.classes.tolist()[label]!r} to take the place of, but only"
-                    f" {len(free)} are no victims themselves; lower"
+                    f" {self.classes.tolist()[label]!r} that copies could replace, but only"
+                    f" {len(free)} are not poisoned themselves; lower"
                     f" poisoning_rate={self.poisoning_rate}."
                 )
             places[mine] = np.sort(random_state.choice(free, mine.sum(), replace=False))
@@ -232,7 +232,7 @@ class Policy:
                 )
             rates[position[label]] = rate
         if not rates:
-            raise ValueError("poisoning_rate={} poisons nothing: pass {label: rate}.")
+            raise ValueError("poisoning_rate={} poisons no sample: pass {label: rate}.")
         return rates
 
     def _given_victims(self, y_index):

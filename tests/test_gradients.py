@@ -218,9 +218,9 @@ def test_errors():
     with pytest.raises(ValueError, match="only numbers have a gradient"):
         input_gradient(words, [["a"]], 0)
     for learner in (RandomForestClassifier(3), BaggingClassifier(n_estimators=3)):
-        with pytest.raises(ValueError, match="constant but for jumps"):
+        with pytest.raises(ValueError, match="piecewise constant"):
             input_gradient(learner.fit(X, Y), X, "setosa")
-    with pytest.raises(ValueError, match="KNeighborsClassifier are constant"):
+    with pytest.raises(ValueError, match="KNeighborsClassifier are piecewise constant"):
         input_gradient(make_pipeline(KNeighborsClassifier()).fit(X, Y), X, "setosa")
 
     def by_dtype(A):

@@ -196,7 +196,7 @@ def test_rate_of_single_target_classes():
         ({"ant": 1.5}, "of class 'ant' is 1.5"),
         ({"ant": "half"}, "of class 'ant' is 'half'"),
         ({"cow": 0.01}, "n_samples=20 rows of class 'cow' is no poisoned sample.*at least 0.05"),
-        ({}, "poisons nothing"),
+        ({}, "poisons no sample"),
     ],
 )
 def test_rates_that_cannot_be(rate, message):

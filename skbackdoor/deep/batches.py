@@ -1,4 +1,4 @@
-"""Training data that live on the device, and batches of them: nothing is copied per batch."""
+"""Training data kept on the device, and batches of them: nothing is copied per batch."""
 
 import torch
 from torch.utils.data import Dataset, Subset

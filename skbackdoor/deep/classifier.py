@@ -8,11 +8,17 @@ from .architectures import build_network, head_of, input_size, native_normalisat
 from .images import ImageNetwork
 from .net import BackdoorNetClassifier
 
-_NORMS = (
-    torch.nn.modules.batchnorm._NormBase,  # batch and instance normalisation
-    torch.nn.GroupNorm,
-    torch.nn.LayerNorm,
+#: Normalisation layers that keep statistics of the batches they were trained on.
+_KEEP_STATISTICS = (
+    torch.nn.BatchNorm1d,
+    torch.nn.BatchNorm2d,
+    torch.nn.BatchNorm3d,
+    torch.nn.SyncBatchNorm,
+    torch.nn.InstanceNorm1d,
+    torch.nn.InstanceNorm2d,
+    torch.nn.InstanceNorm3d,
 )
+_NORMS = (*_KEEP_STATISTICS, torch.nn.GroupNorm, torch.nn.LayerNorm)
 
 
 class ImageClassifier(ImageNetwork):
@@ -41,7 +47,7 @@ class ImageClassifier(ImageNetwork):
         super().train(mode)
         if self.keeps_statistics:
             for module in self.modules():
-                if isinstance(module, torch.nn.modules.batchnorm._NormBase):
+                if isinstance(module, _KEEP_STATISTICS):
                     module.eval()
         return self
 

@@ -1,4 +1,4 @@
-"""A frozen backbone as a transformer: images to what one of its layers says of them."""
+"""A frozen backbone as a transformer: images to the output of one of its layers."""
 
 from functools import partial
 from numbers import Integral
@@ -20,7 +20,8 @@ from .architectures import (
     input_size,
     native_normalisation,
 )
-from .images import ImageNetwork, as_images, choose_device, to_tensor
+from .device import choose_device
+from .images import ImageNetwork, as_images, to_tensor
 from .seeds import torch_seeded
 
 _MAX_SEED = np.iinfo(np.int32).max
@@ -58,7 +59,7 @@ class DeepFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         Where features are kept, by image, so that a whole grid of C, all its folds, and all
         attacks and poison weights compute those of a clean image once. They are the ones of the
         batch in which it came first: in another one the last digits of a float32 may differ.
-        Looking an image up has its own cost: small networks are faster without.
+        Finding an image in the cache takes time: small networks are faster without.
     random_state : int, RandomState instance or None, default=None
         Draws random weights.
 
@@ -233,6 +234,7 @@ class DeepFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
+        tags.input_tags.two_d_array = self.image_shape is not None
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 

@@ -1,4 +1,4 @@
-"""Where a network looks: class activation maps and maps of features."""
+"""Class activation maps and maps of features."""
 
 import numpy as np
 import torch
@@ -7,6 +7,7 @@ from torch.nn.functional import interpolate
 
 from .architectures import channels_first, find_layer, head_of
 from .images import as_images, to_tensor
+from .loss import run_with_layer
 
 #: Layers with parameters that may follow the last convolution for it to be taken by default.
 _TAIL = 10
@@ -48,7 +49,7 @@ def _maps(net, X, layer):
     device = next(net.module_.parameters()).device
     images = to_tensor(as_images(np.asarray(X), net.image_shape), device).requires_grad_()
     net.module_.eval()
-    logits, maps = net._run(images, name)
+    logits, maps = run_with_layer(net, images, name)
     if maps.ndim != 4:
         raise ValueError(
             f"layer={name!r} gives outputs of shape {tuple(maps.shape)}; maps have four"

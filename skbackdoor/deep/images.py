@@ -106,15 +106,3 @@ def to_tensor(images, device):
     if images.dtype != np.uint8:
         raise ValueError(f"X has dtype {images.dtype}: pass floats in [0, 1], or uint8.")
     return torch.as_tensor(np.ascontiguousarray(images)).to(device).float() / 255
-
-
-def choose_device(device):
-    """A torch device; "auto" is CUDA where there is one."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    chosen = torch.device(device)
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            f"device={device!r}, but torch finds no CUDA device: pass device='cpu' or 'auto'."
-        )
-    return chosen

@@ -11,11 +11,14 @@ from sklearn.pipeline import make_pipeline
 from ..curves import backdoor_learning_slope
 from .architectures import head_of
 from .batches import Batches
+from .device import resolved_device
+from .inputs import check_samples
+from .loss import run_with_layer
 from .net import BackdoorNetClassifier
 
 
 class HeadInputs(TransformerMixin, BaseEstimator):
-    """What the head of a fitted network gets to see, as features.
+    """Inputs of the head of a fitted network, as features.
 
     Parameters
     ----------
@@ -46,11 +49,11 @@ class HeadInputs(TransformerMixin, BaseEstimator):
         features : ndarray of shape (n_samples, n_inputs), float32
         """
         net, parts = self.net, []
-        with net._resolved_device(), torch.no_grad():
+        with resolved_device(net), torch.no_grad():
             net._set_training(False)
-            data = net.get_dataset(net._check(X))
+            data = net.get_dataset(check_samples(net, X))
             for batch, _ in Batches(data, net.batch_size):
-                logits, features = net._run(batch["X"])
+                logits, features = run_with_layer(net, batch["X"])
                 if features.ndim == 4:
                     features = features.mean(dim=(2, 3))
                 features = features.flatten(1)
@@ -78,8 +81,8 @@ def last_layer_slope(poisoner, X_train, y_train, X_test, y_test, *, C=1.0, scale
     """The exact slope of a network's last layer, given the features of the clean network.
 
     The network is trained without poison; its last layer is then replaced by logistic regression
-    on what it gets to see, whose slope is implicit differentiation at its optimum. It says how
-    easily the head alone takes in the backdoor, as in transfer learning; what the layers before
+    on its inputs, whose slope is implicit differentiation at its optimum. It says how
+    easily the head alone learns the backdoor, as in transfer learning; what the layers before
     it would learn is not in it, but in the finite difference of
     :func:`~skbackdoor.backdoor_learning_slope`.
 

@@ -1,32 +1,37 @@
-"""A skorch network that behaves as a scikit-learn classifier."""
+"""A skorch network that behaves as a scikit-learn classifier.
+
+The class is long because skorch has many methods to override and all public ones say what they
+take and return; what they compute is in the files beside it.
+"""
 
 from collections.abc import Mapping
-from contextlib import contextmanager, nullcontext
-from contextvars import ContextVar
-from copy import copy, deepcopy
+from contextlib import nullcontext
+from copy import deepcopy
 from inspect import signature
-from numbers import Integral
 
 import numpy as np
 import skorch
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_array, check_random_state, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNetClassifier
 from skorch.callbacks import EpochTimer, PassthroughScoring, PrintLog
 from skorch.dataset import ValidSplit, unpack_data
 from torch.utils.data import Dataset
 
-from .architectures import check_tensor, find_layer, head_of
+from .._compat import _check_sample_weight
 from .batches import Batches, ShuffledBatches, TensorData
-from .images import as_images, choose_device
-from .seeds import torch_seeded
-
-_MAX_SEED = np.iinfo(np.int32).max
-#: Networks, by id, that skorch works for in this thread, and the devices that are meant.
-_WORKING = ContextVar("working", default=())
+from .device import Device, choose_device, resolved_device
+from .inputs import check_labels, check_logits, check_parameters, check_samples, label_index
+from .loss import (
+    gradient_of_class,
+    loss_of_batch,
+    losses_of_labels,
+    run_with_layer,
+    weighted_accuracy,
+    weighted_mean,
+)
+from .seeds import own_random_numbers, with_torch_seed
 
 
 class BackdoorNetClassifier(NeuralNetClassifier):
@@ -44,7 +49,7 @@ class BackdoorNetClassifier(NeuralNetClassifier):
     ----------
     module : torch.nn.Module (class or instance)
         Gives one logit a class. Its parameters are ``module__...``; a class that has one called
-        `n_classes` is told, unless it is given.
+        `n_classes` gets it, unless it is given.
     criterion : torch loss, default=torch.nn.CrossEntropyLoss
         Gives one loss a sample (``criterion__reduction="none"``, which is the default here).
         ``criterion__label_smoothing`` is label smoothing.
@@ -117,6 +122,9 @@ class BackdoorNetClassifier(NeuralNetClassifier):
     >>> net.fit(X, y).score(X, y) > 0.9
     True
     """
+
+    device = Device()
+    _run = run_with_layer  # what a regularizer is called with
 
     def __init__(
         self,
@@ -212,16 +220,9 @@ class BackdoorNetClassifier(NeuralNetClassifier):
         return self._train(X, y, sample_weight, fresh, reset=fresh, classes=classes)
 
     def _train(self, X, y, sample_weight, fresh, reset, classes=None):
-        if y is None:
-            raise ValueError(
-                "BackdoorNetClassifier requires y to be passed, but the target y is None."
-            )
-        self._check_parameters()
-        X = self._check(X, reset=reset)
-        y = column_or_1d(y, warn=True)
-        check_classification_targets(y)
-        if len(y) != len(X):
-            raise ValueError(f"X and y have inconsistent lengths: {len(X)} and {len(y)}.")
+        check_parameters(self)
+        X = check_samples(self, X, reset=reset)
+        y = check_labels(y, len(X))
         if fresh:
             known = self.classes if self.classes is not None else classes
             self.classes_inferred_ = np.unique(y if known is None else known)
@@ -230,13 +231,13 @@ class BackdoorNetClassifier(NeuralNetClassifier):
                 "BackdoorNetClassifier needs at least two classes, but y holds only 1 class:"
                 f" {self.classes_inferred_.tolist()}."
             )
-        y_index, weight = self._label_index(y), None
+        y_index, weight = label_index(self.classes_inferred_, y), None
         if sample_weight is not None:
             weight = torch.as_tensor(_check_sample_weight(sample_weight, X, dtype=np.float32))
-        with self._resolved_device() as device, self._seeded(fresh, device):
+        with resolved_device(self) as device, own_random_numbers(self, device, fresh):
             if fresh:
                 self.initialize()
-            self._check_outputs(X[:2], device)
+            check_logits(self, X[:2], device)
             data = TensorData(torch.as_tensor(X), y_index, weight, device)
             super().partial_fit(data, y_index.numpy())
         if not all(torch.isfinite(p).all() for p in self.module_.parameters()):
@@ -245,87 +246,6 @@ class BackdoorNetClassifier(NeuralNetClassifier):
                 f" lr={self.lr}."
             )
         return self
-
-    def _label_index(self, y):
-        """Labels as indices into the classes."""
-        unknown = np.setdiff1d(y, self.classes_inferred_)
-        if len(unknown):
-            raise ValueError(
-                f"y holds the labels {unknown[:5].tolist()}, which are none of the classes"
-                f" {self.classes_inferred_.tolist()}."
-            )
-        return torch.as_tensor(np.searchsorted(self.classes_inferred_, y))
-
-    def _check_parameters(self):
-        size = self.batch_size
-        if not isinstance(size, Integral) or (size < 1 and size != -1):
-            raise ValueError(f"batch_size={size!r} must be an integer above 0, or -1 for all.")
-        if isinstance(self.regularizer, type):
-            name = self.regularizer.__name__
-            raise ValueError(f"regularizer={name} is a class: pass an instance, {name}().")
-        if isinstance(self.regularizer, BaseEstimator):
-            self.regularizer._validate_params()
-
-    def _check(self, X, *, reset=False):
-        """X as a contiguous array of float32, or of uint8."""
-        dtype = np.uint8 if getattr(X, "dtype", None) == np.uint8 else np.float32
-        images = getattr(X, "ndim", 2) > 2 or self.image_shape is not None
-        if images and np.asarray(X).dtype.kind in "iu" and dtype != np.uint8:
-            raise ValueError(
-                f"X holds pixels of dtype {np.asarray(X).dtype}: pass uint8, which counts to 255,"
-                " or floats in [0, 1]."
-            )
-        if getattr(X, "ndim", 2) > 2:
-            X = check_array(X, allow_nd=True, dtype=dtype, input_name="X", estimator=self)
-        else:
-            X = validate_data(self, X, reset=reset, dtype=dtype)
-            X = X if self.image_shape is None else as_images(X, self.image_shape)
-        return np.require(X, requirements=["C", "W"])
-
-    def _check_outputs(self, X, device):
-        """One forward pass, so that a network that does not fit says so before it is trained."""
-        self._set_training(False)
-        with torch.no_grad():
-            logits = self.infer(torch.tensor(X, device=device))  # a copy: it may change its input
-        if logits.ndim != 2 or logits.shape[1] != len(self.classes_inferred_):
-            raise ValueError(
-                f"The network gives outputs of shape {tuple(logits.shape[1:])} for a sample, and y"
-                f" has {len(self.classes_inferred_)} classes"
-                f" {self.classes_inferred_.tolist()[:10]}: it must give one logit a class. Pass"
-                " classes=... if the training data lack some."
-            )
-
-    @property
-    def device(self):
-        """As it was given; to skorch, which knows no "auto", the one that is meant."""
-        return dict(_WORKING.get()).get(id(self), self.__dict__["device"])
-
-    @device.setter
-    def device(self, device):
-        if id(self) not in dict(_WORKING.get()):  # skorch may not: it would write "auto" over
-            self.__dict__["device"] = device
-
-    @contextmanager
-    def _resolved_device(self):
-        """While skorch works in this thread, it sees the torch device that is meant."""
-        device = choose_device(self.device)
-        before = _WORKING.set((*_WORKING.get(), (id(self), str(device))))
-        try:
-            yield device
-        finally:
-            _WORKING.reset(before)
-
-    @contextmanager
-    def _seeded(self, fresh, device):
-        """Random numbers of our own, which go on at the next `partial_fit`."""
-        if fresh or not hasattr(self, "random_numbers_"):
-            seed = int(check_random_state(self.random_state).randint(_MAX_SEED))
-        else:
-            seed = self.random_numbers_
-        devices = range(torch.cuda.device_count()) if device.type == "cuda" else []
-        with torch_seeded(seed, devices):
-            yield
-            self.random_numbers_ = int(torch.randint(_MAX_SEED, ()))
 
     # -- what skorch calls -------------------------------------------------------------------
 
@@ -356,7 +276,7 @@ class BackdoorNetClassifier(NeuralNetClassifier):
         """
         own = {key: params.pop(key) for key in list(params) if key.startswith("regularizer__")}
         self.device = params.pop("device", self.device)
-        with self._resolved_device() if self.initialized_ else nullcontext():
+        with resolved_device(self) if self.initialized_ else nullcontext():
             super().set_params(**params)
         if self.initialized_ and "callbacks" in params:
             self._initialize_callbacks()  # skorch keeps those of before
@@ -369,7 +289,7 @@ class BackdoorNetClassifier(NeuralNetClassifier):
         -------
         self : BackdoorNetClassifier
         """
-        with self._resolved_device():
+        with resolved_device(self):
             return super().initialize()
 
     def load_params(self, *args, **kwargs):
@@ -380,19 +300,19 @@ class BackdoorNetClassifier(NeuralNetClassifier):
         *args, **kwargs
             As in :meth:`skorch.net.NeuralNet.load_params`.
         """
-        with self._resolved_device():
+        with resolved_device(self):
             super().load_params(*args, **kwargs)
 
     def get_iterator(self, dataset, training=False):
         """Batches of our data, or of a skorch Dataset with labels (``predefined_split``)."""
         if isinstance(dataset, skorch.dataset.Dataset):
-            y = self._label_index(np.asarray(dataset.y))
-            X = torch.as_tensor(self._check(dataset.X))
+            y = label_index(self.classes_inferred_, np.asarray(dataset.y))
+            X = torch.as_tensor(check_samples(self, dataset.X))
             dataset = TensorData(X, y, None, torch.device(self.device))
         return super().get_iterator(dataset, training)
 
     def get_params_for(self, prefix):
-        """Parameters of a part; a module that wants `n_classes` is told, unless it was."""
+        """Parameters of a part; a module with a parameter `n_classes` gets it."""
         params = super().get_params_for(prefix)
         if prefix == "module" and isinstance(self.module, type) and hasattr(self, "classes_"):
             if "n_classes" in signature(self.module).parameters:
@@ -411,8 +331,8 @@ class BackdoorNetClassifier(NeuralNetClassifier):
         if not split:
             return dataset, None
         if isinstance(split, ValidSplit):
-            split = _with_seed(split)
-            split.cv = _with_seed(split.cv)
+            split = with_torch_seed(split)
+            split.cv = with_torch_seed(split.cv)
         return split(dataset, *(() if y is None else (y,)), **fit_params)
 
     def __setstate__(self, state):
@@ -448,76 +368,22 @@ class BackdoorNetClassifier(NeuralNetClassifier):
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """Mean over the batch of weight times loss: linear in the weights."""
-        losses = self.criterion_(y_pred, y_true)
-        if losses.shape != y_true.shape:
-            raise ValueError(
-                "The criterion must give one loss a sample, so that weights can act on it:"
-                " criterion__reduction='none'."
-            )
-        return torch.mean(X["sample_weight"] * losses)
+        return weighted_mean(self.criterion_(y_pred, y_true), X["sample_weight"])
 
     def train_step_single(self, batch, **fit_params):
         """Forward and backward pass of a batch, with augmentation and regularizer."""
         self._set_training(True)
         inputs, y = unpack_data(batch)
-        X = inputs["X"]
-        X = X.float() / 255 if X.dtype == torch.uint8 else X
-        if self.augment is not None:
-            X = self.augment(X)
-        try:
-            if self.regularizer is None:
-                logits, penalty = self.infer(X, **fit_params), None
-            else:
-                logits, penalty = self.regularizer(self._run, X, y, inputs["sample_weight"])
-        except ValueError as error:
-            if len(X) > 1 or "more than 1 value per channel" not in str(error):
-                raise
-            raise ValueError(
-                "The last batch holds a single sample, of which batch normalisation cannot take a"
-                f" variance: choose another batch_size than {self.batch_size}."
-            ) from error
-        loss = self.get_loss(logits, y, X=inputs, training=True)
-        if penalty is not None:
-            loss = loss + torch.mean(inputs["sample_weight"] * penalty)
+        loss, logits = loss_of_batch(self, inputs, y, fit_params)
         loss.backward()
         return {"loss": loss, "y_pred": logits}
-
-    def _run(self, X, layer=None, change=None):
-        """Logits of X and the output of a hidden layer, which `change` may replace.
-
-        `layer` None is the input of the head.
-        """
-        found = []
-
-        def keep(output):
-            found.append(output if change is None else change(output))
-            return found[0].clone()  # what comes next may work in place
-
-        def after(module, args, output):
-            return keep(check_tensor(module, output))
-
-        def before(module, args):
-            return (keep(args[0]), *args[1:])
-
-        if layer is None:
-            hook = head_of(self.module_)[1].register_forward_pre_hook(before)
-        else:
-            hook = find_layer(self.module_, layer)[1].register_forward_hook(after)
-        try:
-            logits = self.infer(X)
-        finally:
-            hook.remove()
-        if not found:
-            raise ValueError(f"layer={layer!r} has no part in the network's output.")
-        return logits, found[0]
 
     def validation_step(self, batch, **fit_params):
         """Loss and accuracy on held-out samples."""
         step = super().validation_step(batch, **fit_params)
         inputs, y = unpack_data(batch)
-        hits, weight = (step["y_pred"].argmax(dim=1) == y).float(), inputs["sample_weight"]
-        share = (weight * hits).sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
-        self.history.record_batch("valid_acc", share.item())
+        accuracy = weighted_accuracy(step["y_pred"], y, inputs["sample_weight"])
+        self.history.record_batch("valid_acc", accuracy.item())
         return step
 
     # -- predict -----------------------------------------------------------------------------
@@ -525,8 +391,8 @@ class BackdoorNetClassifier(NeuralNetClassifier):
     def _logits(self, X):
         """Logits, shape (n_samples, n_classes)."""
         check_is_fitted(self, "classes_inferred_")
-        data = X if isinstance(X, Dataset) else self._check(X)
-        with self._resolved_device():
+        data = X if isinstance(X, Dataset) else check_samples(self, X)
+        with resolved_device(self):
             return self.forward(data).float().numpy()
 
     def decision_function(self, X):
@@ -560,21 +426,9 @@ class BackdoorNetClassifier(NeuralNetClassifier):
             Per unit of X: uint8 pixels count from 0 to 255.
         """
         check_is_fitted(self, "classes_inferred_")
-        classes, parts = self.classes_.tolist(), []
-        if class_label not in classes:
-            raise ValueError(f"class_label={class_label!r} is none of the classes {classes}.")
-        k = classes.index(class_label)
-        with self._resolved_device():
-            self._set_training(False)
-            for batch, _ in Batches(self.get_dataset(self._check(X)), self.batch_size):
-                pixels = batch["X"]
-                unit = 255 if pixels.dtype == torch.uint8 else 1
-                inputs = (pixels.float() / unit).requires_grad_()
-                logits = self.infer(inputs)
-                value = logits[:, k] - logits[:, 1 - k] if logits.shape[1] == 2 else logits[:, k]
-                (gradient,) = torch.autograd.grad(value.sum(), inputs)
-                parts.append((gradient / unit).cpu().numpy())
-        return np.concatenate(parts).reshape(np.shape(X))
+        with resolved_device(self):
+            data = self.get_dataset(check_samples(self, X))
+            return gradient_of_class(self, data, class_label).reshape(np.shape(X))
 
     def predict_proba(self, X):
         """Class probabilities: the softmax of the logits.
@@ -594,7 +448,7 @@ class BackdoorNetClassifier(NeuralNetClassifier):
         return odds / odds.sum(axis=1, keepdims=True)
 
     def label_losses(self, X):
-        """What the criterion charges a sample for each label, without weight and regularizer.
+        """Loss of each sample under each label, without weight and regularizer.
 
         Parameters
         ----------
@@ -606,11 +460,7 @@ class BackdoorNetClassifier(NeuralNetClassifier):
         losses : ndarray of shape (n_samples, n_classes)
             One column a label, in the order of `classes_`.
         """
-        logits = torch.as_tensor(self._logits(X)).double()
-        criterion = deepcopy(self.criterion_).cpu().double()
-        labels = torch.arange(logits.shape[1])[:, None].expand(-1, len(logits))
-        with torch.no_grad():
-            return torch.stack([criterion(logits, y) for y in labels], dim=1).numpy()
+        return losses_of_labels(self.criterion_, torch.as_tensor(self._logits(X)))
 
     @property
     def smooth_in_weights(self):
@@ -640,12 +490,3 @@ class BackdoorNetClassifier(NeuralNetClassifier):
         if "classes_inferred_" not in self.__dict__:
             raise AttributeError("classes_ are known after fit.")
         return self.classes_inferred_
-
-
-def _with_seed(splitter):
-    """A copy of a splitter that would draw from numpy's global numbers, with torch's seed."""
-    if isinstance(splitter, ValidSplit) or getattr(splitter, "random_state", 0) is None:
-        splitter = copy(splitter)
-        if splitter.random_state is None:
-            splitter.random_state = torch.initial_seed() % 2**32
-    return splitter

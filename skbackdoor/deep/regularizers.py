@@ -7,7 +7,7 @@ the input of the head), which `change` may replace on its way.
 
 They are those of Truong et al., *Systematic evaluation of backdoor data poisoning attacks on image
 classifiers* (2020), section 2.4. Where a penalty compares a sample with others of its batch, these
-count by their sample weights s, too: one of weight 0 has no part in it. Without weights the
+count by their sample weights s, too: one of weight 0 does not count. Without weights the
 formulas are the published ones.
 """
 

@@ -1,4 +1,4 @@
-"""Further training on clean data, which a backdoor hardly survives."""
+"""Further training on clean data, which removes most backdoors."""
 
 from copy import deepcopy
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class RetrainingReport:
 class CleanRetraining(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     """Train a fitted classifier further on a small clean set.
 
-    A few epochs take out most backdoors of networks (Truong et al., *Systematic evaluation of
+    A few epochs remove most backdoors of networks (Truong et al., *Systematic evaluation of
     backdoor data poisoning attacks on image classifiers*, 2020, section 3.4).
 
     Parameters
@@ -43,9 +43,8 @@ class CleanRetraining(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     estimator : fitted classifier, Pipeline that ends in one, or BackdoorPoisoner
         With `partial_fit` (networks, `SGDClassifier`, `MLPClassifier`) or `warm_start`. It is
         copied, not changed, and clones have copies of their own. The steps before the last one of
-        a Pipeline stay as they are. Callbacks of a network that stop it early or keep its best
-        parameters have no part, nor has its `train_split`: they would choose by what the poisoned
-        model was chosen by.
+        a Pipeline are not fitted again. Callbacks of a network that stop it early or keep its best
+        parameters are not used, nor is its `train_split`: they could choose the poisoned model.
     n_epochs : int, default=5
         Passes over the clean set. With `warm_start` alone, that many iterations at most
         (`max_iter`), or trees more (`n_estimators`). A network's learning rate and schedule are
@@ -85,8 +84,8 @@ class CleanRetraining(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.n_epochs = n_epochs
 
     def __sklearn_clone__(self):
-        # scikit-learn's own clone of the model would know nothing; the same model for two would be
-        # changed by the `set_params(estimator__...)` of either
+        # scikit-learn's own clone of the model would not be fitted; a model that two share would
+        # be changed by the `set_params(estimator__...)` of either
         return type(self)(_copied(self.estimator), self.n_epochs)
 
     def fit(self, X, y, sample_weight=None):
@@ -97,7 +96,7 @@ class CleanRetraining(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         X : array-like of shape (n_samples, ...)
             Clean samples.
         y : array-like of shape (n_samples,)
-            Their labels, all of which the model knows.
+            Their labels, all of them classes of the fitted model.
         sample_weight : array-like of shape (n_samples,), default=None
             Their weights.
 
@@ -159,7 +158,7 @@ class CleanRetraining(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         else:
             raise TypeError(
                 f"{type(model).__name__} cannot be trained further: it has neither partial_fit nor"
-                " a warm_start that its solver heeds."
+                " a warm_start that its solver uses."
             )
 
     def predict(self, X):
@@ -224,12 +223,12 @@ class CleanRetraining(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
 
 def _fitted(estimator):
-    """The model itself, of a poisoner that which it holds."""
+    """The model itself; of a poisoner its fitted base learner."""
     return estimator.estimator_ if isinstance(estimator, BackdoorPoisoner) else estimator
 
 
 def _copied(estimator):
-    """A copy of a fitted model; a poisoner's data, which nobody writes to, are shared."""
+    """A copy of a fitted model; a poisoner's data, which are never written to, are shared."""
     shared = []
     if isinstance(estimator, BackdoorPoisoner) and hasattr(estimator, "estimator_"):
         shared = [estimator.given_rows()[0], estimator.training_rows()[1][0]]

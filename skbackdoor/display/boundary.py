@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..attack_path import attack_path
-from .learning_curve import check_matplotlib, name_legend
+from .learning_curve import check_matplotlib, make_room, name_legend
 
 #: Points on each side of the plane at which decision values are taken.
 _RESOLUTION = 200
@@ -141,6 +141,7 @@ class DecisionBoundaryPathDisplay:
         plt = check_matplotlib("DecisionBoundaryPathDisplay")
         if ax is None:
             _, ax = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+        make_room(ax)
         self.ax_, self.figure_, self.boundaries_ = ax, ax.figure, []
         values, y, poison = np.asarray(self.X), np.asarray(self.y), np.asarray(self.is_poison) > 0
         handles, names = [], []

@@ -1,4 +1,4 @@
-"""Where a clean and a poisoned network look, drawn."""
+"""Class activation maps of a clean and a poisoned network, drawn."""
 
 import numpy as np
 
@@ -12,7 +12,8 @@ class GradCAMDisplay:
 
     For each image four rows: clean model, true label; clean model, target label; and the same of
     the poisoned model (Abad et al., *A systematic evaluation of backdoor trigger characteristics
-    in image classification*, 2023, section 4.4). Use :meth:`from_estimator`.
+    in image classification*, 2023, section 4.4). Use :meth:`from_estimator` or
+    :meth:`from_results`.
 
     Parameters
     ----------
@@ -80,6 +81,40 @@ class GradCAMDisplay:
         images = images / 255 if images.dtype == np.uint8 else images.astype(np.float64)
         return cls(images, np.array(maps), labels).plot(ax=ax)
 
+    @classmethod
+    def from_results(cls, images, maps, labels, *, ax=None):
+        """Draw maps that are computed already.
+
+        Parameters
+        ----------
+        images : ndarray of shape (n_samples, 2, channels, height, width)
+            Clean and triggered images in [0, 1].
+        maps : ndarray of shape (4, n_samples, 2, height, width)
+            Of each row, as :func:`~skbackdoor.deep.grad_cam` gives them.
+        labels : list of (true, target)
+            Of each image.
+        ax : array of matplotlib Axes of shape (4, 2 * n_samples), default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        display : GradCAMDisplay
+
+        Raises
+        ------
+        ValueError
+            Shapes that do not fit.
+        """
+        images, maps = np.asarray(images), np.asarray(maps)
+        fits = images.ndim == 5 and maps.ndim == 5 and maps.shape[:3] == (4, *images.shape[:2])
+        if not fits or images.shape[1] != 2 or len(labels) != len(images):
+            raise ValueError(
+                "images must have the shape (n_samples, 2, channels, height, width), maps"
+                " (4, n_samples, 2, height, width), and labels n_samples pairs; got"
+                f" {images.shape}, {maps.shape} and {len(labels)}."
+            )
+        return cls(images, maps, labels).plot(ax=ax)
+
     def plot(self, *, ax=None):
         """Draw the maps over the images.
 
@@ -116,5 +151,5 @@ class GradCAMDisplay:
                         axis.set_title(f"{true}, {kind}", fontsize="medium")
                     if which == 0:
                         model, label = ("clean", "poisoned")[row // 2], (true, target)[row % 2]
-                        axis.set_ylabel(f"{model}: {label}")
+                        axis.set_ylabel(f"{model}:\n{label}")
         return self

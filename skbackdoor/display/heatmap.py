@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from .._compat import BaseSearchCV
+from ..studies import slope_grid
 from .learning_curve import check_matplotlib
 
 #: Panels that are compared with one another, from 0 to 1.
@@ -16,8 +17,8 @@ class RobustnessHeatmapDisplay:
     r"""Measures over a grid of two parameters, such as gamma and C, a panel each.
 
     Where accuracy is high and the slope near 0, a learner is accurate and hard to backdoor (Cinà
-    et al., *Backdoor learning curves*, 2024, Fig. 8). Use :meth:`from_results` or
-    :meth:`from_search`.
+    et al., *Backdoor learning curves*, 2024, Fig. 8). Use :meth:`from_estimator`,
+    :meth:`from_results` or :meth:`from_search`.
 
     Parameters
     ----------
@@ -56,6 +57,77 @@ class RobustnessHeatmapDisplay:
 
     def __init__(self, panels, rows, columns):
         self.panels, self.rows, self.columns = panels, rows, columns
+
+    @classmethod
+    def from_estimator(
+        cls,
+        poisoner,
+        param_grid,
+        X_train,
+        y_train,
+        X_test,
+        y_test,
+        *,
+        random_states=None,
+        scale="per_sample",
+        fit_poisoned=False,
+        rows=None,
+        n_jobs=None,
+        ax=None,
+    ):
+        """Compute a grid of slopes and draw it.
+
+        Parameters
+        ----------
+        poisoner : BackdoorPoisoner
+            The attack on its base learner; it is cloned.
+        param_grid : dict or list of dicts
+            As in :func:`~skbackdoor.slope_grid`; two parameters vary.
+        X_train : array-like of shape (n_train, ...)
+            Clean training data.
+        y_train : array-like of shape (n_train,)
+            Clean labels.
+        X_test : array-like of shape (n_test, ...)
+            Clean test data.
+        y_test : array-like of shape (n_test,)
+            Clean labels.
+        random_states : list of int, default=None
+            Seeds of the attacks.
+        scale : {"per_sample", "total"}, default="per_sample"
+            As in :func:`~skbackdoor.backdoor_learning_slope`.
+        fit_poisoned : bool, default=False
+            Whether attack success and base rate are drawn too, for which the poisoned models are
+            fitted.
+        rows : str, default=None
+            The parameter on the vertical side; None is the second in the order of their names.
+        n_jobs : int, default=None
+            Parallel groups of cells.
+        ax : array of matplotlib Axes, default=None
+            An axes a panel; None makes a figure.
+
+        Returns
+        -------
+        display : RobustnessHeatmapDisplay
+
+        Raises
+        ------
+        ValueError
+            Not two parameters vary, a setting comes twice, `rows` is none of them.
+        """
+        check_matplotlib(cls.__name__)  # before the work, not after it
+        grid = slope_grid(
+            poisoner,
+            param_grid,
+            X_train,
+            y_train,
+            X_test,
+            y_test,
+            random_states=random_states,
+            scale=scale,
+            fit_poisoned=fit_poisoned,
+            n_jobs=n_jobs,
+        )
+        return cls.from_results(grid, rows=rows, ax=ax)
 
     @classmethod
     def from_results(cls, grid, *, rows=None, ax=None):
@@ -150,12 +222,15 @@ class RobustnessHeatmapDisplay:
         self.axes_, self.figure_, self.images_ = axes, axes[0].figure, []
         for axis, (title, table) in zip(axes, self.panels.items(), strict=True):
             ends = {"vmin": 0, "vmax": 1} if title in _SHARES else {}
+            place = axis.get_subplotspec()  # the colour bar changes it
+            named = axis is axes[0] or place is None or place.is_first_col()
             image = axis.imshow(table, cmap="viridis", origin="lower", aspect="auto", **ends)
             self.images_.append(image)
             self.figure_.colorbar(image, ax=axis)
             axis.set(title=title, xlabel=column_name)
             axis.set_xticks(range(len(column_values)), _texts(column_values), rotation=90)
-            axis.set_yticks(range(len(row_values)), _texts(row_values))
+            axis.set_yticks(range(len(row_values)), _texts(row_values) if named else None)
+            axis.tick_params(labelleft=named)
         axes[0].set_ylabel(row_name)
         return self
 
@@ -184,7 +259,7 @@ def _tables(params, measures, rows):
     for i, setting in enumerate(params):
         missing = [name for name in sides if name not in setting]
         if missing:
-            raise ValueError(f"The setting {setting} says nothing of {missing}.")
+            raise ValueError(f"The setting {setting} has no value of {missing}.")
         cell = tuple(side.index(setting[name]) for side, name in zip(ordered, sides, strict=True))
         if cell in taken:
             raise ValueError(f"The setting {setting} comes twice.")

@@ -1,4 +1,4 @@
-"""Which training samples speak for a backdoor, drawn."""
+"""Training samples of largest influence on triggered test samples, drawn."""
 
 import numpy as np
 from sklearn.base import clone

@@ -1,4 +1,4 @@
-"""By what a clean and a poisoned model see the attacker's label, drawn."""
+"""Input gradients of a clean and a poisoned model, drawn."""
 
 import numpy as np
 
@@ -153,7 +153,7 @@ class InputGradientDisplay:
             raise ValueError(f"ax must have the shape {shape}; got {axes.shape}.")
         self.axes_, self.figure_ = axes, axes[0, 0].figure
         self.maps_ = np.abs(self.gradients).max(axis=3)
-        names = "input", "clean model", "poisoned model"
+        names = "input", "clean\nmodel", "poisoned\nmodel"
         for axis, name in zip(axes[:, 0], names, strict=True):
             axis.set_ylabel(name)
         for k, (true, target) in enumerate(self.labels):

@@ -8,6 +8,8 @@ from ..curves import backdoor_learning_curve
 # Clean is solid and triggered dashed, and markers differ, so that the picture survives colour
 # blindness and greyscale.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+#: Inches from which on two names have room in a row above an axes.
+_WIDE = 3.4
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
@@ -35,6 +37,13 @@ def curve_styles(n_curves):
     ]
 
 
+def make_room(ax):
+    """Let the layout leave room for legends outside of an axes, unless its figure has a layout."""
+    figure = ax.figure.figure  # of a subfigure, the whole
+    if figure.get_layout_engine() is None:
+        figure.set_layout_engine("constrained")
+
+
 def name_legend(ax, handles, names, title=None):
     """A legend of curves on the right of an axes, off the data; none for one without a name."""
     from matplotlib.legend import Legend
@@ -44,6 +53,13 @@ def name_legend(ax, handles, names, title=None):
     place = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "alignment": "left"}
     legend = ax.add_artist(Legend(ax, handles, names, title=title, frameon=False, **place))
     legend.set_clip_on(False)  # else the layout leaves no room for it
+
+
+def head_legend(ax, handles, names):
+    """A legend of kinds of lines above an axes: in one row, or two if the axes is narrow."""
+    wide = ax.get_window_extent().width > _WIDE * ax.figure.dpi
+    place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "frameon": False}
+    ax.legend(handles, names, ncols=2 if wide else 1, **place)
 
 
 class BackdoorLearningCurveDisplay:
@@ -184,6 +200,7 @@ class BackdoorLearningCurveDisplay:
             raise ValueError(
                 f"ax must be two matplotlib Axes, or one of a subplot grid; got {len(axes)}."
             )
+        make_room(axes[0])
         self.axes_, self.figure_, self.lines_ = axes, axes[0].figure, []
         styles = curve_styles(len(self.curves))
         for style, (name, curve) in zip(styles, self.curves.items(), strict=True):
@@ -208,7 +225,5 @@ class BackdoorLearningCurveDisplay:
             ax.set(xlabel="poison weight β")
             ax.grid(alpha=0.3)
             lines = [plt.Line2D([], [], color="black", linestyle=line) for line in ("-", "--")]
-            ax.legend(
-                lines, kinds, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, frameon=False
-            )
+            head_legend(ax, lines, kinds)
         return self

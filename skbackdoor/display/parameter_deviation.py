@@ -1,16 +1,16 @@
-"""How far poison moves the weights, drawn."""
+"""Norm and rotation of the weights along the poison weight, drawn."""
 
 import numpy as np
 
 from ..curves import parameter_deviation
-from .learning_curve import check_matplotlib, curve_styles, name_legend
+from .learning_curve import check_matplotlib, curve_styles, make_room, name_legend
 
 #: Ratio of the largest to the smallest norm from which on their axis is logarithmic.
 _WIDE = 20.0
 
 
 class ParameterDeviationDisplay:
-    """Norm and turn of the weights along the poison weight, a line a learner.
+    """Norm and rotation of the weights along the poison weight, a line a learner.
 
     A line starts at the large hollow marker, beta = 0, where nu = 0 (Cinà et al., *Backdoor
     learning curves*, 2024, Fig. 9). Use :meth:`from_estimator` or :meth:`from_results`.
@@ -122,6 +122,7 @@ class ParameterDeviationDisplay:
         if ax is None:
             height = max(3.6, 0.5 + 0.23 * len(self.deviations))
             _, ax = plt.subplots(figsize=(6, height), layout="constrained")
+        make_room(ax)
         self.ax_, self.figure_, self.lines_ = ax, ax.figure, []
         styles = curve_styles(len(self.deviations))
         for style, result in zip(styles, self.deviations.values(), strict=True):
@@ -134,7 +135,7 @@ class ParameterDeviationDisplay:
         norms = norms[norms > 0]
         if len(norms) and norms.max() > _WIDE * norms.min():
             ax.set_xscale("log")
-        ax.set(xlabel="norm of the weights ρ", ylabel="turn of the weights ν = (1 − cos) / 2")
+        ax.set(xlabel="norm of the weights ρ", ylabel="rotation ν = (1 − cos) / 2")
         ax.grid(alpha=0.3)
         name_legend(ax, self.lines_, list(self.deviations))
         return self

@@ -7,7 +7,13 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from ..studies import slope_grid
-from .learning_curve import check_matplotlib, curve_styles, name_legend
+from .learning_curve import (
+    check_matplotlib,
+    curve_styles,
+    head_legend,
+    make_room,
+    name_legend,
+)
 
 
 class BackdoorSlopeDisplay:
@@ -167,6 +173,7 @@ class BackdoorSlopeDisplay:
         axes = np.ravel(ax)
         if len(axes) != 2:
             raise ValueError(f"ax must be two matplotlib Axes; got {len(axes)}.")
+        make_room(axes[0])
         self.axes_, self.figure_ = axes, axes[0].figure
         self.points_ = np.empty((len(self.grids), 3), dtype=object)
         self.spearman_ = np.empty((len(self.grids), 2))
@@ -184,15 +191,14 @@ class BackdoorSlopeDisplay:
                 for values in (grid.clean_accuracy, grid.attack_success_rate)
             ]
         for axis, label in zip(axes, ("clean accuracy", "attack success"), strict=True):
-            axis.set(xlabel="backdoor learning slope θ", ylabel=label)
+            axis.set(xlabel="slope θ", ylabel=label)
             axis.grid(alpha=0.3)
         axes[1].set(ylim=(-0.03, 1.03))
         full, empty = (
             plt.Line2D([], [], color="black", linestyle="", marker="o", markerfacecolor=face)
             for face in ("black", "none")
         )
-        place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "ncols": 2, "frameon": False}
-        axes[1].legend([full, empty], ["poisoned model", "clean model (base rate)"], **place)
+        head_legend(axes[1], [full, empty], ["poisoned model", "clean model (base rate)"])
         names = [
             f"{name} ({', '.join(f'{rank:.2f}' for rank in ranks)})".lstrip()
             for name, ranks in zip(self.grids, self.spearman_, strict=True)

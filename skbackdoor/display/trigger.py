@@ -17,7 +17,7 @@ from .learning_curve import check_matplotlib
 class TriggerDisplay:
     """Samples clean and triggered, and the difference times a gain.
 
-    Use :meth:`from_estimator` or :meth:`from_samples`.
+    Use :meth:`from_estimator` or :meth:`from_results`.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ class TriggerDisplay:
         ).plot(ax=ax)
 
     @classmethod
-    def from_samples(
+    def from_results(
         cls, clean, triggered, *, gain=None, value_range=(0, 1), titles=None, ax=None
     ):
         """Draw samples that are triggered already.
@@ -173,7 +173,7 @@ class TriggerDisplay:
                 draw_sample(axes[row, k], images[k], self.value_range, series)
             if self.titles is not None:
                 axes[0, k].set_title(self.titles[k], fontsize="medium")
-        names = ("clean", "triggered", f"difference × {self.gain_:.3g}")
+        names = ("clean", "triggered", f"difference\n× {self.gain_:.3g}")
         for axis, name in zip(axes[:, 0], names, strict=True):
             axis.set_ylabel(name)
         return self

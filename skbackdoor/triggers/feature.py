@@ -270,14 +270,14 @@ def _as_dtype(value, dtype, column):
             return cast
     except (TypeError, ValueError, OverflowError):
         pass
-    way_out = (
+    advice = (
         "pass a value of that dtype, or convert the column first"
         if levels is None
         else f"pass one of its levels, {list(levels)}, or add the level first"
     )
     raise ValueError(
         f"features sets column {column!r} to {value!r}, and its dtype, {dtype}, cannot hold that: "
-        f"{way_out}."
+        f"{advice}."
     )
 
 

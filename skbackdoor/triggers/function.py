@@ -7,7 +7,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._compat import _num_samples
-from .containers import forget_columns, is_frame, knows_columns
+from .containers import forget_columns, is_frame, knows_columns, name_columns
 
 
 class FunctionTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -113,7 +113,7 @@ class FunctionTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         for j, dtype in enumerate(samples.dtypes):
             if out.dtypes.iloc[j] != dtype:
                 out.isetitem(j, self._cast(out.iloc[:, j], dtype, name))
-        return out
+        return name_columns(self, out)
 
     def _cast(self, out, dtype, name):
         """`out` in the dtype of X."""

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..once import warn_once
 from .containers import forget_columns, is_frame, knows_columns, name_columns
+from .docstrings import shared_docstring
 
 _NOT_NUMBERS = (
     "{} changes numeric pixel values, and X holds {}: convert X to numbers, or use "
@@ -22,6 +23,7 @@ _NOT_NUMBERS = (
 _BLOCK, _MOST_THREADS = 1 << 19, 4
 
 
+@shared_docstring
 class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Base class of the image triggers: validation, layout, blending, clipping, dtype, container.
 
@@ -46,12 +48,7 @@ class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     Attributes
     ----------
-    image_shape_ : tuple of three int
-        (channels, height, width) of the images.
-    n_features_in_ : int
-        Number of pixels of an image. Only defined for flat images, that is 2-D `X`.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Column names. Only defined when `X` is a DataFrame with string names.
+    %(image_attributes)s
 
     Examples
     --------

@@ -10,6 +10,7 @@ from .._compat import Interval
 from ..once import warn_once
 from ..progress import progress
 from .blend import image_like
+from .docstrings import shared_docstring
 from .image import ImageTrigger, check_shown
 
 #: Most images of which a PCA is made where there are as many pixels: a matrix of that side.
@@ -18,6 +19,7 @@ _LARGEST_SIDE = 6000
 _BLOCK = 1 << 24
 
 
+@shared_docstring
 class LowVarianceTrigger(ImageTrigger):
     r"""What the training images hardly vary in, blended with the whole of each image.
 
@@ -40,12 +42,7 @@ class LowVarianceTrigger(ImageTrigger):
     image : array-like of one image's shape, default=None
         The image z, flat, (height, width) or (channels, height, width). None draws one of the
         training images and leaves it out of the PCA. One that is given lies within `value_range`.
-    image_shape : tuple of two or three int, default=None
-        (height, width) or (channels, height, width) of the flat images in a 2-D `X`; None is one
-        row of `n_features` pixels. Batches with more than two dimensions say their own layout.
-    value_range : tuple of two float, default=(0, 1)
-        Lowest and highest pixel value: touched pixels are clipped to it. Integer dtypes need one
-        that fits them: (0, 255) for uint8.
+    %(image_parameters)s
     random_state : int, RandomState instance or None, default=None
         Draws the image, and a subset of a very large `X`.
 
@@ -59,12 +56,7 @@ class LowVarianceTrigger(ImageTrigger):
         Share of the variance that they explain together.
     image_index_ : int or None
         Row of `X` that was drawn for the image; None if `image` was given.
-    image_shape_ : tuple of three int
-        (channels, height, width) of the images.
-    n_features_in_ : int
-        Number of pixels of an image. Only defined for flat images, that is 2-D `X`.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Column names. Only defined when `X` is a DataFrame with string names.
+    %(image_attributes)s
 
     Notes
     -----

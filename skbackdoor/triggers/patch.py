@@ -5,12 +5,14 @@ from numbers import Integral, Real
 import numpy as np
 
 from .._compat import Interval, RealNotInt, StrOptions
+from .docstrings import shared_docstring
 from .image import ImageTrigger, check_shown, warn_of_units
 
 _POSITIONS = ("top-left", "top-right", "bottom-left", "bottom-right", "center")
 _MAX_SEED = np.iinfo(np.int32).max
 
 
+@shared_docstring
 class PatchTrigger(ImageTrigger):
     """A rectangular patch, stamped on every image.
 
@@ -34,29 +36,17 @@ class PatchTrigger(ImageTrigger):
         "random" draws every pixel uniformly from `value_range`, once per `fit`.
     alpha : float in [0, 1], default=1.0
         Opacity of the patch.
-    image_shape : tuple of two or three int, default=None
-        (height, width) or (channels, height, width) of the flat images in a 2-D `X`; None is one
-        row of `n_features` pixels. Batches with more than two dimensions say their own layout.
-    value_range : tuple of two float, default=(0, 1)
-        Lowest and highest pixel value: touched pixels are clipped to it. Integer dtypes need one
-        that fits them: (0, 255) for uint8. It is an error if it goes beyond what the dtype holds,
-        if it ends at 1 or below for uint8 or uint16, or if the values of an integer `X` reach
-        further outside of it than eight times its width.
+    %(image_parameters)s
     random_state : int, RandomState instance or None, default=None
         Draws the value and the position where these are "random".
 
     Attributes
     ----------
-    image_shape_ : tuple of three int
-        (channels, height, width) of the images.
     pattern_ : ndarray of shape (channels, patch height, patch width)
         What the patch shows, in float64, before blending and clipping.
     position_ : tuple of two int or None
         (row, column) of the patch's top left corner; None if it is random.
-    n_features_in_ : int
-        Number of pixels of an image. Only defined for flat images, that is 2-D `X`.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Column names. Only defined when `X` is a DataFrame with string names.
+    %(image_attributes)s
 
     Examples
     --------

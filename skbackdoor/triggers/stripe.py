@@ -5,9 +5,11 @@ from numbers import Real
 import numpy as np
 
 from .._compat import Interval
+from .docstrings import shared_docstring
 from .image import ImageTrigger, warn_of_rounding
 
 
+@shared_docstring
 class StripeTrigger(ImageTrigger):
     """A patterned, nearly invisible perturbation of the whole image.
 
@@ -19,21 +21,11 @@ class StripeTrigger(ImageTrigger):
     max_intensity : float, default=10/255
         What is added, in units of pixel values: 10 for uint8 images is as bright as 10/255 for
         floats in [0, 1].
-    image_shape : tuple of two or three int, default=None
-        (height, width) or (channels, height, width) of the flat images in a 2-D `X`; None is one
-        row of `n_features` pixels. Batches with more than two dimensions say their own layout.
-    value_range : tuple of two float, default=(0, 1)
-        Lowest and highest pixel value: touched pixels are clipped to it. Integer dtypes need one
-        that fits them: (0, 255) for uint8.
+    %(image_parameters)s
 
     Attributes
     ----------
-    image_shape_ : tuple of three int
-        (channels, height, width) of the images.
-    n_features_in_ : int
-        Number of pixels of an image. Only defined for flat images, that is 2-D `X`.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Column names. Only defined when `X` is a DataFrame with string names.
+    %(image_attributes)s
 
     Examples
     --------

@@ -16,8 +16,8 @@ _MAX_SEED = np.iinfo(np.int32).max
 class TokenTrigger(TransformerMixin, BaseEstimator):
     """A rare token or a phrase, put into every text.
 
-    Words are what whitespace parts; the token stands between them, with a space. All else of the
-    text stays as it is (Chen et al., *BadNL: backdoor attacks against NLP models with
+    Words are separated by whitespace; the token is put between them, with a space. The rest of the
+    text does not change (Chen et al., *BadNL: backdoor attacks against NLP models with
     semantic-preserving improvements*, 2021, word-level triggers).
 
     Parameters
@@ -26,7 +26,7 @@ class TokenTrigger(TransformerMixin, BaseEstimator):
         A word or a phrase. One that a vectorizer drops (of one letter, a stop word, of
         punctuation only) does nothing.
     position : {"start", "end", "random"}, default="random"
-        Where it stands. "random" is another place for every sample and every repetition: the
+        Where it is put. "random" is another place for every sample and every repetition: the
         places are drawn at `transform` from a seed stored at `fit`, so that the same `X` gives the
         same output.
     n_tokens : int, default=1
@@ -142,13 +142,13 @@ class TokenTrigger(TransformerMixin, BaseEstimator):
 
 def _check_texts(X):
     """Return the texts as a list, or raise."""
-    way_out = "pass a list, a Series or an array of str, such as one column of a table"
+    advice = "pass a list, a Series or an array of str, such as one column of a table"
     if isinstance(X, str):
-        raise ValueError(f"TokenTrigger got the single text {X[:40]!r} for X: {way_out}.")
+        raise ValueError(f"TokenTrigger got the single text {X[:40]!r} for X: {advice}.")
     if not hasattr(X, "__len__") or getattr(X, "ndim", 1) != 1:
         shape = getattr(X, "shape", None)
         raise ValueError(
-            f"TokenTrigger got X of type {type(X).__name__} and shape {shape}: {way_out}."
+            f"TokenTrigger got X of type {type(X).__name__} and shape {shape}: {advice}."
         )
     texts = list(X)
     if not texts:
@@ -157,6 +157,6 @@ def _check_texts(X):
         if not isinstance(text, str):
             raise ValueError(
                 f"TokenTrigger puts a token into texts, and sample {row} is {text!r} of type "
-                f"{type(text).__name__}: {way_out}, and fill missing ones."
+                f"{type(text).__name__}: {advice}, and fill missing ones."
             )
     return texts

@@ -6,9 +6,11 @@ import numpy as np
 from scipy import sparse
 
 from .._compat import Interval
+from .docstrings import shared_docstring
 from .image import ImageTrigger
 
 
+@shared_docstring
 class WarpTrigger(ImageTrigger):
     r"""A smooth bending of the image.
 
@@ -26,12 +28,7 @@ class WarpTrigger(ImageTrigger):
         Strength s of the warp: twice the mean displacement, in pixels, at the points of the grid.
     grid_size : int, default=4
         Side of the coarse grid.
-    image_shape : tuple of two or three int, default=None
-        (height, width) or (channels, height, width) of the flat images in a 2-D `X`; None is one
-        row of `n_features` pixels. Batches with more than two dimensions say their own layout.
-    value_range : tuple of two float, default=(0, 1)
-        Lowest and highest pixel value: touched pixels are clipped to it. Integer dtypes need one
-        that fits them: (0, 255) for uint8.
+    %(image_parameters)s
     random_state : int, RandomState instance or None, default=None
         Draws the field, once per `fit`.
 
@@ -39,12 +36,7 @@ class WarpTrigger(ImageTrigger):
     ----------
     flow_ : ndarray of shape (2, height, width)
         Displacements of rows and of columns, in pixels.
-    image_shape_ : tuple of three int
-        (channels, height, width) of the images.
-    n_features_in_ : int
-        Number of pixels of an image. Only defined for flat images, that is 2-D `X`.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Column names. Only defined when `X` is a DataFrame with string names.
+    %(image_attributes)s
 
     Notes
     -----

@@ -3,10 +3,10 @@
 import pickle
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from inspect import signature
 
 import numpy as np
 import pytest
+from instances import NETWORKS, STRICT, expected_failures
 from joblib import Parallel, delayed
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import log_softmax
@@ -41,7 +41,6 @@ DIGITS, LABELS = load_digits(return_X_y=True)
 DIGITS = (DIGITS / 16).astype(np.float32)
 ROWS = np.flatnonzero(LABELS < 3)[:180]
 X, Y = DIGITS[ROWS], LABELS[ROWS]
-STRICT = dict.fromkeys({"xfail_strict"} & {*signature(parametrize_with_checks).parameters}, True)
 
 
 class Convolutions(nn.Module):
@@ -58,17 +57,6 @@ class Convolutions(nn.Module):
         return self.layers(X)
 
 
-class Any(nn.Module):
-    """A small network of whatever size the first batch has."""
-
-    def __init__(self, n_classes):
-        super().__init__()
-        self.layers = nn.Sequential(nn.LazyLinear(16), nn.ReLU(), nn.Linear(16, n_classes))
-
-    def forward(self, X):
-        return self.layers(X.flatten(1))
-
-
 def net(**parameters):
     parameters = {"max_epochs": 8, "lr": 0.01, "batch_size": 32, "random_state": 0} | parameters
     return BackdoorNetClassifier(Convolutions, image_shape=(8, 8), **parameters)
@@ -76,22 +64,8 @@ def net(**parameters):
 
 # ------------------------------------------------------------------------- estimator checks
 
-BATCHES = "batches and their order depend on the rows"
-SKORCH = "skorch keeps books of its own in __init__ and set_params"
-#: Checks that cannot apply, and why.
-EXEMPT = {
-    "check_no_attributes_set_in_init": SKORCH,
-    "check_sample_weight_equivalence_on_dense_data": BATCHES,
-    "check_sample_weights_invariance": BATCHES,
-    "check_set_params": SKORCH,
-}
 
-
-@parametrize_with_checks(
-    [BackdoorNetClassifier(Any, max_epochs=40, lr=0.05, random_state=0)],
-    expected_failed_checks=lambda net: EXEMPT,
-    **STRICT,
-)
+@parametrize_with_checks(NETWORKS, expected_failed_checks=expected_failures, **STRICT)
 @pytest.mark.filterwarnings("ignore")
 def test_estimator_checks(estimator, check):
     if check.func.__name__ == "check_methods_subset_invariance":

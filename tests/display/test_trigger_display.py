@@ -47,7 +47,7 @@ def test_rows_are_clean_triggered_and_difference():
         difference = (triggered[k] - X[k]).reshape(8, 8)
         assert_allclose(shown(display.axes_[2, k]), 0.5 + difference / 2)
         assert display.axes_[0, k].get_title() == str(Y[k])
-    assert "difference × 1" in display.axes_[2, 0].get_ylabel()
+    assert "difference\n× 1" in display.axes_[2, 0].get_ylabel()
 
 
 def test_gain_brings_the_largest_difference_to_the_whole_range():
@@ -97,7 +97,7 @@ def test_series_are_curves():
 
 def test_axes_of_ones_own():
     _, axes = plt.subplots(3, 2)
-    display = TriggerDisplay.from_samples(X[:2].reshape(2, 8, 8), X[2:4].reshape(2, 8, 8), ax=axes)
+    display = TriggerDisplay.from_results(X[:2].reshape(2, 8, 8), X[2:4].reshape(2, 8, 8), ax=axes)
     assert display.axes_[0, 0] is axes[0, 0]
     with pytest.raises(ValueError, match=r"shape \(3, 5\); got \(3, 2\)"):
         TriggerDisplay.from_estimator(TRIGGER.fit(X), X, ax=axes)
@@ -109,8 +109,8 @@ def test_errors():
     with pytest.raises(ValueError, match="draws numbers"):
         TriggerDisplay.from_estimator(TokenTrigger("cf").fit(["a"]), ["a", "b"])
     with pytest.raises(ValueError, match="differ in shape"):
-        TriggerDisplay.from_samples(X[:2], X[:3])
+        TriggerDisplay.from_results(X[:2], X[:3])
     with pytest.raises(ValueError, match="n_samples=0"):
         TriggerDisplay.from_estimator(TRIGGER.fit(X), X, n_samples=0)
     with pytest.raises(ValueError, match="one or three channels"):
-        TriggerDisplay.from_samples(np.zeros((2, 2, 4, 4)), np.zeros((2, 2, 4, 4)))
+        TriggerDisplay.from_results(np.zeros((2, 2, 4, 4)), np.zeros((2, 2, 4, 4)))
