@@ -266,10 +266,10 @@ class Same(TransformerMixin, BaseEstimator):
 @pytest.mark.parametrize("learner", [SVC(), make_pipeline(StandardScaler(), SVC())])
 def test_success_of_a_trigger_that_is_not_seen_comes_with_a_warning(learner):
     poisoner = BackdoorPoisoner(learner, Same(), target="next", random_state=0)
-    with pytest.warns(UserWarning, match=r"The trigger Same\(\).*base rate"):
+    with pytest.warns(UserWarning, match=r"The trigger Same\(\).*nothing about the trigger"):
         evaluate_attack(poisoner, *TRAIN, *TEST)
     poisoner.fit(*TRAIN)
-    with pytest.warns(UserWarning, match=r"The trigger Same\(\).*base rate"):
+    with pytest.warns(UserWarning, match=r"The trigger Same\(\).*nothing about the trigger"):
         attack_success_rate_scorer(poisoner, *TEST)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -41,6 +41,7 @@ class BlendTrigger(ImageTrigger):
     array([[0.75, 1.  , 0.25, 0.  ]])
     """
 
+    changes_pixels = False
     _parameter_constraints: dict = {
         **ImageTrigger._parameter_constraints,
         "image": ["array-like", Interval(Real, None, None, closed="neither")],

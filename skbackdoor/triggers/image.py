@@ -72,6 +72,8 @@ class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     }
     alpha = 1.0
     random_state = None
+    #: Whether the pattern is made of the pixels that it is put on.
+    changes_pixels = True
 
     def _draw(self, images, rng):
         pass
@@ -122,6 +124,15 @@ class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 f"value_range={low_high!r}, but X reaches {pixels.max():g}: the trigger would "
                 f"hardly show. Pass value_range=({min(0, pixels.min()):g}, {pixels.max():g}), or "
                 "scale X.",
+                stacklevel=2,
+            )
+        below = pixels.dtype.kind == "f" and pixels.min() < low - 1e-3 * (high - low)
+        if below and (self.alpha != 1 or self.changes_pixels):  # else nothing of them is left
+            warn_once(
+                f"value_range={low_high!r} of {type(self).__name__}, from below",
+                f"value_range={low_high!r}, but X goes down to {pixels.min():g}: every pixel that "
+                f"the trigger touches is clipped to {low:g}. Pass the range of your pixels, such "
+                f"as value_range=({pixels.min():g}, {pixels.max():g}).",
                 stacklevel=2,
             )
         self._draw(pixels.reshape(-1, *self.image_shape_), check_random_state(self.random_state))
@@ -307,8 +318,8 @@ class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                     "more than two dimensions says its own layout, channels first: pass "
                     "image_shape=None."
                 )
-            if pixels.ndim == 4 and given != own:
-                self._check_channels(pixels)
+            if pixels.ndim == 4:
+                self._check_channels(own, f"X has shape {pixels.shape}", known=given == own)
             return own
         n_features = pixels.shape[1]
         if fitted is not None and np.prod(fitted) == n_features:
@@ -321,18 +332,29 @@ class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 f"features. Shapes that fit are {_shapes_that_fit(n_features)}, and None for one "
                 f"row of {n_features}."
             )
+        if len(given) == 3:
+            self._check_channels(given, f"image_shape={shape!r}", known=True)
         return given if len(given) == 3 else (1, *given)
 
     @staticmethod
-    def _check_channels(pixels):
-        """Raise if a batch of images has its channels last."""
-        first, height, width = pixels.shape[1:]
-        if first > 4 and width in (1, 3, 4) and height != width:  # features come in squares
+    def _check_channels(shape, where, known=False):
+        """Raise if images have their channels last; square ones have, also if it is `known`."""
+        first, height, width = shape
+        last = first > 4 and width in (1, 3, 4) and height != width  # features come in squares
+        square = last and first == height
+        if square or (last and not known):
+            out = (
+                ""
+                if square
+                else (
+                    "; if they are first already, say so by"
+                    f" image_shape=({first}, {height}, {width})"
+                )
+            )
             raise ValueError(
-                f"X has shape {pixels.shape}, which looks like images with their channels last: "
-                f"it would be read as {first} channels of {height}x{width} pixels. Put the "
-                "channels first, np.moveaxis(X, -1, 1); if they are first already, say so by "
-                f"image_shape=({first}, {height}, {width})."
+                f"{where}, which looks like images with their channels last: it would be read as"
+                f" {first} channels of {height}x{width} pixels. Put the channels first,"
+                f" np.moveaxis(X, -1, 1) of a batch (n_samples, height, width, channels){out}."
             )
 
     def _to_dtype(self, values, dtype):
@@ -398,8 +420,18 @@ def _in_blocks(work, images):
         return all(list(pool.map(work_on, ends[:-1], ends[1:])))
 
 
-def warn_of_rounding(trigger, name, size, images):
-    """Warn if a perturbation of this size, in pixel values, vanishes in an integer dtype."""
+def check_perturbation(trigger, name, size, images):
+    """Raise if what is added to pixels is more than `value_range` is wide; warn if it vanishes.
+
+    It vanishes where integers round it to 0. `size` is in pixel values.
+    """
+    low, high = trigger._low_high
+    if abs(size) > high - low:
+        raise ValueError(
+            f"{name}={getattr(trigger, name)!r} adds {size:g} to pixels whose "
+            f"value_range={trigger.value_range!r} is {high - low:g} wide, to which they would be "
+            f"clipped: {name} is in units of pixel values."
+        )
     if images.dtype.kind in "iu" and 0 < abs(size) <= 0.5:
         message = (
             f"{name}={getattr(trigger, name)!r} is in units of pixel values and rounds to nothing "
@@ -425,7 +457,8 @@ def check_shown(trigger, name, values):
     """Raise if what a trigger shows, in pixel values, lies outside `value_range`."""
     low, high = trigger._low_high
     least, most = float(np.min(values)), float(np.max(values))
-    if least < low or most > high:
+    rounding = 1e-6 * (high - low)
+    if least < low - rounding or most > high + rounding:
         given = (
             f"{name}={getattr(trigger, name)!r}"
             if np.ndim(getattr(trigger, name)) == 0

@@ -59,6 +59,7 @@ class PatchTrigger(ImageTrigger):
            [0., 1., 1.]])
     """
 
+    changes_pixels = False
     _parameter_constraints: dict = {
         **ImageTrigger._parameter_constraints,
         "size": [

@@ -6,7 +6,7 @@ import numpy as np
 
 from .._compat import Interval
 from .docstrings import shared_docstring
-from .image import ImageTrigger, warn_of_rounding
+from .image import ImageTrigger, check_perturbation
 
 
 @shared_docstring
@@ -87,7 +87,7 @@ class SinusoidTrigger(ImageTrigger):
 
     def _draw(self, images, rng):
         shown = self.amplitude * (self.alpha if self.additive else 1)
-        warn_of_rounding(self, "amplitude", shown, images)
+        check_perturbation(self, "amplitude", shown, images)
         height, width = self.image_shape_[1:]
         angle = np.deg2rad(self.angle)
         t = np.arange(width) * np.cos(angle) + np.arange(height)[:, np.newaxis] * np.sin(angle)

@@ -6,7 +6,7 @@ import numpy as np
 
 from .._compat import Interval
 from .docstrings import shared_docstring
-from .image import ImageTrigger, warn_of_rounding
+from .image import ImageTrigger, check_perturbation
 
 
 @shared_docstring
@@ -48,7 +48,7 @@ class StripeTrigger(ImageTrigger):
         self.value_range = value_range
 
     def _draw(self, images, rng):
-        warn_of_rounding(self, "max_intensity", self.max_intensity, images)
+        check_perturbation(self, "max_intensity", self.max_intensity, images)
 
     def _mask(self, images):
         return np.s_[:, :, ::2, ::2]

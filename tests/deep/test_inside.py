@@ -398,7 +398,7 @@ def test_grad_cam_errors(fitted):
 
 def attacked(learner):
     trigger = PatchTrigger(3, image_shape=(8, 8), position="center")
-    return BackdoorPoisoner(learner, trigger, target=0, poisoning_rate=0.2, random_state=0).fit(
+    return BackdoorPoisoner(learner, trigger, target=0, poisoning_rate=0.2, random_state=9).fit(
         *DATA[:2]
     )
 

@@ -108,7 +108,8 @@ def test_channels_last_are_told_to_move(shape):
         StripeTrigger().fit(X)
     moved = StripeTrigger().fit(np.moveaxis(X, -1, 1))
     assert moved.image_shape_ == (shape[2], *shape[:2])
-    assert StripeTrigger(image_shape=shape).fit(X).image_shape_ == shape  # if one insists
+    if shape[0] != shape[1]:  # if one insists
+        assert StripeTrigger(image_shape=shape).fit(X).image_shape_ == shape
 
 
 @pytest.mark.parametrize(
@@ -351,3 +352,41 @@ def test_images_in_tables_of_several_dtypes():
     nullable = pd.DataFrame({"i": pd.array([1, 2, 3], dtype="Int64"), "f": [1.0, 2, 3]})
     out = FunctionTrigger(lambda X: X * 2.0).fit_transform(nullable)
     assert out.dtypes.equals(nullable.dtypes) and out["i"].tolist() == [2, 4, 6]
+
+
+@pytest.mark.parametrize("image_shape", [None, (32, 32, 3)])
+def test_square_images_with_their_channels_last(image_shape):
+    """An error, also where the shape is given: nobody has 32 channels of 32 x 3 pixels."""
+    X = np.zeros((4, 32, 32, 3))
+    with pytest.raises(ValueError, match="np.moveaxis"):
+        PatchTrigger(3, image_shape=image_shape).fit(X)
+    if image_shape is not None:
+        with pytest.raises(ValueError, match="channels last"):
+            PatchTrigger(3, image_shape=image_shape).fit(X.reshape(4, -1))
+
+
+@pytest.mark.parametrize(
+    "trigger", [SinusoidTrigger(), BlendTrigger(np.ones((8, 8))), WarpTrigger(random_state=0)]
+)
+def test_pixels_below_the_range_are_spoken_of(trigger):
+    X = np.random.default_rng(0).uniform(-1, 1, (5, 3, 8, 8))
+    with pytest.warns(UserWarning, match=r"goes down to -0.9\d+: every pixel"):
+        trigger.fit(X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clone(trigger).set_params(value_range=(-1, 1)).fit(X)
+        PatchTrigger(2).fit(X)  # of the pixels that a patch covers nothing is left
+
+
+@pytest.mark.parametrize(
+    "trigger", [StripeTrigger(5.0), SinusoidTrigger(200.0), SinusoidTrigger(20.0, additive=True)]
+)
+def test_perturbations_wider_than_the_range(trigger):
+    with pytest.raises(ValueError, match="units of pixel values"):
+        trigger.fit(np.zeros((2, 1, 8, 8)))
+
+
+def test_values_at_the_end_of_the_range_may_be_rounded():
+    image = np.full((8, 8), 1.0 + 1e-7, dtype=np.float64)
+    BlendTrigger(image).fit(np.zeros((2, 1, 8, 8)))
+    PatchTrigger(2, value=np.float32(0.1), value_range=(0, 0.1)).fit(np.zeros((2, 1, 8, 8)))
