@@ -24,7 +24,7 @@ from bench_deep import imagenette, log
 
 from skbackdoor import BackdoorPoisoner, PatchTrigger, backdoor_learning_slope, evaluate_attack
 from skbackdoor.deep import ImageClassifier, image_classifier
-from skbackdoor.deep.images import choose_device
+from skbackdoor.deep.device import choose_device
 
 SGD = {"lr": 0.001, "momentum": 0.9}
 KEYS = ("arch", "p", "epochs", "weights", "image_size", "n_train")

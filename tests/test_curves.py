@@ -854,7 +854,7 @@ def test_a_trigger_that_no_learner_sees_comes_with_a_warning(case):
     _, learner, trigger, sets = case
     poisoner = attack(learner, trigger)
     name = type(trigger).__name__
-    words = f"The trigger {name}.*base rate"
+    words = f"The trigger {name}.*nothing about the trigger"
     for measure in (backdoor_learning_slope, backdoor_learning_curve):
         with pytest.warns(UserWarning, match=words):
             measure(poisoner, *sets)

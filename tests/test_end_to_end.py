@@ -101,7 +101,7 @@ def test_text_in_a_series(placement):
     assert row.attack_success_rate == attack_success_rate_scorer(poisoner, docs, y)
 
 
-def test_a_subclass_of_a_known_learner_gets_a_difference_with_its_loss(digits):
+def test_a_subclass_of_a_known_learner_gets_a_secant_with_its_loss(digits):
     class OwnSVC(SVC):
         pass
 
@@ -111,7 +111,7 @@ def test_a_subclass_of_a_known_learner_gets_a_difference_with_its_loss(digits):
     known = backdoor_learning_slope(
         attack(SVC(tol=1e-9)), X, y, X, y, method="finite_difference", h=h
     )
-    assert own.method == "finite_difference"
+    assert own.method == "secant"
     assert own.derivative == pytest.approx(known.derivative, rel=1e-9)
 
 
