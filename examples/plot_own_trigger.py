@@ -4,7 +4,7 @@ A trigger of one's own
 ======================
 
 A trigger is any transformer that keeps the shape of what it is given. For images there is a base
-class, :class:`~skbackdoor.triggers.ImageTrigger`, that does layout, opacity, clipping and dtypes:
+class, :class:`~skbackdoor.ImageTrigger`, that does layout, opacity, clipping and dtypes:
 what is left to write is where the trigger acts and what it shows there. For everything else there
 is :class:`~skbackdoor.FunctionTrigger`.
 """

@@ -178,7 +178,7 @@ class WeightPath(ABC):
         return estimator
 
     def optimum(self, rtol=None):
-        """The clean fit as it is, an :class:`Optimum`.
+        """The clean fit as it is, an :class:`~skbackdoor.paths.Optimum`.
 
         `rtol` is the accuracy of Hessian solves; None is as exact as can be.
         """
