@@ -534,3 +534,18 @@ def test_a_dual_that_just_reaches_its_bound_is_there(C):
     assert np.all(np.abs(solution.dual_coef[2]) == C)
     expected = svc.fit(X, y).decision_function(X)
     assert_allclose(solution.decision_function(X)[2, :, 0], expected, rtol=0, atol=1e-6 * C)
+
+
+def test_a_breakpoint_that_is_not_found_is_no_number(monkeypatch):
+    """Nor is the tangent there; the fits are."""
+
+    def refuse(*_, **__):
+        raise RuntimeError("no right derivative")
+
+    monkeypatch.setattr("skbackdoor.paths.hinge.active_set.ActiveSet.right_limit", refuse)
+    monkeypatch.setattr("skbackdoor.paths.hinge.face.FacePoint.right_limit", refuse)
+    X, y, is_poison = of_hardly_any_rank(50, 0)
+    solution = weight_path(SVC(C=1.0, gamma=0.5), X, y, is_poison).solve([0.0, 0.5])
+    assert np.isnan(solution.first_breakpoint) and solution.residuals.max() <= 1e-8
+    with pytest.raises(ValueError, match=r"No tangent at poison weights \[0.0"):
+        solution.tangent(X)

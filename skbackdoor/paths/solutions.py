@@ -29,7 +29,8 @@ class Solution(ABC):
         which are as good as the learner's own tolerance.
     """
 
-    #: Hinge machines: the poison weight at which the first row changes sets; else None.
+    #: Hinge machines: the poison weight at which the first row changes sets, nan where it was not
+    #: found; else None.
     first_breakpoint = None
 
     def __init__(self, path, poison_weights, method, residuals):

@@ -64,7 +64,8 @@ class Trace:
     start_squared_norm : float
         v_0^T K v_0.
     first_breakpoint : float
-        Where the first row changes sets, at most 1.
+        Where the first row changes sets, at most 1; nan where the right derivative at 0, and
+        so what comes first, was not found.
     """
 
     def __init__(self, start, rate, weights, guess, restart):
@@ -75,7 +76,7 @@ class Trace:
         self.b, self.b_rate = np.zeros(shape[0]), np.full(shape[0], np.nan)
         followed = isinstance(start, ActiveSet)
         b_start = start.b + (start.way_to_middle() if followed else 0.0)
-        self.v_start, self.first_breakpoint = y * start.a, 0.0
+        self.v_start, self.first_breakpoint = y * start.a, np.nan
         try:
             limit = start.right_limit(rate)
             self.first_breakpoint = limit.step
@@ -221,5 +222,5 @@ def path_solution(path, weights, kernel, problems, guess, restart):
         inner=np.sum([trace.inner for trace in traces], axis=0),
         start_dual_coef=starts,
         start_norm=np.sqrt(max(sum(trace.start_squared_norm for trace in traces), 0.0)),
-        first_breakpoint=min(trace.first_breakpoint for trace in traces),
+        first_breakpoint=float(np.min([trace.first_breakpoint for trace in traces])),
     )
