@@ -1,0 +1,129 @@
+"""Where groups are sought: sets of rows of one label that may be a backdoor.
+
+Nothing here decides. Each kind of candidates sees something that the others miss:
+
+- Ward trees on the principal components of the rows (triggers that are a large part of a row);
+- Ward trees on *content residuals*, rows minus the mean of their nearest rows in the class that
+  the fit without the label gives them (small triggers among varied content);
+- Ward trees on the leading eigenvectors of the *support graph*, how strongly rows of the label
+  support each other in the fit, and sweeps along each of them;
+- the rows that look most like ordinary members of other classes (rows with another's content).
+"""
+
+import numpy as np
+from scipy.linalg import eigh
+from sklearn.cluster import ward_tree
+from sklearn.decomposition import PCA
+from sklearn.neighbors import NearestNeighbors
+
+#: Shares of the rows of a label at which an ordering of them is cut.
+SHARES = (0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6)
+#: Largest share of the rows of a label that a candidate may be.
+LARGEST = 0.7
+#: Principal components on which rows are clustered, and eigenvectors of the support graph.
+N_COMPONENTS, N_EIGENVECTORS = 30, 8
+#: Rows whose mean stands for the content of a row.
+N_NEIGHBORS = 5
+
+
+def candidates(ridge, X, label, smallest, random_state):
+    """Sets of rows of one label, by kind.
+
+    Parameters
+    ----------
+    ridge : LeaveGroupOutRidge
+        On all rows.
+    X : ndarray of shape (n, n_features)
+        Their representation.
+    label : int
+        Label index.
+    smallest : int
+        Least rows of a candidate.
+    random_state : RandomState
+        For the principal components.
+
+    Returns
+    -------
+    kinds : dict of str to list of ndarray
+        Row indices, sorted.
+    """
+    rows = np.flatnonzero(ridge.y == label)
+    content, typical = contents(ridge, rows, label)
+    residual = X[rows] - content_of(X, ridge.y, rows, content)
+    vectors = support_vectors(ridge, rows)
+    kinds = {
+        "components": tree_nodes(components(X[rows], random_state), smallest),
+        "residuals": tree_nodes(components(residual, random_state), smallest),
+        "support": tree_nodes(vectors / vectors.std(axis=0), smallest),
+        "sweeps": [
+            part
+            for vector in vectors.T
+            for order in (np.argsort(vector), np.argsort(-vector))
+            for part in prefixes(order, smallest)
+        ],
+        "typical": prefixes(np.argsort(-typical), smallest),
+    }
+    return {kind: [rows[part] for part in parts] for kind, parts in kinds.items()}
+
+
+def contents(ridge, rows, label):
+    """The other class that the fit without some rows of a label finds likest, and its score."""
+    scores = ridge.without(rows)
+    scores[:, label] = -np.inf
+    content = scores.argmax(axis=1)
+    return content, scores[np.arange(len(rows)), content]
+
+
+def content_of(X, y, rows, content):
+    """Mean of the rows of its content class that are nearest to each row.
+
+    Rows of the given ones are not among them.
+    """
+    mean = np.empty((len(rows), X.shape[1]))
+    for s in np.unique(content):
+        of_class = np.setdiff1d(np.flatnonzero(y == s), rows)
+        n_neighbors = min(N_NEIGHBORS, len(of_class))
+        search = NearestNeighbors(n_neighbors=n_neighbors).fit(X[of_class])
+        near = search.kneighbors(X[rows[content == s]], return_distance=False)
+        mean[content == s] = X[of_class[near]].mean(axis=1)
+    return mean
+
+
+def components(X, random_state):
+    """Leading principal components of some rows."""
+    n_components = min(N_COMPONENTS, X.shape[1], len(X) - 1)
+    pca = PCA(n_components, svd_solver="randomized", random_state=random_state)
+    return pca.fit_transform(X)
+
+
+def support_vectors(ridge, rows):
+    """Leading eigenvectors of the support graph on some rows, shape (len(rows), n_vectors).
+
+    Rows j and k support each other by max(0, -A_jk / sqrt(A_jj A_kk)).
+    """
+    root = np.sqrt(ridge.diagonal[rows])
+    graph = np.maximum(-ridge.inverse[np.ix_(rows, rows)] / root / root[:, None], 0.0)
+    np.fill_diagonal(graph, 0.0)
+    degree = np.sqrt(graph.sum(axis=1) + 1e-9)
+    n = len(rows)
+    first = max(n - N_EIGENVECTORS - 1, 0)
+    _, vectors = eigh(graph / degree / degree[:, None], subset_by_index=(first, n - 1))
+    vectors = vectors[:, :-1] / degree[:, None]  # the last is the same for all rows
+    return vectors[:, vectors.std(axis=0) > 0]
+
+
+def tree_nodes(X, smallest):
+    """The clusters at all levels of a Ward tree, as sorted positions."""
+    children, _, n, _ = ward_tree(X)[:4]
+    members = [np.array([i]) for i in range(n)]
+    for a, b in children:
+        members.append(np.concatenate([members[a], members[b]]))
+    return [np.sort(part) for part in members[n:] if smallest <= len(part) <= LARGEST * n]
+
+
+def prefixes(order, smallest):
+    """The first rows of an ordering, cut at each of `SHARES`."""
+    lengths = {max(smallest, int(share * len(order))) for share in SHARES}
+    return [
+        np.sort(order[:length]) for length in sorted(lengths) if length <= LARGEST * len(order)
+    ]

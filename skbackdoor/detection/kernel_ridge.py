@@ -1,0 +1,144 @@
+r"""Kernel ridge regression on one-hot labels, and what it says without a group of its rows.
+
+With the kernel matrix K of all n rows, weights w, penalty lambda, one-hot labels Y and
+
+.. math:: A = (K + \lambda\, \mathrm{diag}(1/w))^{-1}
+
+the fit is F = K A Y. What a fit without some rows says of them needs no other inverse than A:
+
+- without row j: ``Y_j - (A Y)_j / A_jj``;
+- without the rows G: ``Y_G - A_GG^{-1} (A Y)_G``;
+- without G, each row j of R left out as well: A Y and diag A of what remains are
+  ``(A Y)_R - A_RG A_GG^{-1} (A Y)_G`` and ``A_jj - A_jG A_GG^{-1} A_Gj``;
+- how far row j counts as one of G by the other members of G, no labels used: with u the indicator
+  of G, ``u_j - (A u)_j / A_jj``.
+
+The first two are textbook identities of penalised least squares (for groups: block inverse of
+K + lambda). Fits are without an intercept: no row gives all classes a score of about 0.
+"""
+
+import numpy as np
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigh
+from scipy.linalg.lapack import dpotrf, dpotri
+
+
+class LeaveGroupOutRidge:
+    """Kernel ridge regression on one-hot labels with its leave-group-out predictions.
+
+    Parameters
+    ----------
+    K : ndarray of shape (n, n)
+        Kernel matrix, positive semidefinite.
+    y : ndarray of shape (n,)
+        Label indices.
+    penalty : float
+        lambda > 0.
+    n_classes : int, default=None
+        Number of classes; None is the largest label index plus 1.
+    weight : ndarray of shape (n,), default=None
+        Weights w > 0; None is 1.
+
+    Attributes
+    ----------
+    inverse : ndarray of shape (n, n)
+        A.
+    coef : ndarray of shape (n, n_classes)
+        A Y: a new sample with kernel row k has scores ``k @ coef``.
+
+    Raises
+    ------
+    ValueError
+        K + lambda diag(1/w) is singular or indefinite.
+    """
+
+    def __init__(self, K, y, penalty, n_classes=None, weight=None):
+        n = len(y)
+        self.y, self.penalty = y, penalty
+        self.Y = np.eye(n_classes or int(y.max()) + 1)[y]
+        matrix = np.array(K, dtype=float)
+        matrix[np.diag_indices(n)] += penalty if weight is None else penalty / weight
+        factor, failed = dpotrf(matrix, lower=True, overwrite_a=True)
+        if not failed:
+            inverse, failed = dpotri(factor, lower=True, overwrite_c=True)
+        if failed or not np.all(np.isfinite(inverse.diagonal())):
+            raise ValueError(
+                f"The kernel matrix plus penalty={penalty:g} is singular or indefinite, so no row"
+                " can be left out: raise the penalty, or use a positive semidefinite kernel."
+            )
+        upper = np.triu_indices(n, 1)
+        inverse[upper] = inverse.T[upper]
+        self.inverse, self.diagonal = inverse, inverse.diagonal()
+        self.coef = inverse @ self.Y
+
+    def leave_one_out(self):
+        """Scores of every row by the fit without it, shape (n, n_classes)."""
+        return self.Y - self.coef / self.diagonal[:, None]
+
+    def without(self, G):
+        """Scores of the rows G by the fit without all of them, shape (len(G), n_classes)."""
+        return self.Y[G] - _solve(self.inverse[np.ix_(G, G)], self.coef[G])
+
+    def leave_one_out_without(self, R, G):
+        """Scores of each row of R by the fit without it and without G, (len(R), n_classes)."""
+        A_GR = self.inverse[np.ix_(G, R)]
+        solved = _solve(self.inverse[np.ix_(G, G)], np.column_stack([self.coef[G], A_GR]))
+        k = self.Y.shape[1]
+        diagonal = self.diagonal[R] - np.sum(A_GR * solved[:, k:], axis=0)
+        return self.Y[R] - (self.coef[R] - A_GR.T @ solved[:, :k]) / diagonal[:, None]
+
+    def coef_without(self, G):
+        """`coef` of the fit without the rows G, whose own coefficients are 0."""
+        coef = self.coef - self.inverse[:, G] @ _solve(self.inverse[np.ix_(G, G)], self.coef[G])
+        coef[G] = 0.0
+        return coef
+
+    def membership(self, G):
+        """How far each row counts as one of G by the other rows: about 1 for one of them, else 0.
+
+        Returns
+        -------
+        membership : ndarray of shape (n,)
+        """
+        u = np.zeros(len(self.y))
+        u[G] = 1.0
+        return u - self.inverse[:, G].sum(axis=1) / self.diagonal
+
+
+def _solve(matrix, right):
+    """Solve with a principal block of A, which is positive definite as A is."""
+    try:
+        return cho_solve(cho_factor(matrix, lower=True, overwrite_a=True), right)
+    except LinAlgError as error:
+        raise ValueError(
+            "A group of rows cannot be left out: its block of the inverse is singular. Raise the"
+            " penalty."
+        ) from error
+
+
+def leave_one_out_accuracy(K, y, penalties):
+    """Share of rows that the fit without them labels as they are, at each of some penalties.
+
+    One eigendecomposition serves all penalties.
+
+    Parameters
+    ----------
+    K : ndarray of shape (n, n)
+        Kernel matrix.
+    y : ndarray of shape (n,)
+        Label indices.
+    penalties : sequence of float
+        Values of lambda.
+
+    Returns
+    -------
+    accuracies : list of float
+    """
+    values, vectors = eigh(K)
+    Y = np.eye(int(y.max()) + 1)[y]
+    rotated, squares = vectors.T @ Y, vectors**2
+    accuracies = []
+    for penalty in penalties:
+        shrunk = 1.0 / (values + penalty)
+        scores = Y - (vectors @ (rotated * shrunk[:, None])) / (squares @ shrunk)[:, None]
+        accuracies.append(float(np.mean(scores.argmax(axis=1) == y)))
+    return accuracies
