@@ -2,5 +2,6 @@
 
 from .base import Findings, PoisonDetector
 from .group import PoisonGroup
+from .leave_group_out import LeaveGroupOutDetector
 
-__all__ = ["Findings", "PoisonDetector", "PoisonGroup"]
+__all__ = ["Findings", "LeaveGroupOutDetector", "PoisonDetector", "PoisonGroup"]

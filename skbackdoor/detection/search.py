@@ -1,0 +1,136 @@
+"""The search for groups that only their own kind supports, among the rows of one label."""
+
+import numpy as np
+from sklearn.decomposition import PCA
+
+from .candidates import candidates
+from .evidence import coverage, margins_of_flips, relative_membership
+from .group import PoisonGroup
+
+#: Candidates of each kind that are refined: those with most flips.
+KEPT = 4
+#: Rounds of refinement after which a group is taken as it is.
+MOST_ROUNDS = 5
+#: Share of the rows of a label beyond which a group is the label.
+LARGEST = 0.85
+#: Components on which distances are taken.
+N_COMPONENTS = 30
+
+
+class Search:
+    """Groups among rows, by the fit on all of them.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, n_features)
+        Representation of the rows.
+    ridge : LeaveGroupOutRidge
+        The fit.
+    smallest : int
+        Least rows of a group.
+    random_state : int
+        For principal components and draws.
+    """
+
+    def __init__(self, X, ridge, smallest, random_state):
+        self.X, self.ridge, self.smallest, self.random_state = X, ridge, smallest, random_state
+        n_components = min(N_COMPONENTS, X.shape[1], len(X) - 1)
+        pca = PCA(n_components, svd_solver="randomized", random_state=random_state)
+        self.Z = pca.fit_transform(X)
+        loo = ridge.leave_one_out()
+        self.typical = np.median(loo[np.arange(len(loo)), ridge.y])
+
+    def groups_of(self, label):
+        """Groups among the rows of a label: each what a candidate was refined to.
+
+        Parameters
+        ----------
+        label : int
+            Label index.
+
+        Returns
+        -------
+        groups : list of PoisonGroup
+            In terms of positions and label indices, most suspicious first.
+        """
+        rows = np.flatnonzero(self.ridge.y == label)
+        found, seen = [], set()
+        kinds = candidates(self.ridge, self.X, label, self.smallest, self.random_state)
+        for sets in kinds.values():
+            for G in self._most_flips(label, sets):
+                G = self.refine(label, G, rows)
+                if G is None or not self.smallest <= len(G) <= LARGEST * len(rows):
+                    continue
+                if G.tobytes() not in seen:
+                    seen.add(G.tobytes())
+                    found.append(self.describe(label, G, rows))
+        return sorted(found, key=lambda group: -group.score)
+
+    def _most_flips(self, label, sets):
+        worth = []
+        for G in sets:
+            flips = margins_of_flips(self.ridge, label, G) > 0
+            worth.append(flips.mean() * np.sqrt(flips.sum()))
+        return [sets[k] for k in np.argsort(-np.array(worth), kind="stable")[:KEPT]]
+
+    def refine(self, label, G, rows):
+        """Take out rows that do not flip, and add those that count as members and flip.
+
+        What is taken out must not carry the others: these flip without it as well. Rows are not
+        dropped one by one, since two or three of a backdoor that are left in carry the rest.
+
+        Returns
+        -------
+        G : ndarray or None
+            None where most rows do not flip.
+        """
+        margins = margins_of_flips(self.ridge, label, G)
+        for _ in range(MOST_ROUNDS):
+            before, flips = G, margins > 0
+            if 0.05 < flips.mean() < 0.98 and flips.sum() >= 6:
+                rest = margins_of_flips(self.ridge, label, G[flips])
+                if np.mean(rest > 0) >= min(0.95, 0.95 * max(flips.mean(), 0.5)):
+                    G, margins = G[flips], rest
+            if np.mean(margins > 0) < 0.4:
+                return None
+            relative, _ = relative_membership(self.ridge, G)
+            added = np.setdiff1d(rows[relative[rows] > 0.5], G)
+            if len(added):
+                larger = np.union1d(G, added)
+                both = margins_of_flips(self.ridge, label, larger)
+                if np.mean(both[np.isin(larger, added)] > 0) >= 0.7:
+                    G, margins = larger, both
+            if np.array_equal(G, before):
+                break
+        return G
+
+    def describe(self, label, G, rows):
+        """The evidence for a group, without a verdict."""
+        scores = self.ridge.without(G)
+        own = scores[:, label].copy()
+        scores[:, label] = -np.inf
+        content, best = scores.argmax(axis=1), scores.max(axis=1)
+        flip = float(np.mean(best > own))
+        _, cohesion = relative_membership(self.ridge, G)
+        others = np.setdiff1d(rows, G)
+        stay = 0.0
+        if len(others):
+            kept = self.ridge.leave_one_out_without(others, G).argmax(axis=1)
+            stay = float(np.mean(kept == label))
+        spread = np.nan
+        if min(flip, cohesion) > 0.2:
+            random_state = np.random.RandomState(self.random_state)
+            spread = coverage(self.Z, self.ridge.y, G, content, random_state)
+        score = flip * np.clip(cohesion, 0.0, 1.0) * min(np.nan_to_num(spread), 1.0)
+        return PoisonGroup(
+            label=label,
+            indices=G,
+            flip=flip,
+            cohesion=cohesion,
+            typicality=float(np.median(best) / self.typical),
+            coverage=float(spread),
+            stay=stay,
+            content_labels=content,
+            verdict="suspect",
+            score=float(score),
+        )

@@ -1,0 +1,160 @@
+"""Candidates in tables and texts: rows of one label that share a value, a word, or a pair of them.
+
+In such data a trigger is something exact that its rows have in common, and hardly any row of
+another label has: the rule is the explanation. What a row is apart from it is asked of a copy of
+the data in which the rule tells nothing (:meth:`SharedValues.without`).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.feature_extraction.text import CountVectorizer
+
+#: Of all rows that share a candidate's values, the least share that has its label.
+PURE = 0.9
+#: Most values that are looked at, the most frequent ones; pairs go with the square of it.
+MOST_VALUES = 3000
+
+
+@dataclass(frozen=True, eq=False)
+class SharedValues:
+    """What rows have in common: single values of columns, or words.
+
+    Parameters
+    ----------
+    X : DataFrame or ndarray of shape (n_samples, n_columns), or list or array of str
+        A table, or texts.
+    incidence : csc_matrix of bool of shape (n_samples, n_values)
+        Which row has which.
+    values : list
+        (column, value), column a position; for texts words.
+    """
+
+    X: object
+    incidence: sp.csc_matrix
+    values: list
+
+    @classmethod
+    def of(cls, X, smallest):
+        """The values that at least `smallest` rows share.
+
+        Parameters
+        ----------
+        X : DataFrame, ndarray or list of str
+            Rows.
+        smallest : int
+            Least rows.
+
+        Returns
+        -------
+        shared : SharedValues
+        """
+        if is_text(X):
+            vectorizer = CountVectorizer(binary=True, dtype=np.int32)
+            incidence = vectorizer.fit_transform(X).tocsc()
+            values = vectorizer.get_feature_names_out().tolist()
+        else:
+            columns, values = [], []
+            for j in range(X.shape[1]):
+                column = np.asarray(X.iloc[:, j] if hasattr(X, "iloc") else X[:, j])
+                codes, levels = _levels(column)
+                counts = np.bincount(codes[codes >= 0], minlength=len(levels))
+                kept = np.flatnonzero((counts >= smallest) & (counts < len(column)))
+                where = np.full(len(levels), -1)
+                where[kept] = np.arange(len(kept))
+                place = np.where(codes >= 0, where[codes], -1)
+                rows = np.flatnonzero(place >= 0)
+                shape = (len(column), len(kept))
+                ones = np.ones(len(rows), dtype=np.int32)
+                columns.append(sp.csc_matrix((ones, (rows, place[rows])), shape))
+                values += [(j, levels[k]) for k in kept]
+            incidence = sp.hstack(columns, format="csc")
+        counts = np.asarray(incidence.sum(axis=0)).ravel()
+        frequent = np.flatnonzero(counts >= smallest)
+        if len(frequent) > MOST_VALUES:
+            frequent = np.sort(
+                frequent[np.argsort(-counts[frequent], kind="stable")[:MOST_VALUES]]
+            )
+        return cls(X, incidence[:, frequent], [values[k] for k in frequent])
+
+    def candidates(self, rows, smallest):
+        """Sets of values that nearly only the given rows share, at least `smallest` of them.
+
+        Parameters
+        ----------
+        rows : ndarray of bool of shape (n_samples,)
+            Rows of one label.
+        smallest : int
+            Least rows.
+
+        Returns
+        -------
+        candidates : list of tuple of int
+            Positions in `values`: single ones, then pairs of which neither is a candidate alone.
+        """
+        inside = self.incidence[np.flatnonzero(rows)]
+        together = (inside.T @ inside).toarray()
+        overall = (self.incidence.T @ self.incidence).toarray()
+        pure = (together >= smallest) & (together >= PURE * overall)
+        single = pure.diagonal()
+        pure[single] = pure[:, single] = False
+        pairs = np.argwhere(np.triu(pure, 1))
+        return [(int(k),) for k in np.flatnonzero(single)] + [tuple(p) for p in pairs.tolist()]
+
+    def rows_with(self, which):
+        """Rows that share all of some values, increasing."""
+        counts = np.asarray(self.incidence[:, list(which)].sum(axis=1)).ravel()
+        return np.flatnonzero(counts == len(which))
+
+    def rule(self, which):
+        """Some values in words."""
+        if is_text(self.X):
+            return " and ".join(f"the word {self.values[k]!r}" for k in which)
+        names = getattr(self.X, "columns", None)
+        parts = []
+        for k in which:
+            j, value = self.values[k]
+            parts.append(f"{names[j] if names is not None else f'column {j}'} = {value}")
+        return " and ".join(parts)
+
+    def without(self, which):
+        """The rows, as if nothing could be told from some values.
+
+        Words are taken out; the columns hold the same value, their most frequent one, in every
+        row.
+        """
+        if is_text(self.X):
+            gone = {self.values[k] for k in which}
+            analyze = CountVectorizer().build_tokenizer()
+            return [
+                " ".join(word for word in analyze(text) if word.lower() not in gone)
+                for text in self.X
+            ]
+        X = self.X.copy()
+        for k in which:
+            j, _ = self.values[k]
+            if hasattr(X, "iloc"):
+                X.isetitem(j, [X.iloc[:, j].mode().iloc[0]] * len(X))
+            else:
+                codes, levels = _levels(X[:, j])
+                X[:, j] = levels[np.bincount(codes[codes >= 0]).argmax()]
+        return X
+
+
+def is_text(X):
+    """Whether rows are texts."""
+    if getattr(X, "ndim", 1) != 1 or len(X) == 0:
+        return False
+    return isinstance(X.iloc[0] if hasattr(X, "iloc") else X[0], str)
+
+
+def _levels(column):
+    """Codes of the values of a column, -1 for missing ones, and the values."""
+    if column.dtype.kind in "OUSb":
+        missing = np.array([value is None or value != value for value in column])
+        column = np.where(missing, "", column.astype(str))
+    else:
+        missing = np.isnan(column)
+    levels, codes = np.unique(column, return_inverse=True)
+    return np.where(missing, -1, codes), levels
