@@ -27,8 +27,13 @@ class PoisonGroup:
         How far its members are spread over the classes they are taken for: the share of rows of
         these classes that have a member nearby, over the same share for random rows of these
         classes; about 1 where members were drawn from them at random.
+    transfer : float
+        Share of rows of these classes that get the label once what the members have in common is
+        put on them, by the model with the group less that by the model without: about the success
+        of the attack, where it is one.
     stay : float
-        Share of the other rows of the label that keep it without the group.
+        Share of the other rows of the label, of those that a model without them alone labels so,
+        that keep it without the group as well.
     content_labels : ndarray of shape (n_members,)
         The label that the model without the group gives each row.
     verdict : {"poison", "suspect"}
@@ -46,6 +51,7 @@ class PoisonGroup:
     cohesion: float
     typicality: float
     coverage: float
+    transfer: float
     stay: float
     content_labels: np.ndarray
     verdict: str
