@@ -183,8 +183,7 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         """
         self._validate_params()
         check_learner(self.estimator)
-        parameters = {name: getattr(self, name) for name in Attack._parameter_constraints}
-        self.attack_ = Attack(**parameters).fit(X, y)
+        self.attack_ = attack_of(self).fit(X, y)
         indices = ["poisoned_indices_", "replaced_indices_"]
         for name in ["trigger_", "classes_", *indices, "expected_counts_", "effective_rate_"]:
             setattr(self, name, getattr(self.attack_, name))
@@ -397,3 +396,17 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             tags.classifier_tags.multi_class = learner.classifier_tags.multi_class
         tags.non_deterministic = learner.non_deterministic
         return tags
+
+
+def attack_of(poisoner):
+    """The attack of a poisoner's parameters, not fitted.
+
+    Parameters
+    ----------
+    poisoner : BackdoorPoisoner
+
+    Returns
+    -------
+    attack : Attack
+    """
+    return Attack(**{name: getattr(poisoner, name) for name in Attack._parameter_constraints})
