@@ -87,7 +87,7 @@ def test_relabel_gives_poison_the_label_of_its_content():
 def test_relabel_leaves_out_what_no_poison_group_gives_another_label():
     y, is_poison = Y.copy(), np.zeros(len(Y), dtype=bool)
     zeros = np.flatnonzero(y == 0)[:8]
-    is_poison[zeros[:7]] = True
+    is_poison[zeros[[0, 1, 2, 4, 5, 6]]] = True
     groups = [
         group(0, zeros[:3], [1, 2, 0]),  # the third is what it is called
         group(0, zeros[1:4], [1, 1, 1]),  # less suspicious than the first; the last is no poison
@@ -174,7 +174,8 @@ def test_nothing_to_judge_by_is_an_error():
 def digits():
     """Poisoned digits of two classes, flat, shuffled."""
     X, y = load_digits_pair((7, 1), return_X_y=True)
-    attack = Attack(PatchTrigger(size=3, image_shape=(8, 8)), target="next", random_state=0)
+    trigger = PatchTrigger(2, position="bottom-left", image_shape=(8, 8))
+    attack = Attack(trigger, target="next", random_state=0)
     X, y, is_poison = attack.fit(X, y).poison(X, y)
     order = np.random.RandomState(0).permutation(len(y))
     return X[order], y[order], is_poison[order]
@@ -183,14 +184,14 @@ def digits():
 def test_a_search_no_longer_rewards_the_backdoor():
     """By plain accuracy the learner that takes the poison in is ahead; by `score` not."""
     X, y, is_poison = digits()
-    grid = {"estimator__C": [0.05, 5.0]}
-    model = SanitizedClassifier(SVC(), KnownValue(63, 1.0))
+    grid = {"estimator__C": [0.05, 10.0]}
+    model = SanitizedClassifier(SVC(), KnownValue(56, 1.0))
     search = GridSearchCV(model, grid, error_score="raise").fit(X, y)
     plain = GridSearchCV(SVC(), {"C": grid["estimator__C"]}).fit(X, y)
     robust, vulnerable = plain.cv_results_["mean_test_score"]
     assert vulnerable > robust + 0.05
     robust, vulnerable = search.cv_results_["mean_test_score"]
-    assert vulnerable < robust + 0.02 and robust > 0.95
+    assert vulnerable < robust + 0.01 and robust > 0.99
     everything = cross_validate(model, X, y, scoring="accuracy")["test_score"].mean()
     assert everything < 0.95  # it is right about the poison's content, which counts as wrong
 
@@ -208,7 +209,7 @@ def test_a_search_inside_detects_once():
         refit=most_robust(max_accuracy_drop=0.05),
         error_score="raise",
     )
-    model = SanitizedClassifier(search, KnownValue(63, 1.0)).fit(X, y)
+    model = SanitizedClassifier(search, KnownValue(56, 1.0)).fit(X, y)
     same = clone(search).fit(X[~is_poison], y[~is_poison])
     assert model.estimator_.best_params_ == same.best_params_
     expected = same.best_estimator_.score(X[~is_poison], y[~is_poison])
@@ -234,7 +235,7 @@ def test_slope_is_that_of_refits_and_a_secant():
     assert blind.derivative == pytest.approx(bare.derivative, rel=1e-6)
     assert bare.theta > 0
     seeing = backdoor_learning_slope(probe(), *train, *test)
-    assert seeing.derivative == pytest.approx(0, abs=1e-12) and seeing.n_poison == 10
+    assert seeing.derivative == pytest.approx(0, abs=1e-9) and seeing.n_poison == 10
     with pytest.raises(ValueError, match="no closed form"):
         backdoor_learning_slope(probe(), *train, *test, method="implicit")
 
@@ -255,7 +256,7 @@ def test_weights_that_the_classifier_would_drop_are_an_error():
 
 
 def test_poison_weights_reach_the_classifier():
-    poisoner = probe(Recorder(), Told(np.zeros(180, dtype=bool)), poison_weight=0.5)
+    poisoner = probe(Recorder(), Told(np.zeros(165, dtype=bool)), poison_weight=0.5)
     poisoner.fit(CLEAN, Y_CLEAN)
     weights = poisoner.estimator_.estimator_.given_[2]
     assert_array_equal(np.unique(weights, return_counts=True), [[0.5, 1.0], [15, 150]])
@@ -317,11 +318,12 @@ def test_not_fitted():
 def test_pipelines_and_weights(inside, routing):
     weight = np.random.RandomState(0).uniform(0.5, 2, len(Y))
     with config_context(enable_metadata_routing=routing):
-        learner, kept = clone(LEARNER), ~IS_POISON
+        learner, scaling, kept = clone(LEARNER), StandardScaler(), ~IS_POISON
         if routing:
             learner.set_fit_request(sample_weight=True)
+            scaling.set_fit_request(sample_weight=False)
         if inside:
-            model = sanitized(make_pipeline(StandardScaler(), learner)).fit(X, Y, weight)
+            model = sanitized(make_pipeline(scaling, learner)).fit(X, Y, weight)
             scaler = StandardScaler().fit(X[kept])
             fitted = model.estimator_[-1]
         else:
@@ -332,7 +334,7 @@ def test_pipelines_and_weights(inside, routing):
                 name = "sample_weight"
             scaler = StandardScaler().fit(X)
             kept = ~clone(model.detector).fit_predict(scaler.transform(X), Y)
-            model = make_pipeline(StandardScaler(), model).fit(X, Y, **{name: weight})
+            model = make_pipeline(scaling, model).fit(X, Y, **{name: weight})
             fitted = model[-1].estimator_
         expected = clone(LEARNER).fit(scaler.transform(X[kept]), Y[kept], weight[kept])
     assert 0 < (~kept).sum() < len(Y) / 2
@@ -404,7 +406,7 @@ def test_image_batches():
     X, y, is_poison = digits()
     images = X.reshape(len(X), 1, 8, 8)
     learner = make_pipeline(FunctionTransformer(flat), LogisticRegression())
-    model = SanitizedClassifier(learner, KnownValue(63, 1.0)).fit(images, y)
+    model = SanitizedClassifier(learner, KnownValue(56, 1.0)).fit(images, y)
     assert_array_equal(model.detector_.is_poison_, is_poison)
     assert model.score(images, y) > 0.97
 
