@@ -89,7 +89,7 @@ def evaluate_detection(detector, attack, X, y):
     >>> from skbackdoor import Attack, PatchTrigger, evaluate_detection, load_digits_pair
     >>> from skbackdoor import LeaveGroupOutDetector  # doctest: +SKIP
     >>> X, y = load_digits_pair((7, 1), return_X_y=True)
-    >>> attack = Attack(PatchTrigger(size=3, image_shape=(8, 8)), target=1, random_state=0)
+    >>> attack = Attack(PatchTrigger(size=2, image_shape=(8, 8)), target=1, random_state=0)
     >>> evaluate_detection(LeaveGroupOutDetector(), attack, X, y)  # doctest: +SKIP
     DetectionEvaluation(true_positive_rate=1.0, false_positive_rate=0.0, auroc=1.0)
     """
@@ -156,7 +156,7 @@ def evaluate_defense(estimator, defended, attack, X_train, y_train, X_test, y_te
     >>> from skbackdoor import LeaveGroupOutDetector  # doctest: +SKIP
     >>> X, y = load_digits_pair((7, 1), return_X_y=True)
     >>> data = train_test_split(X, y, random_state=0, stratify=y)
-    >>> attack = Attack(PatchTrigger(size=3, image_shape=(8, 8)), target=1, random_state=0)
+    >>> attack = Attack(PatchTrigger(size=2, image_shape=(8, 8)), target=1, random_state=0)
     >>> defended = SanitizedClassifier(SVC(C=10), LeaveGroupOutDetector())  # doctest: +SKIP
     >>> row = evaluate_defense(
     ...     SVC(C=10), defended, attack, data[0], data[2], data[1], data[3])  # doctest: +SKIP
