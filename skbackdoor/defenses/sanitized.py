@@ -1,26 +1,15 @@
 """A classifier that is fitted on what a detector of poison leaves of the training data."""
 
-from dataclasses import replace
-
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.metrics import accuracy_score
-from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from .._compat import HasMethods, StrOptions, _num_samples, _safe_indexing
 from ..attack import check_data
 from ..detection import PoisonDetector
-from ..learners import check_learner, check_weights, weight_argument
-
-
-def _estimator_has(method):
-    def check(self):
-        getattr(getattr(self, "estimator_", self.estimator), method)
-        return True
-
-    return check
+from ..learners import check_learner, check_weights, estimator_has, weight_argument, wrapped_tags
 
 
 class SanitizedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
@@ -159,7 +148,7 @@ class SanitizedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self)
         return self.estimator_.predict(X)
 
-    @available_if(_estimator_has("predict_proba"))
+    @available_if(estimator_has("predict_proba"))
     def predict_proba(self, X):
         """Predict class probabilities with the fitted classifier.
 
@@ -174,7 +163,7 @@ class SanitizedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self)
         return self.estimator_.predict_proba(X)
 
-    @available_if(_estimator_has("decision_function"))
+    @available_if(estimator_has("decision_function"))
     def decision_function(self, X):
         """Decision values of the fitted classifier.
 
@@ -228,18 +217,7 @@ class SanitizedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         return float(accuracy_score(y[rows], y_pred, sample_weight=weight))
 
     def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        learner, detector = get_tags(self.estimator), get_tags(self.detector).input_tags
-        both = {
-            name: getattr(learner.input_tags, name) and getattr(detector, name)
-            for name in ("sparse", "allow_nan")
-        }
-        tags.input_tags = replace(learner.input_tags, **both)
-        if learner.classifier_tags is not None:
-            tags.classifier_tags.poor_score = learner.classifier_tags.poor_score
-            tags.classifier_tags.multi_class = learner.classifier_tags.multi_class
-        tags.non_deterministic = learner.non_deterministic
-        return tags
+        return wrapped_tags(super().__sklearn_tags__(), self.estimator, self.detector)
 
 
 def _rows(X, rows):

@@ -25,6 +25,7 @@ from skbackdoor import (
     PatchTrigger,
     SanitizedClassifier,
     TokenTrigger,
+    backdoor_learning_curve,
     backdoor_learning_slope,
     kept_accuracy_scorer,
     load_digits_pair,
@@ -240,6 +241,17 @@ def test_slope_is_that_of_refits_and_a_secant():
         backdoor_learning_slope(probe(), *train, *test, method="implicit")
 
 
+def test_curve_is_flat_where_the_detector_finds_the_poison():
+    data = CLEAN[:100], Y_CLEAN[:100], CLEAN[100:], Y_CLEAN[100:]
+    curve = backdoor_learning_curve(probe(target=1), *data, poison_weights=[0.0, 0.1, 1.0])
+    assert curve.method == "refit"
+    assert_allclose(curve.backdoor_loss, curve.backdoor_loss[0])
+    blind = backdoor_learning_curve(
+        probe(target=1, detector=KnownValue(0, 99.0)), *data, poison_weights=[0.0, 0.1, 1.0]
+    )
+    assert np.all(np.diff(blind.backdoor_loss) < 0)
+
+
 def test_slope_of_a_classifier_without_probabilities_is_refused():
     with pytest.raises(ValueError, match="No loss is known for SanitizedClassifier.*probab"):
         backdoor_learning_slope(probe(SVC()), CLEAN, Y_CLEAN, CLEAN, Y_CLEAN)
@@ -251,8 +263,8 @@ def test_weights_that_the_classifier_would_drop_are_an_error():
         model.fit(X, Y, np.ones(len(Y)))
     poisoner = probe(KNeighborsClassifier(), poison_weight=0.5)
     with pytest.raises(ValueError, match="KNeighborsClassifier.fit takes no sample_weight"):
-        poisoner.fit(X, Y)
-    poisoner.set_params(poison_weight=1.0).fit(X, Y)
+        poisoner.fit(CLEAN, Y_CLEAN)
+    poisoner.set_params(poison_weight=1.0).fit(CLEAN, Y_CLEAN)
 
 
 def test_poison_weights_reach_the_classifier():
