@@ -141,7 +141,8 @@ def refuse_samplers(estimator):
                 " poison weight reaches the rows that it makes, so a fit with weights, a curve or"
                 " a slope would be of other data. Resample before the attack,"
                 f" X, y = {sampler}(...).fit_resample(X, y), or set class_weight='balanced'"
-                " instead; without weights, at poison_weight 0 or 1, fit takes the sampler."
+                " instead (for a detector of poison SanitizedClassifier, which passes weights on);"
+                " without weights, at poison_weight 0 or 1, fit takes the sampler."
             )
 
 

@@ -297,7 +297,8 @@ class KeptAccuracyScorer(Scorer):
             elif isinstance(estimator, BaseSearchCV):
                 estimator = estimator.best_estimator_
             elif isinstance(estimator, Pipeline):
-                X = estimator[:-1].transform(X) if len(estimator.steps) > 1 else X
+                for _, step in estimator.steps[:-1]:  # samplers act in fit only
+                    X = step.transform(X) if hasattr(step, "transform") else X
                 estimator = estimator.steps[-1][1]
             else:
                 name = type(estimator).__name__

@@ -1,7 +1,13 @@
 """A classifier that is fitted on what a detector of poison leaves of the training data."""
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    MetaEstimatorMixin,
+    clone,
+    is_regressor,
+)
 from sklearn.metrics import accuracy_score
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
@@ -93,11 +99,18 @@ class SanitizedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
         Raises
         ------
+        TypeError
+            A regressor.
         ValueError
             Weights that the classifier would drop, a class of which nothing is left.
         """
         self._validate_params()
         check_learner(self.estimator)
+        if is_regressor(self.estimator):
+            name = type(self.estimator).__name__
+            raise TypeError(
+                f"{name} is a regressor; give a classifier (RidgeClassifier for Ridge)."
+            )
         X, y = check_data(X, y)
         y, weight = np.asarray(y), check_weights(sample_weight, X)
         fit_params = {} if weight is None else {weight_argument(self.estimator): weight}

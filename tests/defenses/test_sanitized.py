@@ -10,7 +10,7 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import accuracy_score
 from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.neighbors import KNeighborsClassifier
@@ -317,6 +317,11 @@ def test_methods_are_those_of_the_classifier(method):
     assert not hasattr(sanitized(KNeighborsClassifier()), "decision_function")
 
 
+def test_a_regressor_is_refused():
+    with pytest.raises(TypeError, match="Ridge is a regressor"):
+        sanitized(Ridge()).fit(X, Y)
+
+
 def test_not_fitted():
     for method in ("predict", "predict_proba", "decision_function"):
         with pytest.raises(NotFittedError):
@@ -387,8 +392,12 @@ def test_in_a_pipeline_of_imbalanced_learn_a_detector_stands_before_a_classifier
         error_score="raise",
     )
     search.fit(X, Y)
-    inside = pipeline.make_pipeline(StandardScaler(), sanitized(detector=Disagreement())).fit(X, Y)
+    inside = pipeline.make_pipeline(StandardScaler(), Disagreement(), sanitized()).fit(X, Y)
     assert kept_accuracy_scorer(inside, X, Y) == inside.score(X, Y)
+    with pytest.raises(TypeError, match="got LogisticRegression inside Pipeline, which has no det"):
+        kept_accuracy_scorer(model, X, Y)
+    with pytest.raises(ValueError, match="is a sampler.*for a detector of poison Sanitized"):
+        BackdoorPoisoner(model, TRIGGER, target=1, poison_weight=0.5).fit(CLEAN, Y_CLEAN)
 
 
 # --------------------------------------------------------------------------- data of all kinds
