@@ -274,9 +274,8 @@ attack_success_rate_scorer = AttackSuccessRateScorer()
 class KeptAccuracyScorer(Scorer):
     """Accuracy on the test rows that the detector of a fitted `SanitizedClassifier` keeps.
 
-    Its own `score` is the same number. This one also finds it inside a
-    :class:`~skbackdoor.BackdoorPoisoner` and at the end of a Pipeline, so that a search over any
-    of them can have both accuracy and robustness in its dict of scorers.
+    Its own `score`, found inside a :class:`~skbackdoor.BackdoorPoisoner` or at the end of a
+    Pipeline, too: a search over these can have accuracy and robustness in its dict of scorers.
 
     Raises
     ------

@@ -394,7 +394,7 @@ def test_in_a_pipeline_of_imbalanced_learn_a_detector_stands_before_a_classifier
     search.fit(X, Y)
     inside = pipeline.make_pipeline(StandardScaler(), Disagreement(), sanitized()).fit(X, Y)
     assert kept_accuracy_scorer(inside, X, Y) == inside.score(X, Y)
-    with pytest.raises(TypeError, match="got LogisticRegression inside Pipeline, which has no det"):
+    with pytest.raises(TypeError, match="got LogisticRegression inside Pipeline, which has no"):
         kept_accuracy_scorer(model, X, Y)
     with pytest.raises(ValueError, match="is a sampler.*for a detector of poison Sanitized"):
         BackdoorPoisoner(model, TRIGGER, target=1, poison_weight=0.5).fit(CLEAN, Y_CLEAN)
