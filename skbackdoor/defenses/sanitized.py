@@ -29,9 +29,9 @@ class SanitizedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         One of :mod:`skbackdoor.detection`.
     action : {"drop", "relabel"}, default="drop"
         What is done with rows that are poison. "drop" leaves them out. "relabel" gives them the
-        label of their content, which a detector of groups knows
-        (`content_labels` of a :class:`~skbackdoor.detection.PoisonGroup`), and leaves out
-        those whose content no group with verdict "poison" gives another label.
+        label of their content, which detectors of groups know (`content_labels` of a
+        `PoisonGroup`), and leaves out those to which no group with verdict "poison" gives
+        another label.
 
     Attributes
     ----------
