@@ -53,9 +53,11 @@ class SanitizedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     *inside*, ``SanitizedClassifier(GridSearchCV(...), detector)``, detects once, its folds hold
     none of the rows that were found, and slopes in it are exact.
 
-    Slopes and curves of a `SanitizedClassifier` are those of refits, by its probabilities, and
-    it is an error where the classifier gives none. Poison of weight beta is weighed by the
-    detector too, whose decision is no smooth function of that weight: the slope is a secant.
+    Slopes and curves of a `SanitizedClassifier` are those of refits, by its probabilities
+    (networks: their own loss). Where the classifier gives none they are refused: calibrate it,
+    ``SanitizedClassifier(CalibratedClassifierCV(SVC()), detector)``. Poison of weight beta is
+    weighed by the detector too, whose decision is no smooth function of that weight: the slope is
+    a secant.
 
     Examples
     --------
@@ -190,6 +192,22 @@ class SanitizedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         return self.estimator_.decision_function(X)
+
+    @available_if(estimator_has("label_losses"))
+    def label_losses(self, X):
+        """The training loss of each sample with each label, of a classifier that tells it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+
+        Returns
+        -------
+        losses : ndarray of shape (n_samples, n_classes)
+            What slopes and curves are of; else they are of the cross-entropy of `predict_proba`.
+        """
+        check_is_fitted(self)
+        return self.estimator_.label_losses(X)
 
     def score(self, X, y, sample_weight=None):
         """Accuracy on the rows that the fitted detector does not flag.

@@ -8,6 +8,7 @@ from detectors import Disagreement, KnownValue, Told, group
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -255,6 +256,27 @@ def test_curve_is_flat_where_the_detector_finds_the_poison():
 def test_slope_of_a_classifier_without_probabilities_is_refused():
     with pytest.raises(ValueError, match="No loss is known for SanitizedClassifier.*probab"):
         backdoor_learning_slope(probe(SVC()), CLEAN, Y_CLEAN, CLEAN, Y_CLEAN)
+
+
+class TellsItsLoss(LogisticRegression):
+    def label_losses(self, X):
+        return 2 * -self.predict_log_proba(X)
+
+
+def test_slope_is_of_the_training_loss_where_the_classifier_tells_it():
+    data, blind = (CLEAN[:100], Y_CLEAN[:100], CLEAN[100:], Y_CLEAN[100:]), KnownValue(0, 99.0)
+    plain = backdoor_learning_slope(probe(LogisticRegression(), blind), *data)
+    twice = backdoor_learning_slope(probe(TellsItsLoss(), blind), *data)
+    assert twice.loss == pytest.approx(2 * plain.loss)
+    assert twice.derivative == pytest.approx(2 * plain.derivative)
+    assert not hasattr(sanitized(), "label_losses")
+
+
+def test_slope_of_a_calibrated_classifier():
+    learner = CalibratedClassifierCV(SVC(), cv=2)
+    assert backdoor_learning_slope(
+        probe(learner, KnownValue(0, 99.0), target=1), CLEAN, Y_CLEAN, CLEAN, Y_CLEAN
+    ).theta > 0  # fmt: skip
 
 
 def test_weights_that_the_classifier_would_drop_are_an_error():
