@@ -16,7 +16,13 @@ from .datasets import (
     load_digits_pair,
     make_backdoor_classification,
 )
-from .defenses import CleanRetraining, RetrainingReport
+from .defense_metrics import (
+    DefenseEvaluation,
+    DetectionEvaluation,
+    evaluate_defense,
+    evaluate_detection,
+)
+from .defenses import CleanRetraining, RetrainingReport, SanitizedClassifier
 from .display import (
     BackdoorLearningCurveDisplay,
     BackdoorSlopeDisplay,
@@ -36,6 +42,7 @@ from .metrics import (
     attack_success_rate_scorer,
     clean_accuracy_drop,
     evaluate_attack,
+    kept_accuracy_scorer,
 )
 from .model_selection import (
     AttackSplit,
@@ -66,6 +73,8 @@ __all__ = [
     "BackdoorSlopeScorer",
     "CleanRetraining",
     "DecisionBoundaryPathDisplay",
+    "DefenseEvaluation",
+    "DetectionEvaluation",
     "GradCAMDisplay",
     "InfluentialSamplesDisplay",
     "InputGradient",
@@ -74,6 +83,7 @@ __all__ = [
     "ParameterDeviationDisplay",
     "RetrainingReport",
     "RobustnessHeatmapDisplay",
+    "SanitizedClassifier",
     "SlopeGrid",
     "TriggerDisplay",
     "attack_split",
@@ -84,10 +94,13 @@ __all__ = [
     "backdoor_slope_scorer",
     "clean_accuracy_drop",
     "evaluate_attack",
+    "evaluate_defense",
+    "evaluate_detection",
     "fetch_cifar10",
     "fetch_imagenette",
     "fetch_mnist",
     "input_gradient",
+    "kept_accuracy_scorer",
     "load_digits_pair",
     "make_backdoor_classification",
     "most_robust",

@@ -8,6 +8,7 @@ from functools import cache
 from inspect import signature
 
 import numpy as np
+from detectors import KnownValue
 from sklearn.base import BaseEstimator
 from sklearn.datasets import make_classification
 from sklearn.ensemble import RandomForestClassifier
@@ -31,6 +32,7 @@ from skbackdoor import (
     PatchTrigger,
     PerClassTrigger,
     Quantile,
+    SanitizedClassifier,
     SinusoidTrigger,
     TokenTrigger,
     WarpTrigger,
@@ -148,8 +150,13 @@ def retraining():
     return CleanRetraining(SGDClassifier(loss="log_loss", random_state=0).fit(X, y))
 
 
+DEFENCES = [
+    retraining(),
+    SanitizedClassifier(LogisticRegression(), KnownValue(0, 0.0)),
+    SanitizedClassifier(LogisticRegression(), KnownValue(0, 0.0), action="relabel"),
+]
 #: All that have `fit`, but for networks.
-INSTANCES = [*IMAGE_TRIGGERS, *OWN_TRIGGERS, *OTHER_TRIGGERS, ATTACK, *POISONERS, retraining()]
+INSTANCES = [*IMAGE_TRIGGERS, *OWN_TRIGGERS, *OTHER_TRIGGERS, ATTACK, *POISONERS, *DEFENCES]
 #: Scorers, and regularizers of networks, which are called.
 WITHOUT_FIT = [skbackdoor.BackdoorSlopeScorer()]
 NETWORKS = []
