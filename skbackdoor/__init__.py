@@ -17,6 +17,14 @@ from .datasets import (
     make_backdoor_classification,
 )
 from .defenses import CleanRetraining, RetrainingReport
+from .detection import (
+    ActivationClustering,
+    LabelAssociation,
+    PoisonDetector,
+    PoisonGroup,
+    SpectralSignatures,
+    StripFilter,
+)
 from .display import (
     BackdoorLearningCurveDisplay,
     BackdoorSlopeDisplay,
@@ -55,6 +63,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     *_triggers,
+    "ActivationClustering",
     "Attack",
     "AttackEvaluation",
     "AttackSplit",
@@ -70,11 +79,16 @@ __all__ = [
     "InfluentialSamplesDisplay",
     "InputGradient",
     "InputGradientDisplay",
+    "LabelAssociation",
     "ParameterDeviation",
     "ParameterDeviationDisplay",
+    "PoisonDetector",
+    "PoisonGroup",
     "RetrainingReport",
     "RobustnessHeatmapDisplay",
     "SlopeGrid",
+    "SpectralSignatures",
+    "StripFilter",
     "TriggerDisplay",
     "attack_split",
     "attack_success_rate",

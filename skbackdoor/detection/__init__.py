@@ -1,6 +1,18 @@
 """Poison that is already in the training data: found, and said why."""
 
+from .activation_clustering import ActivationClustering
 from .base import Findings, PoisonDetector
 from .group import PoisonGroup
+from .label_association import LabelAssociation
+from .spectral_signatures import SpectralSignatures
+from .strip import StripFilter
 
-__all__ = ["Findings", "PoisonDetector", "PoisonGroup"]
+__all__ = [
+    "ActivationClustering",
+    "Findings",
+    "LabelAssociation",
+    "PoisonDetector",
+    "PoisonGroup",
+    "SpectralSignatures",
+    "StripFilter",
+]

@@ -30,7 +30,8 @@ class PoisonGroup:
     stay : float
         Share of the other rows of the label that keep it without the group.
     content_labels : ndarray of shape (n_members,)
-        The label that the model without the group gives each row.
+        The label that the model without the group gives each row; None, and nan for the numbers
+        above, where a detector asks no model.
     verdict : {"poison", "suspect"}
         "poison" where the evidence rules out a natural group, by the detector's assumption;
         "suspect" where it does not: to be looked at, never dropped by itself.
@@ -58,5 +59,5 @@ class PoisonGroup:
             self,
             label=classes[self.label],
             indices=rows[self.indices],
-            content_labels=classes[self.content_labels],
+            content_labels=None if self.content_labels is None else classes[self.content_labels],
         )
