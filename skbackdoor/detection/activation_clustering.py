@@ -28,9 +28,9 @@ class ActivationClustering(PoisonDetector):
     - "relative-size": if s < `max_size` ([1]_, section "relative size comparison");
     - "silhouette": if s < `max_size` and the mean silhouette coefficient of the class is above
       `min_silhouette`: two clusters fit the class;
-    - "exclusionary": if a model that was trained on all rows but the cluster labels fewer of its
-      rows l as their class than p as the one other class that it names most often, l / p < 1
-      ([1]_, "exclusionary reclassification"). Two fits a class.
+    - "exclusionary": if it is the smaller one, and a model that was trained on all rows but the
+      cluster labels fewer of its rows, l, as their class than, p, as the one other class that it
+      names most often: l / p < 1 ([1]_, "exclusionary reclassification"). One fit a class.
 
     It assumes that poison and clean rows of a class are two compact groups, which they may be in
     the last hidden layer of a network that was trained on the poisoned data
@@ -66,8 +66,8 @@ class ActivationClustering(PoisonDetector):
     ----------
     scores_ : ndarray of shape (n_samples,)
         What speaks against a row's cluster, in [0, 1]: 1 - s; with "silhouette", that times the
-        silhouette coefficient of the class, if positive; with "exclusionary", p / (l + p). 0 for
-        rows of weight 0 and of classes with fewer than 8 rows.
+        silhouette coefficient of the class, if positive; with "exclusionary", p / (l + p), and 0
+        for the larger cluster. 0 for rows of weight 0 and of classes with fewer than 8 rows.
     is_poison_ : ndarray of bool of shape (n_samples,)
         Whether a row's cluster is poison.
     groups_ : list of PoisonGroup
@@ -137,8 +137,9 @@ class ActivationClustering(PoisonDetector):
     def _detect(self, X, features, y, sample_weight):
         random_state = check_random_state(self.random_state)
         kmeans = KMeans(2, n_init=10, random_state=random_state.randint(MAX_SEED))
-        estimator = self.estimator or LogisticRegression(max_iter=1000)
-        estimator = seed_missing(clone(estimator), random_state)
+        default = self.estimator is None
+        estimator = LogisticRegression(max_iter=1000) if default else clone(self.estimator)
+        estimator = seed_missing(estimator, random_state)
         weight = np.ones(len(y)) if sample_weight is None else sample_weight
         scores, is_poison, groups = np.zeros(len(y)), np.zeros(len(y), dtype=bool), []
         self._clusters = {}
@@ -149,15 +150,14 @@ class ActivationClustering(PoisonDetector):
             reduced = coordinates(features[rows], mean, directions)
             fitted = clone(kmeans).fit(reduced, sample_weight=weight[rows])
             clusters = [rows[fitted.labels_ == k] for k in (0, 1)]
+            share = np.array([weight[members].sum() for members in clusters])
+            share /= share.sum()
             if self.analysis == "exclusionary":
-                given = features if self.estimator is None else X
-                found = [
-                    _reclassified(estimator, label, members, given, y, sample_weight)
-                    for members in clusters
-                ]
+                found = [(0.0, False, np.nan, None)] * 2
+                given, k = features if default else X, share.argmin()
+                found[k] = _reclassified(estimator, label, clusters[k], given, y, sample_weight)
             else:
-                share = np.array([weight[members].sum() for members in clusters])
-                found = self._by_size(share / share.sum(), reduced, fitted.labels_, weight[rows])
+                found = self._by_size(share, reduced, fitted.labels_, weight[rows])
             for members, (score, decided, flip, content) in zip(clusters, found, strict=True):
                 scores[members], is_poison[members] = score, decided
                 if decided:
@@ -195,7 +195,7 @@ class ActivationClustering(PoisonDetector):
 
 
 def _reclassified(estimator, label, members, X, y, sample_weight):
-    """Score of a cluster, whether it is poison, its flips and new labels, by a model without it."""
+    """By a model without it: score of a cluster, whether it is poison, its flips, its labels."""
     others = np.setdiff1d(np.arange(len(y)), members)
     weights, weight = {}, np.ones(len(members))
     if sample_weight is not None:

@@ -75,7 +75,7 @@ class SpectralSignatures(PoisonDetector):
     >>> detector = SpectralSignatures(poisoning_rate=0.17).fit(X_poisoned, y_poisoned)
     >>> removed = detector.is_poison_
     >>> int(is_poison.sum()), int((removed & is_poison).sum()), int(removed.sum())
-    (36, 36, 99)
+    (36, 36, 100)
     """
 
     _parameter_constraints: dict = {

@@ -147,8 +147,8 @@ class StripFilter(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
             needed = ceil(1 / self.false_positive_rate - 1e-9) - 1
             warnings.warn(
                 f"A threshold with false_positive_rate={self.false_positive_rate:g} needs"
-                f" {needed} clean samples beside the {n_blends} that are laid over others, but there"
-                f" are {len(clean)}: nothing will be refused.",
+                f" {needed} clean samples beside the {n_blends} that are laid over others, but"
+                f" there are {len(clean)}: nothing will be refused.",
                 stacklevel=2,
             )
         return self
