@@ -33,8 +33,8 @@ class StripFilter(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
     (split conformal prediction; [1]_ takes a quantile of a normal distribution).
 
     It assumes that the backdoor acts on any content, that the trigger shows through what is laid
-    over it, and that clean samples lose their label; samples of source-specific backdoors pass.
-    It needs clean samples.
+    over it, and that clean samples lose their label; backdoors of single source classes can
+    pass. It needs clean samples.
 
     Parameters
     ----------

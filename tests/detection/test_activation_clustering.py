@@ -123,7 +123,8 @@ def test_an_estimator_of_ones_own_is_trained_on_rows_as_they_are():
     )
     assert_array_equal(np.flatnonzero(detector.fit_predict(texts, y)), np.arange(20))
     assert detector.fit(texts, y, sample_weight=np.ones(200)).is_poison_.sum() == 20
-    assert detector.flag(["rain snow cf cf cf", "goal ball team"], [1, 1]).tolist() == [True, False]
+    new = ["rain snow cf cf cf", "goal ball team"]
+    assert detector.flag(new, [1, 1]).tolist() == [True, False]
 
 
 def test_a_patch_in_digits_is_found():
