@@ -41,7 +41,7 @@ class ActivationClustering(PoisonDetector):
     Parameters
     ----------
     representation : None, transformer or callable, default=None
-        What rows are compared by, as in :class:`PoisonDetector`.
+        What rows are compared by, as in :class:`~skbackdoor.PoisonDetector`.
     n_components : int, default=10
         Dimensions to which the rows of a class are reduced; fewer where their rank is lower.
     reduction : {"ica", "pca"}, default="ica"

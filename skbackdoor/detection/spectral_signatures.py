@@ -34,7 +34,7 @@ class SpectralSignatures(PoisonDetector):
     Parameters
     ----------
     representation : None, transformer or callable, default=None
-        What rows are compared by, as in :class:`PoisonDetector`.
+        What rows are compared by, as in :class:`~skbackdoor.PoisonDetector`.
     poisoning_rate : float, default=0.1
         :math:`\varepsilon`, the largest share of its rows of which a class is feared to be
         poison. Of n rows, floor(1.5 `poisoning_rate` n) are removed. An attack at the rate p on
