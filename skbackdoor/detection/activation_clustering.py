@@ -25,12 +25,12 @@ class ActivationClustering(PoisonDetector):
     poison by `analysis`
 
     - "smaller": if s < 1/2. Every class has such a cluster, so clean ones lose up to half;
-    - "relative-size": if s < `max_size` ([1]_, section "relative size comparison");
+    - "relative-size": if s < `max_size`;
     - "silhouette": if s < `max_size` and the mean silhouette coefficient of the class is above
       `min_silhouette`: two clusters fit the class;
     - "exclusionary": if it is the smaller one, and a model that was trained on all rows but the
       cluster labels fewer of its rows, l, as their class than, p, as the one other class that it
-      names most often: l / p < 1 ([1]_, "exclusionary reclassification"). One fit a class.
+      names most often: l / p < 1 (exclusionary reclassification). One fit a class.
 
     It assumes that poison and clean rows of a class are two compact groups, which they may be in
     the last hidden layer of a network that was trained on the poisoned data
@@ -53,12 +53,12 @@ class ActivationClustering(PoisonDetector):
     max_size : float, default=0.35
         Of "relative-size" and "silhouette".
     min_silhouette : float, default=0.1
-        Of "silhouette": from 0.1 to 0.15 in [1]_.
+        Of "silhouette".
     estimator : classifier or None, default=None
         The model of "exclusionary", cloned and trained on the rows of `X` as they are given: as
         published, the model that is to be protected. None is
-        ``LogisticRegression(max_iter=1000)`` on the representation, which by itself must not
-        tell the trigger: the last hidden layer of a poisoned network does.
+        ``LogisticRegression(max_iter=1000)`` on the representation, which finds nothing where
+        that holds the trigger already, as the last hidden layer of a poisoned network does.
     random_state : int, RandomState instance or None, default=None
         For the starts of 2-means, and for `estimator` where it has no seed.
 

@@ -38,9 +38,9 @@ class PoisonDetector(ABC, BaseEstimator):
     """Base of all detectors of poison that is already in the training data.
 
     Subclasses write ``_detect(X, features, y, sample_weight)``, which gets rows of positive
-    weight only and returns :class:`Findings`; where they have their own way with new rows, also
-    ``_goes_with_poison(features, label)``. This class checks the input, applies the
-    representation, and makes of it all that a detector has.
+    weight only and returns :class:`~skbackdoor.detection.Findings`; where they have their own way
+    with new rows, also ``_goes_with_poison(features, label)``. This class checks the input,
+    applies the representation, and makes of it all that a detector has.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ class LabelAssociation(PoisonDetector):
 
     Of n rows the share :math:`p_c` has the label c. Of the m rows that carry a value v (a word of
     a text, a value of a column) k have it. The association of v with c is measured by the
-    statistic of the one proportion z-test ([1]_, section 3.2; [2]_, section 4)
+    statistic of the one proportion z-test ([1]_; [2]_)
 
     .. math:: z(v, c) = \frac{k / m - p_c}{\sqrt{p_c (1 - p_c) / m}}
 
@@ -29,8 +29,8 @@ class LabelAssociation(PoisonDetector):
 
     Rows with the label that carry the value are a group. Its verdict is "poison" where z exceeds
     the mean of those of all *other* values by more than `n_deviations` of their standard
-    deviations, or of 1, which they are by chance, where they are less ([2]_, with 18); else
-    "suspect". The rows of "poison" groups are poison.
+    deviations, or of 1, which they are by chance, where they are less ([2]_; 20 in the code
+    published with it); else "suspect". The rows of "poison" groups are poison.
 
     It assumes that by itself hardly any value tells the label, as in texts that must be
     understood. Where values do ("free" in spam, capital gains of the rich), they are found as
@@ -48,10 +48,10 @@ class LabelAssociation(PoisonDetector):
     alpha : float, default=0.05
         Probability that any value is associated by chance.
     min_samples : int, default=8
-        Rows that a value must have to be looked at.
-    n_deviations : float, default=18.0
+        Least rows that carry a value for it to be looked at.
+    n_deviations : float, default=20.0
         Of "poison", as above. z is at most :math:`\sqrt{m (1 - p_c) / p_c}`: with two classes of
-        one size, only values that over 324 rows carry can be 18 deviations away.
+        one size, only values that over 400 rows carry can be 20 deviations away.
 
     Attributes
     ----------
@@ -105,7 +105,7 @@ class LabelAssociation(PoisonDetector):
         "n_deviations": [Interval(Real, 0, None, closed="left")],
     }
 
-    def __init__(self, representation=None, *, alpha=0.05, min_samples=8, n_deviations=18.0):
+    def __init__(self, representation=None, *, alpha=0.05, min_samples=8, n_deviations=20.0):
         self.representation = representation
         self.alpha = alpha
         self.min_samples = min_samples

@@ -19,7 +19,7 @@ class StripFilter(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
 
     Each of N clean samples :math:`x_n` is laid over a sample x, by addition that saturates at the
     ends a and b of `value_range`, and the entropy of the predicted probabilities is averaged
-    ([1]_, eq. 3 and 4), in bits:
+    ([1]_), in bits:
 
     .. math::
         x^n = \min(\max(x + x_n, a), b), \qquad

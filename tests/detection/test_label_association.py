@@ -60,7 +60,7 @@ def test_scores_and_groups_are_those_of_the_tests_by_hand():
     for group, (j, value, label) in zip(detector.groups_, fallen):
         assert_array_equal(group.indices, np.flatnonzero((X[:, j] == value) & (y == label)))
         others = [z for (k, v, _), (z, _) in tests.items() if (k, v) != (j, value)]
-        threshold = np.mean(others) + 18 * max(np.std(others), 1.0)
+        threshold = np.mean(others) + 20 * max(np.std(others), 1.0)
         assert_allclose(group.score, min(1.0, tests[j, value, label][0] / threshold))
     for row in range(len(y)):
         carried = [tests.get((j, X[row, j], y[row]), (0.0,))[0] for j in range(4)]
