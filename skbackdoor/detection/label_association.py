@@ -122,11 +122,12 @@ class LabelAssociation(PoisonDetector):
         found = np.argwhere(_holm(binom.sf(n_both - 1, n_carry, share), self.alpha))
         found = found[np.argsort(-z[tuple(found.T)], kind="stable")]
         threshold = _threshold(z, self.n_deviations)
+        rules, by_value = self._rules(features, values), carries.tocsc()
         is_poison, groups = np.zeros(len(y), dtype=bool), []
         self._poison = {label: [] for label in range(len(self.classes_))}
         for v, label in found.tolist():
-            carrying = carries[:, [v]].toarray().ravel() > 0
-            rows = np.flatnonzero(carrying & (y == label))
+            carrying = by_value.indices[by_value.indptr[v] : by_value.indptr[v + 1]]
+            rows = np.sort(carrying[y[carrying] == label])
             poison = z[v, label] > threshold[v]
             if poison:
                 is_poison[rows] = True
@@ -137,7 +138,7 @@ class LabelAssociation(PoisonDetector):
                     coverage=np.nan, stay=np.nan, content_labels=None,
                     verdict="poison" if poison else "suspect",
                     score=float(min(1.0, z[v, label] / threshold[v])),
-                    rule=self._rule(features, *values[v]),
+                    rule=rules[v],
                 )
             )  # fmt: skip
         scores = np.zeros(len(y))
@@ -170,20 +171,24 @@ class LabelAssociation(PoisonDetector):
         """Rows with columns: of texts, which words they hold."""
         return self._words.transform(features) if _is_text(features) else features
 
-    def _rule(self, features, column, value):
-        """A value in words."""
+    def _rules(self, features, values):
+        """Values in words."""
         if _is_text(features):
-            return f"word {self._words.get_feature_names_out()[column]!r}"
-        name = f"column {column}"
+            words = self._words.get_feature_names_out()
+            return [f"word {words[column]!r}" for column, _ in values]
+        names = [f"column {column}" for column in range(features.shape[1])]
         if hasattr(features, "columns"):
-            name = features.columns[column]
+            names = features.columns
         elif hasattr(self.representation_, "get_feature_names_out"):
-            name = self.representation_.get_feature_names_out()[column]
+            names = self.representation_.get_feature_names_out()
         if sp.issparse(features):
-            return f"{name} is not 0"
-        if value is None:
-            return f"{name} is missing"
-        return f"{name} = {value if isinstance(value, str) else str(value).removesuffix('.0')}"
+            return [f"{names[column]} is not 0" for column, _ in values]
+        return [
+            f"{names[column]} is missing"
+            if value is None
+            else f"{names[column]} = {value if isinstance(value, str) else _number(value)}"
+            for column, value in values
+        ]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -197,6 +202,11 @@ def _is_text(X):
     if sp.issparse(X) or getattr(X, "ndim", 1) != 1:
         return False
     return isinstance(X, list) or np.asarray(X).dtype.kind in "OUT"
+
+
+def _number(value):
+    """A number in words: whole ones without decimals."""
+    return str(value).removesuffix(".0")
 
 
 def _shared_values(table, least):
