@@ -23,6 +23,15 @@ from .defense_metrics import (
     evaluate_detection,
 )
 from .defenses import CleanRetraining, RetrainingReport, SanitizedClassifier
+from .detection import (
+    ActivationClustering,
+    LabelAssociation,
+    LeaveGroupOutDetector,
+    PoisonDetector,
+    PoisonGroup,
+    SpectralSignatures,
+    StripFilter,
+)
 from .display import (
     BackdoorLearningCurveDisplay,
     BackdoorSlopeDisplay,
@@ -62,6 +71,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     *_triggers,
+    "ActivationClustering",
     "Attack",
     "AttackEvaluation",
     "AttackSplit",
@@ -79,12 +89,18 @@ __all__ = [
     "InfluentialSamplesDisplay",
     "InputGradient",
     "InputGradientDisplay",
+    "LabelAssociation",
+    "LeaveGroupOutDetector",
     "ParameterDeviation",
     "ParameterDeviationDisplay",
+    "PoisonDetector",
+    "PoisonGroup",
     "RetrainingReport",
     "RobustnessHeatmapDisplay",
     "SanitizedClassifier",
     "SlopeGrid",
+    "SpectralSignatures",
+    "StripFilter",
     "TriggerDisplay",
     "attack_split",
     "attack_success_rate",

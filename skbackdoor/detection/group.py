@@ -35,7 +35,8 @@ class PoisonGroup:
         Share of the other rows of the label, of those that a model without them alone labels so,
         that keep it without the group as well.
     content_labels : ndarray of shape (n_members,)
-        The label that the model without the group gives each row.
+        The label that the model without the group gives each row; None, and nan for the numbers
+        above, where a detector asks no model.
     verdict : {"poison", "suspect"}
         "poison" where the evidence rules out a natural group, by the detector's assumption;
         "suspect" where it does not: to be looked at, never dropped by itself.
@@ -64,5 +65,5 @@ class PoisonGroup:
             self,
             label=classes[self.label],
             indices=rows[self.indices],
-            content_labels=classes[self.content_labels],
+            content_labels=None if self.content_labels is None else classes[self.content_labels],
         )
