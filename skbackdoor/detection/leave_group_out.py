@@ -21,11 +21,13 @@ from .search import LEAST_MEMBERSHIP, Search
 from .shared_values import SharedValues, is_text
 from .value_search import ValueSearch
 
-#: Least share of a group's rows that flip, and of the label's other rows that stay, least
-#: coverage and least score of a group that is poison: the same for all data.
-FLIP, STAY, COVERAGE, SCORE = 0.8, 0.8, 0.7, 0.15
+#: Least share of a group's rows that flip, of the label's other rows that stay, and of others
+#: that get the label by what it has in common, of a group that is poison: the same for all data.
+FLIP, STAY, TRANSFER = 0.8, 0.8, 0.1
+#: Its least coverage and score; those of one that has in common what poison of another label has.
+ALONE, ALIKE = (0.6, 0.45), (0.5, 0.2)
 #: Least score of a group that is reported as suspect.
-SUSPECT = 0.05
+SUSPECT = 0.2
 #: Groups whose common part is looked for among the rows of other labels.
 N_SHARED = 2
 #: Kernel widths that are tried, in units of 1 / median squared distance, and penalties.
@@ -94,10 +96,10 @@ class LeaveGroupOutDetector(PoisonDetector):
 
     Notes
     -----
-    A group is poison where at least 0.8 of its rows flip without it and 0.8 of the other rows of
-    its label stay, its coverage is at least 0.7, and flip * transfer * coverage at least 0.15
-    (:class:`PoisonGroup` says what these are): about the success that its trigger has on the
-    content it covers.
+    A group is poison where at least 0.8 of its rows flip without it, 0.8 of the other rows of its
+    label stay, its transfer is at least 0.1, its coverage 0.6 and its score, flip * cohesion *
+    coverage, 0.45 (:class:`PoisonGroup` says what these are). One that has in common what poison
+    of another label has, as in attacks on all classes, needs a coverage of 0.5 and a score of 0.2.
 
     The assumption is that the attacker's victims have the spread of content of their source
     classes: a natural group that overrules its content (road signs that were photographed thirty
@@ -247,16 +249,20 @@ class LeaveGroupOutDetector(PoisonDetector):
                 for group in _apart(search.groups_of(label))
             ]
         search = Search(fit.X, fit.kernel, fit.K, fit.ridge, self.smallest_group, self._seed)
-        found = {
-            label: search.groups_of(label) for label in progress(labels, len(labels), "labels")
-        }
-        firsts = sorted((g[0] for g in found.values() if g), key=lambda group: -group.score)
-        for group in firsts[:N_SHARED]:
+        found = [search.groups_of(label) for label in progress(labels, len(labels), "labels")]
+        best = sorted((groups[0] for groups in found if groups), key=lambda group: -group.score)
+        judged = {group.label: _judged(group, search) for group in best}
+        poison = [group for group in judged.values() if group.verdict == "poison"]
+        for pattern in (poison or best)[:N_SHARED]:
             for label in labels:
-                if label != group.label and group.score >= SUSPECT:
-                    found[label] += search.groups_like(group, label)
-        groups = [max(g, key=lambda group: group.score) for g in found.values() if g]
-        return [_judged(group, search) for group in groups]
+                known = judged.get(label)
+                if label == pattern.label or known is not None and known.verdict == "poison":
+                    continue
+                for group in search.groups_like(pattern, label):
+                    group = _judged(group, search, ALIKE if poison else ALONE)
+                    if known is None or _rank(group) > _rank(known):
+                        judged[label] = known = group
+        return list(judged.values())
 
     def _features_dense(self, X):
         return _dense(self._features(X))
@@ -356,24 +362,30 @@ class Carrier:
         return member
 
 
-def _judged(group, search=None):
+def _judged(group, search=None, least=ALONE):
     """The group with its verdict; one that is poison is completed, if it is one then as well."""
-    if not _is_poison(group):
+    if not _is_poison(group, least):
         return group
     if search is not None:
         G = search.complete(group.label, group.indices)
         larger = search.describe(group.label, G, np.flatnonzero(search.ridge.y == group.label))
-        group = larger if _is_poison(larger) else group
+        group = larger if _is_poison(larger, least) else group
     return replace(group, verdict="poison")
 
 
-def _is_poison(group):
+def _is_poison(group, least):
+    coverage, score = least
     return (
         group.flip >= FLIP
         and group.stay >= STAY
-        and group.coverage >= COVERAGE
-        and group.score >= SCORE
+        and group.transfer >= TRANSFER
+        and group.coverage >= coverage
+        and group.score >= score
     )
+
+
+def _rank(group):
+    return group.verdict == "poison", group.score
 
 
 def _apart(groups):

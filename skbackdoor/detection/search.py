@@ -183,7 +183,7 @@ class Search:
             carried = transfer(
                 self.ridge, self.kernel, self.X, G, common, label, content, random_state
             )
-        score = flip * max(carried, 0.0) * min(np.nan_to_num(spread), 1.0)
+        score = flip * np.clip(cohesion, 0.0, 1.0) * min(np.nan_to_num(spread), 1.0)
         return PoisonGroup(
             label=label,
             indices=G,

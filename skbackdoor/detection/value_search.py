@@ -106,7 +106,7 @@ class ValueSearch:
             stay=float(np.mean(kept == label)) if len(others) else 0.0,
             content_labels=content,
             verdict="suspect",
-            score=float(flip * max(carried, 0.0) * min(np.nan_to_num(spread), 1.0)),
+            score=float(flip * np.clip(cohesion, 0.0, 1.0) * min(np.nan_to_num(spread), 1.0)),
             rule=self.shared.rule(which),
         )
 
