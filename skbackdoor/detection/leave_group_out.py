@@ -1,5 +1,6 @@
 """Poison found by leaving groups of rows out."""
 
+import os
 import warnings
 from dataclasses import dataclass, replace
 from functools import partial
@@ -161,6 +162,7 @@ class LeaveGroupOutDetector(PoisonDetector):
         random_state = check_random_state(self.random_state)
         self._seed = random_state.randint(MAX_SEED)
         drawn = _draw(y, self.max_samples, random_state)
+        _check_memory(len(drawn))
         self._choose_kernel(_dense(features[drawn]), y[drawn])
         self._warn_of_small_classes(y)
         is_poison, groups, self._carriers = np.zeros(len(y), dtype=bool), [], []
@@ -360,6 +362,22 @@ class Carrier:
             flips = (K @ self.coef_without).argmax(axis=1) != self.label
             member[block] = flips & (relative > LEAST_MEMBERSHIP)
         return member
+
+
+def memory():
+    """Bytes of memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _check_memory(n):
+    """Raise where the kernel matrix, its inverse and what is made of them do not fit."""
+    needed = 5 * 8 * n**2
+    if hasattr(os, "sysconf") and needed > memory():
+        raise MemoryError(
+            f"Searching {n} rows takes about {needed / 2**30:.1f} GiB, more than this machine's"
+            f" {memory() / 2**30:.1f} GiB: lower max_samples. Rows beyond it are held against the"
+            " groups found."
+        )
 
 
 def _judged(group, search=None, least=ALONE):
