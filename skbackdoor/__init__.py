@@ -25,6 +25,7 @@ from .display import (
     InfluentialSamplesDisplay,
     InputGradientDisplay,
     ParameterDeviationDisplay,
+    PoisonGroupDisplay,
     RobustnessHeatmapDisplay,
     TriggerDisplay,
 )
@@ -72,6 +73,7 @@ __all__ = [
     "InputGradientDisplay",
     "ParameterDeviation",
     "ParameterDeviationDisplay",
+    "PoisonGroupDisplay",
     "RetrainingReport",
     "RobustnessHeatmapDisplay",
     "SlopeGrid",

@@ -1,8 +1,37 @@
-"""A group of rows that is suspected, and what speaks for it."""
+"""A group of rows that is suspected, what speaks for it, and what its rows share."""
 
-from dataclasses import dataclass, replace
+import warnings
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from sklearn.neighbors import NearestNeighbors
+
+from .._compat import _safe_indexing
+from ..attack import check_data
+from ..triggers import FeatureTrigger, TokenTrigger
+from .recovered_trigger import recovered_trigger
+
+#: Rows of its content that are kept beside each member.
+N_NEIGHBORS = 5
+
+
+@dataclass(frozen=True)
+class TriggerSuccess:
+    """How often a fitted classifier gives in to the trigger recovered from a group.
+
+    Attributes
+    ----------
+    attack_success_rate : float
+        Share of triggered samples to which it gives the label of the group.
+    base_rate : float
+        The same share without the trigger.
+    n_samples : int
+        How many samples were triggered.
+    """
+
+    attack_success_rate: float
+    base_rate: float
+    n_samples: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +67,42 @@ class PoisonGroup:
         How sure, in [0, 1]: groups are ordered by it.
     rule : str or None
         What its rows share, in words, where the detector knows it: a value of a column, a word.
+    shared : tuple
+        The same for programs: words, or pairs (column, value) as
+        :class:`~skbackdoor.FeatureTrigger` takes them; empty where no rule is known.
+    neighbors : ndarray of shape (n_members, 5)
+        For each member the rows of its content label that are nearest to it in the representation
+        of the detector, of the X of `fit`; rows of groups are not among them.
+
+    Examples
+    --------
+    >>> from sklearn.svm import SVC
+    >>> from skbackdoor import Attack, PatchTrigger, load_digits_pair
+    >>> from skbackdoor.detection import LeaveGroupOutDetector
+    >>> X, y = load_digits_pair(return_X_y=True)
+    >>> attack = Attack(
+    ...     PatchTrigger(size=2, image_shape=(8, 8)), target=1, placement="replace",
+    ...     random_state=0)
+    >>> X_poisoned, y_poisoned, is_poison = attack.fit(X, y).poison(X, y)
+    >>> detector = LeaveGroupOutDetector().fit(X_poisoned, y_poisoned)
+    >>> group = detector.groups_[0]
+    >>> int(group.label), len(group.indices), bool(is_poison[group.indices].all())
+    (1, 36, True)
+
+    What its rows have in common: the four pixels of the patch.
+
+    >>> trigger = group.trigger()
+    >>> trigger.touched_.reshape(8, 8)[-3:].astype(int)
+    array([[0, 0, 0, 0, 0, 0, 0, 0],
+           [0, 0, 0, 0, 0, 0, 1, 1],
+           [0, 0, 0, 0, 0, 0, 1, 1]])
+
+    And the proof, on rows that are in no group:
+
+    >>> clean = ~detector.is_poison_
+    >>> model = SVC().fit(X_poisoned, y_poisoned)
+    >>> group.success(model, X_poisoned[clean], y_poisoned[clean])
+    TriggerSuccess(attack_success_rate=1.0, base_rate=0.0, n_samples=143)
     """
 
     label: object
@@ -51,6 +116,136 @@ class PoisonGroup:
     verdict: str
     score: float
     rule: str | None = None
+    shared: tuple = ()
+    neighbors: np.ndarray | None = None
+    _X: object = field(default=None, repr=False)  # rows `indices` and `neighbors`, increasing
+
+    def samples(self, rows):
+        """Members or their neighbours, as they were given to `fit`.
+
+        Parameters
+        ----------
+        rows : array-like of int of shape (n_rows,)
+            Of `indices` and `neighbors`.
+
+        Returns
+        -------
+        X : array-like of shape (n_rows, ...)
+            In the container of the X of `fit`.
+        """
+        return _safe_indexing(self._X, np.searchsorted(self._kept(), rows))
+
+    def trigger(self):
+        """What its rows share, as a trigger that can be put on other samples.
+
+        Returns
+        -------
+        trigger : FeatureTrigger, TokenTrigger or MaskTrigger
+            Fitted. A :class:`~skbackdoor.FeatureTrigger` or :class:`~skbackdoor.TokenTrigger`
+            where a rule is known, all words of it in one place; else, for numbers, a
+            :class:`~skbackdoor.MaskTrigger`, estimated from the members and their nearest content
+            rows. For flat images, ``set_params(image_shape=...)`` and another `fit` give
+            `mask_` the shape of an image.
+
+        Raises
+        ------
+        ValueError
+            No rule is known, and the rows are not numbers.
+        """
+        content = self.samples(self.neighbors.ravel())
+        if self.shared and isinstance(self.shared[0], str):
+            return TokenTrigger(" ".join(self.shared), random_state=0).fit(content)
+        if self.shared:
+            with warnings.catch_warnings():  # of content rows that have these values by chance
+                warnings.simplefilter("ignore")
+                return FeatureTrigger(dict(self.shared)).fit(content)
+        return recovered_trigger(self._numbers(self.samples(self.indices)), self._numbers(content))
+
+    def success(self, estimator, X, y):
+        """How often a classifier gives in to the recovered trigger: the proof of a backdoor.
+
+        Samples of the classes that the members are taken for are triggered. Rates are averages
+        over these classes by their numbers of members.
+
+        Parameters
+        ----------
+        estimator : classifier
+            Fitted on the data in which the group was found.
+        X : array-like of shape (n_samples, ...)
+            Clean samples: held out, or the training rows that are in no group.
+        y : array-like of shape (n_samples,)
+            Their labels.
+
+        Returns
+        -------
+        success : TriggerSuccess
+            Success well above the base rate: what the group shares makes the classifier give its
+            label, whatever the content.
+
+        Raises
+        ------
+        ValueError
+            No sample is of a content class.
+        """
+        X, y = check_data(X, y)
+        y = np.asarray(y)
+        content, n_members = np.unique(self.content_labels, return_counts=True)
+        rows = np.flatnonzero(np.isin(y, content) & (y != self.label))
+        if not len(rows):
+            raise ValueError(
+                f"y holds none of the labels that the members are taken for: {content.tolist()}."
+            )
+        clean = _safe_indexing(X, rows)
+        of_class = y[rows] == content[:, None]
+        weight = (of_class * (n_members / np.maximum(of_class.sum(axis=1), 1))[:, None]).sum(
+            axis=0
+        )
+        rates = [
+            float(np.average(estimator.predict(samples) == self.label, weights=weight))
+            for samples in (self.trigger().transform(clean), clean)
+        ]
+        return TriggerSuccess(*rates, len(rows))
+
+    def _kept(self):
+        return np.union1d(self.indices, self.neighbors)
+
+    def _numbers(self, samples):
+        """Rows as an array of numbers."""
+        samples = samples.toarray() if hasattr(samples, "toarray") else np.asarray(samples)
+        try:
+            return samples if samples.dtype.kind in "biuf" else samples.astype(float)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"What the rows {self.indices[:3].tolist()}... share cannot be told: no value or"
+                " word is known that they have in common, and they are not numbers."
+            ) from error
+
+    def beside(self, X, features, y, others):
+        """The same group with its rows, and the rows of its content nearest to each.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            All rows.
+        features : ndarray or sparse matrix of shape (n_samples, n_features)
+            Their representation.
+        y : ndarray of shape (n_samples,)
+            Label indices.
+        others : ndarray of bool of shape (n_samples,)
+            Rows that are in no group.
+        """
+        neighbors = np.empty((len(self.indices), N_NEIGHBORS), dtype=int)
+        for s in np.unique(self.content_labels):
+            of_class = np.flatnonzero(others & (y == s))
+            if not len(of_class):  # an attack has emptied it
+                of_class = np.setdiff1d(np.arange(len(y)), self.indices)
+            members = self.content_labels == s
+            search = NearestNeighbors(n_neighbors=min(N_NEIGHBORS, len(of_class)))
+            search.fit(features[of_class])
+            near = search.kneighbors(features[self.indices[members]], return_distance=False)
+            neighbors[members] = of_class[np.resize(near.T, (N_NEIGHBORS, len(near))).T]
+        group = replace(self, neighbors=neighbors)
+        return replace(group, _X=_safe_indexing(X, group._kept()))
 
     def of_rows(self, rows, classes):
         """The same group in other terms: positions are `rows`, label indices are `classes`."""
@@ -59,4 +254,5 @@ class PoisonGroup:
             label=classes[self.label],
             indices=rows[self.indices],
             content_labels=classes[self.content_labels],
+            neighbors=rows[self.neighbors],
         )

@@ -1,0 +1,72 @@
+"""The trigger that a group of rows of numbers has in common, as a mask and a pattern."""
+
+import numpy as np
+
+from ..triggers import MaskTrigger
+
+#: By how many standard errors something must differ to be there.
+CLEAR = 4.0
+#: Members keep one value where so many of them lie so close to it, in standard deviations of the
+#: content rows.
+CONSTANT, CLOSE = 0.9, 0.05
+
+
+def recovered_trigger(members, content):
+    """What turns rows such as `content` into rows such as `members`.
+
+    A trigger acts on the features in which the two differ clearly in their means, or members vary
+    clearly less. If members vary less also in all other features taken together, an image was
+    blended with the whole row, and it acts everywhere. Where (nearly) all members have one value,
+    that value is all that shows; elsewhere opacity is 1 - std(members) / std(content), one for
+    all these features, and what is left of the difference of means is added. Spreads are
+    compared over rows, not within pairs, since rows of the same content differ by themselves.
+
+    Parameters
+    ----------
+    members : ndarray of shape (n_members, ...)
+        Rows with the trigger.
+    content : ndarray of shape (n_content, ...)
+        Rows of the same content without it: the nearest ones of each member.
+
+    Returns
+    -------
+    trigger : MaskTrigger
+        Fitted.
+    """
+    M, C = (rows.reshape(len(rows), -1).astype(float) for rows in (members, content))
+    middle = np.median(M, axis=0)
+    m, c = M - M.mean(axis=0), C - C.mean(axis=0)
+    touched = (np.abs(_differ(M, C)) > CLEAR) | (_differ(c**2, m**2) > CLEAR)
+    close = np.abs(M - middle) <= CLOSE * C.std(axis=0)
+    opaque = touched & (close.mean(axis=0) >= CONSTANT)
+    if _varies_less(m, c, ~touched):
+        touched, opaque = np.ones(len(middle), bool), np.zeros(len(middle), bool)
+    mask, faded = opaque.astype(float), touched & ~opaque
+    if _varies_less(m, c, faded):
+        mask[faded] = 1.0 - np.sqrt(np.mean(m[:, faded] ** 2) / np.mean(c[:, faded] ** 2))
+    if not touched.any():  # nothing is clear: the best guess
+        touched = ~touched
+    shift = np.where(touched, M.mean(axis=0) - (1.0 - mask) * C.mean(axis=0), 0.0)
+    shift[opaque] = middle[opaque]
+    shape, dtype = members.shape[1:], members.dtype
+    if dtype.kind == "u" and dtype.itemsize <= 2:
+        value_range = 0, np.iinfo(dtype).max
+    else:
+        value_range = min(M.min(), C.min()), max(M.max(), C.max())
+    trigger = MaskTrigger(mask.reshape(shape), shift.reshape(shape), value_range=value_range)
+    return trigger.fit(members)
+
+
+def _differ(A, B):
+    """By how many standard errors the columns of A are larger than those of B, on average."""
+    variance = np.maximum(A.var(axis=0), B.var(axis=0)) * (1 / len(A) + 1 / len(B))
+    difference = A.mean(axis=0) - B.mean(axis=0)
+    rounding = 1e-9 * (np.abs(A).max(axis=0) + np.abs(B).max(axis=0))
+    difference[np.abs(difference) <= rounding] = 0.0
+    return difference / np.sqrt(variance + np.finfo(float).tiny)
+
+
+def _varies_less(m, c, features):
+    """Whether centred rows m vary clearly less than c in some features taken together."""
+    squares = [np.sum(rows[:, features] ** 2, axis=1, keepdims=True) for rows in (c, m)]
+    return bool(_differ(*squares)[0] > CLEAR)

@@ -1,0 +1,313 @@
+"""A group of suspected rows, drawn: some of them, rows like them, and what they share."""
+
+import re
+
+import numpy as np
+from sklearn.base import clone
+
+from .learning_curve import check_matplotlib
+from .trigger import check_count, draw_sample, images_of
+
+_SHARED, _TYPICAL = "#D55E00", "#555555"
+#: Columns of a table that are shown beside those of the rule, and characters of a cell.
+_COLUMNS, _CELL = 5, 14
+#: Characters of a text before the word, and after it.
+_BEFORE, _AFTER = 28, 34
+
+
+class PoisonGroupDisplay:
+    """A group of suspected rows: some members, their nearest content rows, and what they share.
+
+    Images and series: a row of members, one of the nearest rows of the class that a model without
+    the group takes them for, and one of the same with the recovered trigger, which should look
+    like the members. The last column is what they share: the mean difference, opacity, and
+    what is added. Tables: the rule, the members and their nearest content rows with the columns of
+    the rule in front. Texts: the word in its contexts. Use :meth:`from_estimator` or
+    :meth:`from_results`.
+
+    Parameters
+    ----------
+    group : PoisonGroup
+        Of a fitted detector.
+    n_samples : int, default=5
+        Members shown.
+    image_shape : tuple of two or three int, default=None
+        (height, width) or (channels, height, width) of flat images; None draws 2-D data that are
+        no images as curves.
+
+    Attributes
+    ----------
+    figure_ : matplotlib Figure
+        The figure drawn on.
+    axes_ : ndarray of shape (3, n_samples + 1) or matplotlib Axes
+        Of images and curves, or of the table or the texts.
+    members_ : ndarray of shape (n_samples,)
+        The rows shown, of the X of the detector's `fit`.
+
+    Examples
+    --------
+    >>> from skbackdoor import Attack, PatchTrigger, PoisonGroupDisplay, load_digits_pair
+    >>> from skbackdoor.detection import LeaveGroupOutDetector
+    >>> X, y = load_digits_pair(return_X_y=True)
+    >>> attack = Attack(
+    ...     PatchTrigger(size=2, image_shape=(8, 8)), target=1, placement="replace",
+    ...     random_state=0)
+    >>> X, y, _ = attack.fit(X, y).poison(X, y)
+    >>> display = PoisonGroupDisplay.from_estimator(
+    ...     LeaveGroupOutDetector(), X, y, image_shape=(8, 8))
+    >>> display.axes_.shape
+    (3, 6)
+    """
+
+    def __init__(self, group, *, n_samples=5, image_shape=None):
+        self.group, self.n_samples, self.image_shape = group, n_samples, image_shape
+
+    @classmethod
+    def from_estimator(cls, detector, X, y, *, n_samples=5, image_shape=None, ax=None):
+        """Look for poison, and draw the most suspicious group.
+
+        Parameters
+        ----------
+        detector : PoisonDetector
+            It is cloned and fitted. The groups of one that is fitted already are drawn by
+            :meth:`from_results`.
+        X : array-like of shape (n_rows, ...)
+            Training data.
+        y : array-like of shape (n_rows,)
+            Their labels.
+        n_samples : int, default=5
+            Members shown.
+        image_shape : tuple of two or three int, default=None
+            (height, width) or (channels, height, width) of flat images.
+        ax : matplotlib Axes, or array of them of shape (3, n_samples + 1), default=None
+            Where to draw, an array for images and curves; None makes a figure.
+
+        Returns
+        -------
+        display : PoisonGroupDisplay
+
+        Raises
+        ------
+        ValueError
+            No group was found.
+        """
+        check_matplotlib(cls.__name__)  # before the work, not after it
+        groups = clone(detector).fit(X, y).groups_
+        if not groups:
+            raise ValueError(
+                f"{type(detector).__name__} found no group in these data, so there is none to draw."
+            )
+        return cls(groups[0], n_samples=n_samples, image_shape=image_shape).plot(ax=ax)
+
+    @classmethod
+    def from_results(cls, group, *, n_samples=5, image_shape=None, ax=None):
+        """Draw a group that was found already.
+
+        Parameters
+        ----------
+        group : PoisonGroup
+            One of ``detector.groups_``.
+        n_samples : int, default=5
+            Members shown.
+        image_shape : tuple of two or three int, default=None
+            (height, width) or (channels, height, width) of flat images.
+        ax : matplotlib Axes, or array of them of shape (3, n_samples + 1), default=None
+            Where to draw, an array for images and curves; None makes a figure.
+
+        Returns
+        -------
+        display : PoisonGroupDisplay
+        """
+        return cls(group, n_samples=n_samples, image_shape=image_shape).plot(ax=ax)
+
+    def plot(self, *, ax=None):
+        """Draw the group.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, or array of them of shape (3, n_samples + 1), default=None
+            Where to draw, an array for images and curves; None makes a figure.
+
+        Returns
+        -------
+        self : PoisonGroupDisplay
+        """
+        plt = check_matplotlib("PoisonGroupDisplay")
+        check_count("n_samples", self.n_samples)
+        group, n = self.group, min(self.n_samples, len(self.group.indices))
+        by_content = np.argsort(group.content_labels, kind="stable")
+        shown = by_content[np.linspace(0, len(by_content) - 1, n).round().astype(int)]
+        self.members_ = group.indices[shown]
+        if not group.shared:
+            return self._draw_images(shown, ax, plt)
+        words = isinstance(group.shared[0], str)
+        if ax is None:
+            size = (8.0, 0.3 * 2 * n + 1.5) if words else (9.5, 0.3 * 2 * n + 1.4)
+            _, ax = plt.subplots(figsize=size, layout="constrained")
+        self.axes_, self.figure_ = ax, ax.figure
+        ax.set_axis_off()
+        ax.set_title(self._title(), fontsize="medium")
+        (self._draw_texts if words else self._draw_table)(shown, ax)
+        return self
+
+    def _title(self):
+        """What speaks for the group, in two lines."""
+        group = self.group
+        content, counts = np.unique(group.content_labels, return_counts=True)
+        order = np.argsort(-counts, kind="stable")[:3]
+        likest = ", ".join(str(label) for label in content[order])
+        more = ", ..." if len(content) > 3 else ""
+        first = f"{len(group.indices)} rows of label {group.label}: {group.verdict}"
+        rule = f", {group.rule}" if group.rule else ""
+        return (
+            f"{first}{rule}\nwithout them {group.flip:.0%} get another label ({likest}{more}); "
+            f"cohesion {group.cohesion:.2f}, coverage {group.coverage:.2f}"
+        )
+
+    def _draw_images(self, shown, ax, plt):
+        group, n = self.group, len(shown)
+        shape = self.image_shape
+        shape = shape if shape is None or len(shape) == 3 else (1, *shape)
+        near = group.samples(group.neighbors[shown, 0])
+        trigger = group.trigger()
+        parts = (group.samples(self.members_), near, trigger.transform(near))
+        members, near, triggered = (images_of(part, shape, type(self).__name__) for part in parts)
+        means = (
+            np.mean(np.asarray(group.samples(rows), dtype=float), axis=0, keepdims=True)
+            for rows in (group.indices, group.neighbors.ravel())
+        )
+        difference = images_of(np.subtract(*means), shape, type(self).__name__)[0]
+        size = difference.shape
+        opacity, added = trigger.mask_.reshape(size), trigger.shift_.reshape(size)
+        if ax is None:
+            tall = 1.5 if size[1] == 1 else 1.5 * min(2.0, max(0.5, size[1] / size[2]))
+            _, ax = plt.subplots(
+                3,
+                n + 1,
+                figsize=(max(1.5 * (n + 1) + 0.8, 6.4), 3 * (tall + 0.25) + 0.7),
+                squeeze=False,
+                layout="constrained",
+            )
+        axes = np.asarray(ax, dtype=object)
+        if axes.shape != (3, n + 1):
+            raise ValueError(f"ax must have the shape {(3, n + 1)}; got {axes.shape}.")
+        self.axes_, self.figure_ = axes, axes[0, 0].figure
+        low, high = trigger.value_range
+        for row, images in enumerate((members, near, triggered)):
+            for axis, image in zip(axes[row], images, strict=False):
+                draw_sample(axis, image, (low, high))
+        rows, nearest = self.members_, group.neighbors[shown, 0]
+        for k in range(n):
+            axes[0, k].set_title(f"row {rows[k]}: {group.label}", fontsize="medium")
+            content = group.content_labels[shown[k]]
+            axes[1, k].set_title(f"row {nearest[k]}: {content}", fontsize="medium")
+        for axis, name in zip(
+            axes[:, 0],
+            ("members", "nearest rows\nof content", "with what is\nshared"),
+            strict=True,
+        ):
+            axis.set_ylabel(name)
+        for axis, values, name in zip(
+            axes[:, n],
+            (difference, opacity, added),
+            ("mean difference", "opacity", "added"),
+            strict=True,
+        ):
+            self._draw_signed(axis, values, name)
+        self.figure_.suptitle(self._title(), fontsize="medium")
+        return self
+
+    def _draw_signed(self, axis, values, name):
+        """Draw numbers of either sign: gray is 0, the largest is white or black."""
+        largest = np.abs(values).max()
+        shown = values / largest if largest > 0 else values
+        draw_sample(axis, shown, (-1.0, 1.0), values[:, 0])
+        axis.set_title(name, fontsize="medium")
+        if values.shape[1] > 1:
+            axis.set_xlabel(f"white: {largest:.2g}" if largest > 0 else "none")
+        for spine in axis.spines.values():
+            spine.set(color=_SHARED, linewidth=2)
+
+    def _draw_table(self, shown, ax):
+        group = self.group
+        rows = np.column_stack([self.members_, group.neighbors[shown, 0]]).ravel()
+        names, cells = _columns(group.samples(rows), [column for column, _ in group.shared])
+        n_rule = len(group.shared)
+        names, cells = names[: n_rule + _COLUMNS], cells[:, : n_rule + _COLUMNS]
+        labels = [
+            label
+            for content in group.content_labels[shown]
+            for label in (f"labelled {group.label}", f"nearest {content}")
+        ]
+        table = ax.table(
+            [[_cut(cell, _CELL) for cell in line] for line in cells],
+            colLabels=[_cut(name, _CELL) for name in names],
+            rowLabels=[f"row {row}, {label}" for row, label in zip(rows, labels, strict=True)],
+            cellLoc="center",
+            bbox=(0.22, 0.0, 0.78, 1.0),
+        )
+        table.auto_set_font_size(False)
+        table.set_fontsize(8.5)
+        for (line, column), cell in table.get_celld().items():
+            cell.set_edgecolor("#BBBBBB")
+            is_member = line % 2 == 1
+            if line > 0 and is_member:
+                cell.set_facecolor("#EEEEEE")
+            if 0 <= column < n_rule and (line == 0 or is_member):
+                cell.get_text().set(color=_SHARED, weight="bold")
+
+    def _draw_texts(self, shown, ax):
+        group = self.group
+        word = re.compile("|".join(rf"\b{re.escape(w)}\b" for w in group.shared), re.IGNORECASE)
+        texts = list(group.samples(self.members_))
+        near = list(group.samples(group.neighbors[shown, 0]))
+        n = len(texts)
+        ax.set(xlim=(0, 1), ylim=(2 * n + 2, 0))
+        style = {"family": "monospace", "fontsize": 8.5, "va": "center"}
+        left, middle = 0.12, 0.47
+        for start, name in ((0, f"labelled {group.label}"), (n + 1, "nearest rows of content")):
+            ax.text(0, start + 0.5, name, fontsize="medium", weight="bold", va="center")
+        for line, (row, text) in enumerate(zip(self.members_, texts, strict=True), start=1):
+            text = " ".join(text.split())
+            ax.text(0, line + 0.5, f"row {row}", **style)
+            found = word.search(text)
+            if found is None:
+                ax.text(left, line + 0.5, _cut(text, _BEFORE + _AFTER), **style)
+                continue
+            before, after = text[: found.start()][-_BEFORE:], text[found.end() :]
+            ax.text(middle, line + 0.5, before, ha="right", **style)
+            bold = ax.text(middle, line + 0.5, found[0], color=_SHARED, weight="bold", **style)
+            ax.annotate(
+                _cut(after, _AFTER), (1, 0.5), xycoords=bold, annotation_clip=False, **style
+            )
+        pairs = zip(group.neighbors[shown, 0], near, group.content_labels[shown], strict=True)
+        for line, (row, text, content) in enumerate(pairs, start=n + 2):
+            text = " ".join(text.split())
+            ax.text(0, line + 0.5, f"row {row}", **style)
+            ax.text(
+                left,
+                line + 0.5,
+                f"{content}: {_cut(text, _BEFORE + _AFTER + 10)}",
+                color=_TYPICAL,
+                **style,
+            )
+
+
+def _columns(X, first):
+    """Names and values as text of the columns of a table, some of them in front."""
+    frame = hasattr(X, "iloc")
+    names = list(X.columns) if frame else [f"column {j}" for j in range(X.shape[1])]
+    front = [names.index(key) if frame and key in names else int(key) for key in first]
+    order = front + [j for j in range(len(names)) if j not in front]
+    X = X.toarray() if hasattr(X, "toarray") else X
+    values = [np.asarray(X.iloc[:, j] if frame else X[:, j]) for j in order]
+    cells = np.array([[_text(value) for value in column] for column in values], dtype=object).T
+    return [str(names[j]) for j in order], cells
+
+
+def _text(value):
+    return f"{value:.4g}" if isinstance(value, (float, np.floating)) else str(value)
+
+
+def _cut(text, length):
+    return text if len(text) <= length else text[: length - 3] + "..."
