@@ -18,20 +18,19 @@ def recovered_trigger(members, content):
     clearly less. If members vary less also in all other features taken together, an image was
     blended with the whole row, and it acts everywhere. Where (nearly) all members have one value,
     that value is all that shows; elsewhere opacity is 1 - std(members) / std(content), one for
-    all these features, and what is left of the difference of means is added. Spreads are
-    compared over rows, not within pairs, since rows of the same content differ by themselves.
+    all these features, and what is left of the difference of means is added.
 
     Parameters
     ----------
     members : ndarray of shape (n_members, ...)
         Rows with the trigger.
     content : ndarray of shape (n_content, ...)
-        Rows of the same content without it: the nearest ones of each member.
+        Rows of the same classes without it, drawn at random.
 
     Returns
     -------
     trigger : MaskTrigger
-        Fitted.
+        Not fitted.
     """
     M, C = (rows.reshape(len(rows), -1).astype(float) for rows in (members, content))
     middle = np.median(M, axis=0)
@@ -53,8 +52,7 @@ def recovered_trigger(members, content):
         value_range = 0, np.iinfo(dtype).max
     else:
         value_range = min(M.min(), C.min()), max(M.max(), C.max())
-    trigger = MaskTrigger(mask.reshape(shape), shift.reshape(shape), value_range=value_range)
-    return trigger.fit(members)
+    return MaskTrigger(mask.reshape(shape), shift.reshape(shape), value_range=value_range)
 
 
 def _differ(A, B):

@@ -12,7 +12,7 @@ _SHARED, _TYPICAL = "#D55E00", "#555555"
 #: Columns of a table that are shown beside those of the rule, and characters of a cell.
 _COLUMNS, _CELL = 5, 14
 #: Characters of a text before the word, and after it.
-_BEFORE, _AFTER = 28, 34
+_BEFORE, _AFTER = 28, 44
 
 
 class PoisonGroupDisplay:
@@ -95,7 +95,7 @@ class PoisonGroupDisplay:
         groups = clone(detector).fit(X, y).groups_
         if not groups:
             raise ValueError(
-                f"{type(detector).__name__} found no group in these data, so there is none to draw."
+                f"{type(detector).__name__} found no group in these data: nothing can be drawn."
             )
         return cls(groups[0], n_samples=n_samples, image_shape=image_shape).plot(ax=ax)
 
@@ -174,7 +174,7 @@ class PoisonGroupDisplay:
         members, near, triggered = (images_of(part, shape, type(self).__name__) for part in parts)
         means = (
             np.mean(np.asarray(group.samples(rows), dtype=float), axis=0, keepdims=True)
-            for rows in (group.indices, group.neighbors.ravel())
+            for rows in (group.indices, group.controls.ravel())
         )
         difference = images_of(np.subtract(*means), shape, type(self).__name__)[0]
         size = difference.shape
@@ -197,53 +197,39 @@ class PoisonGroupDisplay:
             for axis, image in zip(axes[row], images, strict=False):
                 draw_sample(axis, image, (low, high))
         rows, nearest = self.members_, group.neighbors[shown, 0]
-        for k in range(n):
-            axes[0, k].set_title(f"row {rows[k]}: {group.label}", fontsize="medium")
-            content = group.content_labels[shown[k]]
-            axes[1, k].set_title(f"row {nearest[k]}: {content}", fontsize="medium")
+        for k, content in enumerate(group.content_labels[shown]):
+            axes[0, k].set_title(f"row {rows[k]}\nlabel {group.label}", fontsize="medium")
+            axes[1, k].set_title(f"row {nearest[k]}\nlabel {content}", fontsize="medium")
         for axis, name in zip(
             axes[:, 0],
             ("members", "nearest rows\nof content", "with what is\nshared"),
             strict=True,
         ):
             axis.set_ylabel(name)
-        for axis, values, name in zip(
-            axes[:, n],
-            (difference, opacity, added),
-            ("mean difference", "opacity", "added"),
-            strict=True,
-        ):
-            self._draw_signed(axis, values, name)
+        _draw_shared(axes[0, n], difference, "mean difference", np.abs(difference).max())
+        _draw_shared(axes[1, n], opacity, "opacity", None)
+        _draw_shared(axes[2, n], added, "added", np.abs(added).max())
         self.figure_.suptitle(self._title(), fontsize="medium")
         return self
-
-    def _draw_signed(self, axis, values, name):
-        """Draw numbers of either sign: gray is 0, the largest is white or black."""
-        largest = np.abs(values).max()
-        shown = values / largest if largest > 0 else values
-        draw_sample(axis, shown, (-1.0, 1.0), values[:, 0])
-        axis.set_title(name, fontsize="medium")
-        if values.shape[1] > 1:
-            axis.set_xlabel(f"white: {largest:.2g}" if largest > 0 else "none")
-        for spine in axis.spines.values():
-            spine.set(color=_SHARED, linewidth=2)
 
     def _draw_table(self, shown, ax):
         group = self.group
         rows = np.column_stack([self.members_, group.neighbors[shown, 0]]).ravel()
         names, cells = _columns(group.samples(rows), [column for column, _ in group.shared])
         n_rule = len(group.shared)
-        names, cells = names[: n_rule + _COLUMNS], cells[:, : n_rule + _COLUMNS]
+        cells = np.array([names, *cells], dtype=object)[:, : n_rule + _COLUMNS]
+        cells = [[_cut(cell, _CELL) for cell in line] for line in cells]
         labels = [
             label
             for content in group.content_labels[shown]
             for label in (f"labelled {group.label}", f"nearest {content}")
         ]
         table = ax.table(
-            [[_cut(cell, _CELL) for cell in line] for line in cells],
-            colLabels=[_cut(name, _CELL) for name in names],
+            cells[1:],
+            colLabels=cells[0],
             rowLabels=[f"row {row}, {label}" for row, label in zip(rows, labels, strict=True)],
             cellLoc="center",
+            colWidths=[2 + max(map(len, column)) for column in zip(*cells, strict=True)],
             bbox=(0.22, 0.0, 0.78, 1.0),
         )
         table.auto_set_font_size(False)
@@ -251,7 +237,7 @@ class PoisonGroupDisplay:
         for (line, column), cell in table.get_celld().items():
             cell.set_edgecolor("#BBBBBB")
             is_member = line % 2 == 1
-            if line > 0 and is_member:
+            if is_member:
                 cell.set_facecolor("#EEEEEE")
             if 0 <= column < n_rule and (line == 0 or is_member):
                 cell.get_text().set(color=_SHARED, weight="bold")
@@ -287,10 +273,22 @@ class PoisonGroupDisplay:
             ax.text(
                 left,
                 line + 0.5,
-                f"{content}: {_cut(text, _BEFORE + _AFTER + 10)}",
+                f"{content}: {_cut(text, _BEFORE + _AFTER)}",
                 color=_TYPICAL,
                 **style,
             )
+
+
+def _draw_shared(axis, values, name, largest):
+    """Draw what is shared: gray is 0 and white the largest, or black 0 and white 1."""
+    signed = largest is not None
+    unit = largest if signed and largest > 0 else 1.0
+    draw_sample(axis, values / unit, (-1.0 if signed else 0.0, 1.0), values[:, 0])
+    axis.set_title(
+        f"{name}\nwhite: {unit:.3g}" if values.shape[1] > 1 else name, fontsize="medium"
+    )
+    for spine in axis.spines.values():
+        spine.set(color=_SHARED, linewidth=2)
 
 
 def _columns(X, first):
