@@ -1,6 +1,7 @@
 """The trigger that a group of rows of numbers has in common, as a mask and a pattern."""
 
 import numpy as np
+from sklearn.decomposition import PCA
 
 from ..triggers import MaskTrigger
 
@@ -9,16 +10,19 @@ CLEAR = 4.0
 #: Members keep one value where so many of them lie so close to it, in standard deviations of the
 #: content rows.
 CONSTANT, CLOSE = 0.9, 0.05
+#: Components in which rows of one content differ most.
+N_COMPONENTS = 30
 
 
 def recovered_trigger(members, content):
     """What turns rows such as `content` into rows such as `members`.
 
     A trigger acts on the features in which the two differ clearly in their means, or members vary
-    clearly less. If members vary less also in all other features taken together, an image was
-    blended with the whole row, and it acts everywhere. Where (nearly) all members have one value,
-    that value is all that shows; elsewhere opacity is 1 - std(members) / std(content), one for
-    all these features, and what is left of the difference of means is added.
+    clearly less or clearly more often have one value; but on all of them if the first or second
+    holds also of the others taken together, as where an image is blended with the whole row.
+    Where (nearly) all members have one value, that value is all that shows; elsewhere opacity is
+    1 - std(members) / std(content), one for all these features, and what is left of the
+    difference of means is added.
 
     Parameters
     ----------
@@ -35,16 +39,15 @@ def recovered_trigger(members, content):
     M, C = (rows.reshape(len(rows), -1).astype(float) for rows in (members, content))
     middle = np.median(M, axis=0)
     m, c = M - M.mean(axis=0), C - C.mean(axis=0)
-    touched = (np.abs(_differ(M, C)) > CLEAR) | (_differ(c**2, m**2) > CLEAR)
-    close = np.abs(M - middle) <= CLOSE * C.std(axis=0)
-    opaque = touched & (close.mean(axis=0) >= CONSTANT)
-    if _varies_less(m, c, ~touched):
+    near = [np.abs(rows - middle) <= CLOSE * C.std(axis=0) for rows in (M, C)]
+    clear = np.abs(_differ(M, C)), _differ(c**2, m**2), _differ(*near)
+    touched = np.max(clear, axis=0) > CLEAR
+    opaque = touched & (near[0].mean(axis=0) >= CONSTANT)
+    if _shifted(M, C, ~touched) or _varies_less(m, c, ~touched) or not touched.any():
         touched, opaque = np.ones(len(middle), bool), np.zeros(len(middle), bool)
     mask, faded = opaque.astype(float), touched & ~opaque
     if _varies_less(m, c, faded):
         mask[faded] = 1.0 - np.sqrt(np.mean(m[:, faded] ** 2) / np.mean(c[:, faded] ** 2))
-    if not touched.any():  # nothing is clear: the best guess
-        touched = ~touched
     shift = np.where(touched, M.mean(axis=0) - (1.0 - mask) * C.mean(axis=0), 0.0)
     shift[opaque] = middle[opaque]
     shape, dtype = members.shape[1:], members.dtype
@@ -62,6 +65,23 @@ def _differ(A, B):
     rounding = 1e-9 * (np.abs(A).max(axis=0) + np.abs(B).max(axis=0))
     difference[np.abs(difference) <= rounding] = 0.0
     return difference / np.sqrt(variance + np.finfo(float).tiny)
+
+
+def _shifted(M, C, features):
+    """Whether M is off C in some features taken together: by one half of the rows, in the other.
+
+    Asked apart from the leading principal components of C, whose scatter would hide it.
+    """
+    if len(M) < 2:
+        return False
+    M, C = M[:, features], C[:, features]
+    n_components = min(N_COMPONENTS, len(C) // 4, M.shape[1] // 2)
+    if n_components:
+        pca = PCA(n_components, svd_solver="randomized", random_state=0).fit(C)
+        M, C = (rows - pca.inverse_transform(pca.transform(rows)) for rows in (M, C))
+    direction = M[::2].mean(axis=0) - C[::2].mean(axis=0)
+    along = [rows[1::2] @ direction[:, np.newaxis] for rows in (M, C)]
+    return bool(_differ(*along)[0] > CLEAR)
 
 
 def _varies_less(m, c, features):

@@ -157,10 +157,10 @@ class PoisonGroupDisplay:
         order = np.argsort(-counts, kind="stable")[:3]
         likest = ", ".join(str(label) for label in content[order])
         more = ", ..." if len(content) > 3 else ""
-        first = f"{len(group.indices)} rows of label {group.label}: {group.verdict}"
-        rule = f", {group.rule}" if group.rule else ""
+        rule = f" share {group.rule}" if group.rule else ""
+        first = f"{len(group.indices)} rows of label {group.label}{rule}: {group.verdict}"
         return (
-            f"{first}{rule}\nwithout them {group.flip:.0%} get another label ({likest}{more}); "
+            f"{first}\nwithout them {group.flip:.0%} get another label ({likest}{more}); "
             f"cohesion {group.cohesion:.2f}, coverage {group.coverage:.2f}"
         )
 
