@@ -50,12 +50,19 @@ def recovered_trigger(members, content):
         mask[faded] = 1.0 - np.sqrt(np.mean(m[:, faded] ** 2) / np.mean(c[:, faded] ** 2))
     shift = np.where(touched, M.mean(axis=0) - (1.0 - mask) * C.mean(axis=0), 0.0)
     shift[opaque] = middle[opaque]
-    shape, dtype = members.shape[1:], members.dtype
+    shape = members.shape[1:]
+    return MaskTrigger(
+        mask.reshape(shape), shift.reshape(shape), value_range=_value_range(members, content)
+    )
+
+
+def _value_range(members, content):
+    """The range of the dtype of images, [0, 1] where it holds all values, or that of the values."""
+    dtype = members.dtype
     if dtype.kind == "u" and dtype.itemsize <= 2:
-        value_range = 0, np.iinfo(dtype).max
-    else:
-        value_range = min(M.min(), C.min()), max(M.max(), C.max())
-    return MaskTrigger(mask.reshape(shape), shift.reshape(shape), value_range=value_range)
+        return 0, np.iinfo(dtype).max
+    low, high = min(members.min(), content.min()), max(members.max(), content.max())
+    return (0, 1) if low >= 0 and high <= 1 else (low.item(), high.item())
 
 
 def _differ(A, B):
