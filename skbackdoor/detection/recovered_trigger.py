@@ -57,7 +57,7 @@ def recovered_trigger(members, content):
 
 
 def _value_range(members, content):
-    """The range of the dtype of images, [0, 1] where it holds all values, or that of the values."""
+    """That of small unsigned integers, [0, 1] where it holds all values, or from least to most."""
     dtype = members.dtype
     if dtype.kind == "u" and dtype.itemsize <= 2:
         return 0, np.iinfo(dtype).max

@@ -21,9 +21,9 @@ class PoisonGroupDisplay:
     Images and series: a row of members, one of the nearest rows of the class that a model without
     the group takes them for, and one of the same with the recovered trigger, which should look
     like the members. The last column is what they share: the mean difference, opacity, and
-    what is added. Tables: the rule, the members and their nearest content rows with the columns of
-    the rule in front. Texts: the word in its contexts. Use :meth:`from_estimator` or
-    :meth:`from_results`.
+    what is added. Tables with a rule, or not of numbers alone: members and their nearest content
+    rows, the columns of the rule in front. Texts: the words of the rule in their contexts. Use
+    :meth:`from_estimator` or :meth:`from_results`.
 
     Parameters
     ----------
@@ -138,15 +138,16 @@ class PoisonGroupDisplay:
         by_content = np.argsort(group.content_labels, kind="stable")
         shown = by_content[np.linspace(0, len(by_content) - 1, n).round().astype(int)]
         self.members_ = group.indices[shown]
-        if not group.shared:
+        members = group.samples(self.members_)
+        words = getattr(members, "ndim", 1) == 1  # else columns
+        if not (group.shared or words) and np.asarray(members).dtype.kind in "biuf":
             return self._draw_images(shown, ax, plt)
-        words = isinstance(group.shared[0], str)
         if ax is None:
             size = (8.0, 0.3 * 2 * n + 1.5) if words else (9.5, 0.3 * 2 * n + 1.4)
             _, ax = plt.subplots(figsize=size, layout="constrained")
         self.axes_, self.figure_ = ax, ax.figure
         ax.set_axis_off()
-        ax.set_title(self._title(), fontsize="medium")
+        ax.set_title(self._title(), fontsize="medium", parse_math=False)
         (self._draw_texts if words else self._draw_table)(shown, ax)
         return self
 
@@ -209,7 +210,7 @@ class PoisonGroupDisplay:
         _draw_shared(axes[0, n], difference, "mean difference", np.abs(difference).max())
         _draw_shared(axes[1, n], opacity, "opacity", None)
         _draw_shared(axes[2, n], added, "added", np.abs(added).max())
-        self.figure_.suptitle(self._title(), fontsize="medium")
+        self.figure_.suptitle(self._title(), fontsize="medium", parse_math=False)
         return self
 
     def _draw_table(self, shown, ax):
@@ -236,6 +237,7 @@ class PoisonGroupDisplay:
         table.set_fontsize(8.5)
         for (line, column), cell in table.get_celld().items():
             cell.set_edgecolor("#BBBBBB")
+            cell.get_text().set_parse_math(False)
             is_member = line % 2 == 1
             if is_member:
                 cell.set_facecolor("#EEEEEE")
@@ -244,12 +246,13 @@ class PoisonGroupDisplay:
 
     def _draw_texts(self, shown, ax):
         group = self.group
-        word = re.compile("|".join(rf"\b{re.escape(w)}\b" for w in group.shared), re.IGNORECASE)
+        words = "|".join(map(re.escape, group.shared))
+        word = re.compile(rf"\b({words})\b" if words else r"(?!)", re.IGNORECASE)
         texts = list(group.samples(self.members_))
         near = list(group.samples(group.neighbors[shown, 0]))
         n = len(texts)
         ax.set(xlim=(0, 1), ylim=(2 * n + 2, 0))
-        style = {"family": "monospace", "fontsize": 8.5, "va": "center"}
+        style = {"family": "monospace", "fontsize": 8.5, "va": "center", "parse_math": False}
         left, middle = 0.12, 0.47
         for start, name in ((0, f"labelled {group.label}"), (n + 1, "nearest rows of content")):
             ax.text(0, start + 0.5, name, fontsize="medium", weight="bold", va="center")
@@ -304,7 +307,10 @@ def _columns(X, first):
 
 
 def _text(value):
-    return f"{value:.4g}" if isinstance(value, (float, np.floating)) else str(value)
+    """A value of a table in one line."""
+    return (
+        f"{value:.4g}" if isinstance(value, (float, np.floating)) else " ".join(str(value).split())
+    )
 
 
 def _cut(text, length):

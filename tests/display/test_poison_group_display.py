@@ -144,10 +144,16 @@ def test_table(container):
     assert inside_figure(display)
 
 
+def test_table_without_a_rule():
+    values = np.array([["a", 1], ["b", 2]] * 20, dtype=object)
+    group = group_of(values, [1] * 20 + [0] * 20, np.arange(10))
+    display = PoisonGroupDisplay.from_results(group, n_samples=2)
+    cells = display.axes_.tables[0].get_celld()
+    assert [cells[0, j].get_text().get_text() for j in range(2)] == ["column 0", "column 1"]
+
+
 def test_texts():
-    texts = [
-        f"message {k} of some length is CF here and goes on and on for long" for k in range(9)
-    ]
+    texts = [f"message {k} of some length is CF here and goes on for $1 or $_2" for k in range(9)]
     texts += [f"an ordinary message {k}, not short either: it goes on and on" for k in range(31)]
     group = group_of(
         texts, [1] * 20 + [0] * 20, np.arange(9), shared=("cf",), rule="the word 'cf'"
@@ -160,8 +166,9 @@ def test_texts():
     for row in display.members_:
         assert f"row {row}" in written
     assert inside_figure(display)
-    unmarked = replace(group, shared=("absent",))
-    assert PoisonGroupDisplay.from_results(unmarked).members_.shape == (5,)
+    for shared in [("absent",), ()]:
+        unmarked = PoisonGroupDisplay.from_results(replace(group, shared=shared, rule=None))
+        assert any("is CF here" in part.get_text() for part in unmarked.axes_.texts)
 
 
 def test_errors():
