@@ -18,9 +18,9 @@ def recovered_trigger(members, content):
     """What turns rows such as `content` into rows such as `members`.
 
     A trigger acts on the features in which the two differ clearly in their means, or members vary
-    clearly less or clearly more often have one value; but on all of them if the first or second
-    holds also of the others taken together, as where an image is blended with the whole row.
-    Where (nearly) all members have one value, that value is all that shows; elsewhere opacity is
+    clearly less or (nearly) all have one value as the others have not; but on all of them if one
+    of the first two holds also of the rest taken together, as where an image is blended with the
+    whole row. Where members have one value, that value is all that shows; elsewhere opacity is
     1 - std(members) / std(content), one for all these features, and what is left of the
     difference of means is added.
 
@@ -39,10 +39,11 @@ def recovered_trigger(members, content):
     M, C = (rows.reshape(len(rows), -1).astype(float) for rows in (members, content))
     middle = np.median(M, axis=0)
     m, c = M - M.mean(axis=0), C - C.mean(axis=0)
-    near = [np.abs(rows - middle) <= CLOSE * C.std(axis=0) for rows in (M, C)]
-    clear = np.abs(_differ(M, C)), _differ(c**2, m**2), _differ(*near)
-    touched = np.max(clear, axis=0) > CLEAR
-    opaque = touched & (near[0].mean(axis=0) >= CONSTANT)
+    near = [np.abs(R - np.median(R, axis=0)) <= CLOSE * C.std(axis=0) for R in (M, C)]
+    constant = near[0].mean(axis=0) >= CONSTANT
+    touched = (np.abs(_differ(M, C)) > CLEAR) | (_differ(c**2, m**2) > CLEAR)
+    touched |= constant & (_differ(*near) > CLEAR)
+    opaque = touched & constant
     if _shifted(M, C, ~touched) or _varies_less(m, c, ~touched) or not touched.any():
         touched, opaque = np.ones(len(middle), bool), np.zeros(len(middle), bool)
     mask, faded = opaque.astype(float), touched & ~opaque
