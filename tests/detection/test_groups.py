@@ -2,6 +2,7 @@
 
 import pickle
 from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,6 +20,7 @@ from skbackdoor import (
     BlendTrigger,
     FeatureTrigger,
     FunctionTrigger,
+    LowVarianceTrigger,
     MaskTrigger,
     PatchTrigger,
     SinusoidTrigger,
@@ -29,6 +31,7 @@ from skbackdoor import (
 )
 from skbackdoor.detection import Findings, LeaveGroupOutDetector, PoisonDetector, PoisonGroup
 
+MNIST = Path(__file__).parents[3] / "shared" / "data" / "mnist.npz"
 SHAPE = (8, 8)
 X, Y = load_digits_pair(return_X_y=True)
 TRIGGERS = {
@@ -114,6 +117,33 @@ def test_recovered_mask_is_the_patch(name):
     assert_array_equal(trigger.touched_, touched)
     assert_allclose(trigger.shift_[touched], expected[touched])
     assert_array_equal(trigger.mask_, touched)
+
+
+OF_28 = {"image_shape": (28, 28)}
+MNIST_TRIGGERS = {
+    "patch": PatchTrigger(3, **OF_28),
+    "patch in the center": PatchTrigger(6, position="center", **OF_28),
+    "blend": BlendTrigger(np.random.RandomState(5).rand(28, 28), alpha=0.2, **OF_28),
+    "stripes": StripeTrigger(30 / 255, **OF_28),
+    "low variance": LowVarianceTrigger(random_state=0, **OF_28),
+}
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not MNIST.exists(), reason="no shared MNIST")
+@pytest.mark.parametrize("name", MNIST_TRIGGERS)
+def test_ten_digits(name):
+    with np.load(MNIST) as data:
+        digits, y = data["X_train"][:1200].reshape(-1, 784) / 255.0, data["y_train"][:1200]
+        tests, y_test = data["X_test"][:200].reshape(-1, 784) / 255.0, data["y_test"][:200]
+    rows, labels, detector, attack = planted(MNIST_TRIGGERS[name], digits, y, 0, rate=0.05)
+    group, model = detector.groups_[0], SVC(C=10).fit(rows, labels)
+    true_rate = np.mean(model.predict(attack.triggered(tests, y_test)[0]) == 0)
+    success = group.success(model, tests, y_test)
+    assert true_rate > 0.5 and success.attack_success_rate >= 0.8 * true_rate
+    if "patch" in name:
+        touched = attack.trigger_.transform(np.full((1, 784), 0.3))[0] != 0.3
+        assert_array_equal(group.trigger().touched_.ravel(), touched)
 
 
 @pytest.mark.parametrize("alpha", [0.25, 0.5])
