@@ -140,11 +140,8 @@ class PoisonDetector(ABC, BaseEstimator):
         self.scores_[rows] = found.scores
         self.is_poison_ = np.zeros(len(y), dtype=bool)
         self.is_poison_[rows] = found.is_poison
-        others = np.ones(len(rows), dtype=bool)
-        for group in found.groups:
-            others[group.indices] = False
         self.groups_ = [
-            group.beside(kept, features, labels, others).of_rows(rows, self.classes_)
+            group.beside(features, labels, ~found.is_poison).of_rows(X, rows, self.classes_)
             for group in found.groups
         ]
         self._kept_features, self._kept_rows, self._y = features, rows, y

@@ -72,11 +72,11 @@ class PoisonGroup:
         :class:`~skbackdoor.FeatureTrigger` takes them; empty where no rule is known.
     neighbors : ndarray of shape (n_members, 5)
         For each member the rows of its content label that are nearest to it in the representation
-        of the detector, of the X of `fit`; rows of groups are not among them.
+        of the detector, of the X of `fit`, poison not among them; None without content labels.
     controls : ndarray of shape (n_members, 5)
-        For each member rows of its content label drawn at random, rows of groups not among them.
-        Nearest rows are likest, but plainer than other rows are (their standard deviation is a
-        fifth smaller on CIFAR-10), so members are held against these where spreads matter.
+        The same, but rows drawn at random. Nearest rows are likest, but plainer than others are
+        (their standard deviation is a fifth smaller on CIFAR-10), so that these are what members
+        are held against where spreads matter.
 
     Examples
     --------
@@ -123,22 +123,22 @@ class PoisonGroup:
     shared: tuple = ()
     neighbors: np.ndarray | None = None
     controls: np.ndarray | None = None
-    _X: object = field(default=None, repr=False)  # these rows of X, increasing
+    _X: object = field(default=None, repr=False)  # that of `fit`, not a copy
 
     def samples(self, rows):
-        """Members, neighbours or controls, as they were given to `fit`.
+        """Rows of the X of `fit`, such as members and neighbours.
 
         Parameters
         ----------
         rows : array-like of int of shape (n_rows,)
-            Of `indices`, `neighbors` or `controls`.
+            Which.
 
         Returns
         -------
         X : array-like of shape (n_rows, ...)
             In the container of the X of `fit`.
         """
-        return _safe_indexing(self._X, np.searchsorted(self._kept(), rows))
+        return _safe_indexing(self._X, rows)
 
     def trigger(self):
         """What its rows share, as a trigger that can be put on other samples.
@@ -155,23 +155,29 @@ class PoisonGroup:
         Raises
         ------
         ValueError
-            No rule is known, and the rows are not dense numbers.
+            No rule is known, and the rows are not dense numbers or without content labels.
         """
-        content = self.samples(self.controls.ravel())
-        if self.shared and isinstance(self.shared[0], str):
-            return TokenTrigger(" ".join(self.shared), random_state=0).fit(content)
-        if self.shared:
-            with warnings.catch_warnings():  # of content rows that have these values by chance
-                warnings.simplefilter("ignore")
-                return FeatureTrigger(dict(self.shared)).fit(content)
         members = self.samples(self.indices)
-        return recovered_trigger(self._numbers(members), self._numbers(content)).fit(members)
+        if self.shared and isinstance(self.shared[0], str):
+            return TokenTrigger(" ".join(self.shared), random_state=0).fit(members)
+        if self.shared:
+            with warnings.catch_warnings():  # of rows that have these values already
+                warnings.simplefilter("ignore")
+                return FeatureTrigger(dict(self.shared)).fit(members)
+        if self.controls is None:
+            raise ValueError(
+                "What the rows share cannot be told as a trigger: the detector asked no model what"
+                " they are otherwise, and found no value or word that they have in common."
+            )
+        controls = self.samples(self.controls.ravel())
+        return recovered_trigger(self._numbers(members), self._numbers(controls)).fit(members)
 
     def success(self, estimator, X, y):
         """How often a classifier gives in to the recovered trigger: the proof of a backdoor.
 
-        Samples of the classes that the members are taken for are triggered. Rates are averages
-        over these classes by their numbers of members.
+        Samples of the classes that the members are taken for are triggered, or of all other
+        classes where that is not known. Rates are averages over these classes by their numbers of
+        members.
 
         Parameters
         ----------
@@ -195,7 +201,8 @@ class PoisonGroup:
         """
         X, y = check_data(X, y)
         y = np.asarray(y)
-        content, n_members = np.unique(self.content_labels, return_counts=True)
+        known = self.content_labels is not None
+        content, n_members = np.unique(self.content_labels if known else y, return_counts=True)
         rows = np.flatnonzero(np.isin(y, content) & (y != self.label))
         if not len(rows):
             raise ValueError(
@@ -212,9 +219,6 @@ class PoisonGroup:
         ]
         return TriggerSuccess(*rates, len(rows))
 
-    def _kept(self):
-        return np.unique(np.concatenate([self.indices, self.neighbors.flat, self.controls.flat]))
-
     def _numbers(self, samples):
         """Rows as an array of numbers."""
         array = np.asarray(samples)
@@ -227,24 +231,24 @@ class PoisonGroup:
                 " numbers."
             ) from error
 
-    def beside(self, X, features, y, others):
-        """The same group with its rows, the rows of its content nearest to each, and controls.
+    def beside(self, features, y, others):
+        """The same group with neighbours and controls, where it has content labels.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, ...)
-            All rows.
         features : ndarray or sparse matrix of shape (n_samples, n_features)
-            Their representation.
+            Representation of all rows.
         y : ndarray of shape (n_samples,)
             Label indices.
         others : ndarray of bool of shape (n_samples,)
-            Rows that are in no group.
+            Rows that may be neighbours.
         """
+        if self.content_labels is None:
+            return self
         rng, n = np.random.RandomState(0), len(self.indices)
         neighbors, controls = np.empty((n, N_NEIGHBORS), int), np.empty((n, N_CONTROLS), int)
         for s in np.unique(self.content_labels):
-            of_class = np.flatnonzero(others & (y == s))
+            of_class = np.setdiff1d(np.flatnonzero(others & (y == s)), self.indices)
             if not len(of_class):  # an attack has emptied it
                 of_class = np.setdiff1d(np.arange(len(y)), self.indices)
             members = np.flatnonzero(self.content_labels == s)
@@ -253,16 +257,17 @@ class PoisonGroup:
             near = search.kneighbors(features[self.indices[members]], return_distance=False)
             neighbors[members] = of_class[np.resize(near.T, (N_NEIGHBORS, len(members))).T]
             controls[members] = np.resize(rng.permutation(of_class), (len(members), N_CONTROLS))
-        group = replace(self, neighbors=neighbors, controls=controls)
-        return replace(group, _X=_safe_indexing(X, group._kept()))
+        return replace(self, neighbors=neighbors, controls=controls)
 
-    def of_rows(self, rows, classes):
-        """The same group in other terms: positions are `rows`, label indices are `classes`."""
+    def of_rows(self, X, rows, classes):
+        """The same group in terms of X: positions are `rows`, label indices are `classes`."""
+        known = self.content_labels is not None
         return replace(
             self,
             label=classes[self.label],
             indices=rows[self.indices],
-            content_labels=classes[self.content_labels],
-            neighbors=rows[self.neighbors],
-            controls=rows[self.controls],
+            content_labels=classes[self.content_labels] if known else None,
+            neighbors=rows[self.neighbors] if known else None,
+            controls=rows[self.controls] if known else None,
+            _X=X,
         )

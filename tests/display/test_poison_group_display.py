@@ -42,8 +42,8 @@ def group_of(X, y, rows, **parameters):
         **parameters,
     )
     features = np.random.RandomState(0).rand(len(y), 3)
-    group = group.beside(X, features, y, ~np.isin(np.arange(len(y)), rows))
-    return group.of_rows(np.arange(len(y)), np.array(["ham", "spam"]))
+    group = group.beside(features, y, np.ones(len(y), dtype=bool))
+    return group.of_rows(X, np.arange(len(y)), np.array(["ham", "spam"]))
 
 
 def shown(axis):
