@@ -135,7 +135,8 @@ class PoisonGroupDisplay:
         plt = check_matplotlib("PoisonGroupDisplay")
         check_count("n_samples", self.n_samples)
         group, n = self.group, min(self.n_samples, len(self.group.indices))
-        by_content = np.argsort(group.content_labels, kind="stable")
+        known = group.content_labels is not None
+        by_content = np.argsort(group.content_labels if known else group.indices, kind="stable")
         shown = by_content[np.linspace(0, len(by_content) - 1, n).round().astype(int)]
         self.members_ = group.indices[shown]
         members = group.samples(self.members_)
@@ -154,12 +155,14 @@ class PoisonGroupDisplay:
     def _title(self):
         """What speaks for the group, in two lines."""
         group = self.group
+        rule = f" share {group.rule}" if group.rule else ""
+        first = f"{len(group.indices)} rows of label {group.label}{rule}: {group.verdict}"
+        if group.content_labels is None:
+            return first
         content, counts = np.unique(group.content_labels, return_counts=True)
         order = np.argsort(-counts, kind="stable")[:3]
         likest = ", ".join(str(label) for label in content[order])
         more = ", ..." if len(content) > 3 else ""
-        rule = f" share {group.rule}" if group.rule else ""
-        first = f"{len(group.indices)} rows of label {group.label}{rule}: {group.verdict}"
         return (
             f"{first}\nwithout them {group.flip:.0%} get another label ({likest}{more}); "
             f"cohesion {group.cohesion:.2f}, coverage {group.coverage:.2f}"
@@ -169,8 +172,8 @@ class PoisonGroupDisplay:
         group, n = self.group, len(shown)
         shape = self.image_shape
         shape = shape if shape is None or len(shape) == 3 else (1, *shape)
-        near = group.samples(group.neighbors[shown, 0])
         trigger = group.trigger()
+        near = group.samples(group.neighbors[shown, 0])
         parts = (group.samples(self.members_), near, trigger.transform(near))
         members, near, triggered = (images_of(part, shape, type(self).__name__) for part in parts)
         means = (
@@ -215,16 +218,15 @@ class PoisonGroupDisplay:
 
     def _draw_table(self, shown, ax):
         group = self.group
-        rows = np.column_stack([self.members_, group.neighbors[shown, 0]]).ravel()
+        rows, labels = self.members_, [f"labelled {group.label}"] * len(shown)
+        if group.neighbors is not None:
+            rows = np.column_stack([rows, group.neighbors[shown, 0]]).ravel()
+            nearest = [f"nearest {content}" for content in group.content_labels[shown]]
+            labels = [label for pair in zip(labels, nearest, strict=True) for label in pair]
         names, cells = _columns(group.samples(rows), [column for column, _ in group.shared])
         n_rule = len(group.shared)
         cells = np.array([names, *cells], dtype=object)[:, : n_rule + _COLUMNS]
         cells = [[_cut(cell, _CELL) for cell in line] for line in cells]
-        labels = [
-            label
-            for content in group.content_labels[shown]
-            for label in (f"labelled {group.label}", f"nearest {content}")
-        ]
         table = ax.table(
             cells[1:],
             colLabels=cells[0],
@@ -238,8 +240,8 @@ class PoisonGroupDisplay:
         for (line, column), cell in table.get_celld().items():
             cell.set_edgecolor("#BBBBBB")
             cell.get_text().set_parse_math(False)
-            is_member = line % 2 == 1
-            if is_member:
+            is_member = line % 2 == 1 or group.neighbors is None
+            if line > 0 and is_member:
                 cell.set_facecolor("#EEEEEE")
             if 0 <= column < n_rule and (line == 0 or is_member):
                 cell.get_text().set(color=_SHARED, weight="bold")
@@ -249,13 +251,12 @@ class PoisonGroupDisplay:
         words = "|".join(map(re.escape, group.shared))
         word = re.compile(rf"\b({words})\b" if words else r"(?!)", re.IGNORECASE)
         texts = list(group.samples(self.members_))
-        near = list(group.samples(group.neighbors[shown, 0]))
         n = len(texts)
         ax.set(xlim=(0, 1), ylim=(2 * n + 2, 0))
         style = {"family": "monospace", "fontsize": 8.5, "va": "center", "parse_math": False}
         left, middle = 0.12, 0.47
-        for start, name in ((0, f"labelled {group.label}"), (n + 1, "nearest rows of content")):
-            ax.text(0, start + 0.5, name, fontsize="medium", weight="bold", va="center")
+        heading = {"fontsize": "medium", "weight": "bold", "va": "center", "parse_math": False}
+        ax.text(0, 0.5, f"labelled {group.label}", **heading)
         for line, (row, text) in enumerate(zip(self.members_, texts, strict=True), start=1):
             text = " ".join(text.split())
             ax.text(0, line + 0.5, f"row {row}", **style)
@@ -269,7 +270,11 @@ class PoisonGroupDisplay:
             ax.annotate(
                 _cut(after, _AFTER), (1, 0.5), xycoords=bold, annotation_clip=False, **style
             )
-        pairs = zip(group.neighbors[shown, 0], near, group.content_labels[shown], strict=True)
+        if group.neighbors is None:
+            return
+        ax.text(0, n + 1.5, "nearest rows of content", **heading)
+        near = group.neighbors[shown, 0]
+        pairs = zip(near, list(group.samples(near)), group.content_labels[shown], strict=True)
         for line, (row, text, content) in enumerate(pairs, start=n + 2):
             text = " ".join(text.split())
             ax.text(0, line + 0.5, f"row {row}", **style)

@@ -59,7 +59,7 @@ class Known(PoisonDetector):
             typicality=1.0,
             coverage=1.0,
             stay=1.0,
-            content_labels=np.asarray(self.content),
+            content_labels=None if self.content is None else np.asarray(self.content),
             verdict="poison",
             score=0.9,
             rule=self.rule,
@@ -293,6 +293,18 @@ def test_pandas():
     assert_array_equal(out, expected.groups_[0].trigger().transform(X_poisoned))
     model = SVC(C=10).fit(frame, y)
     assert group.success(model, frame, pd.Series(y, index=index)).attack_success_rate > 0.9
+
+
+def test_groups_of_detectors_that_ask_no_model():
+    samples, y = make_backdoor_classification(300, 8, n_classes=3, random_state=0)
+    rows = np.flatnonzero(y == 0)[:10]
+    group = Known(rows, None, shared=((7, 1.0),)).fit(samples, y).groups_[0]
+    assert group.content_labels is group.neighbors is group.controls is None
+    assert_array_equal(group.trigger().transform(samples)[:, 7], 1.0)
+    model = SimpleNamespace(predict=lambda X: np.where(X[:, 7] == 1, 0, 2))
+    success = group.success(model, samples, y)
+    assert success.attack_success_rate == 1 and success.base_rate == 0
+    assert success.n_samples == np.sum(y != 0)
 
 
 def test_success_weighs_classes_by_members():

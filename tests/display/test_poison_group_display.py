@@ -171,6 +171,23 @@ def test_texts():
         assert any("is CF here" in part.get_text() for part in unmarked.axes_.texts)
 
 
+def test_without_content_labels_members_alone_are_drawn():
+    asked = {"content_labels": None, "neighbors": None, "controls": None}
+    y, rows = [1] * 20 + [0] * 20, np.arange(10)
+    values = np.arange(120).reshape(40, 3)
+    group = replace(group_of(values, y, rows, shared=((1, 7),), rule="column 1 = 7"), **asked)
+    cells = PoisonGroupDisplay.from_results(group).axes_.tables[0].get_celld()
+    names = [cells[i, -1].get_text().get_text() for i in range(1, 6)]
+    assert names == [f"row {row}, labelled spam" for row in (0, 2, 4, 7, 9)]
+    group = replace(group_of(["some text"] * 40, y, rows, shared=("text",)), **asked)
+    display = PoisonGroupDisplay.from_results(group)
+    assert [part.get_text() for part in display.axes_.texts].count("text") == 5
+    assert display.axes_.get_title() == "10 rows of label spam: poison"
+    group = replace(group_of(values, y, rows), **asked)
+    with pytest.raises(ValueError, match="asked no model"):
+        PoisonGroupDisplay.from_results(group)
+
+
 def test_errors():
     with pytest.raises(ValueError, match="n_samples=0"):
         PoisonGroupDisplay.from_estimator(LeaveGroupOutDetector(), X, Y, n_samples=0)
