@@ -16,7 +16,23 @@ from .datasets import (
     load_digits_pair,
     make_backdoor_classification,
 )
-from .defenses import CleanRetraining, RetrainingReport
+from .defense_metrics import (
+    DefenseEvaluation,
+    DetectionEvaluation,
+    evaluate_defense,
+    evaluate_detection,
+)
+from .defenses import CleanRetraining, RetrainingReport, SanitizedClassifier
+from .detection import (
+    ActivationClustering,
+    LabelAssociation,
+    LeaveGroupOutDetector,
+    PoisonDetector,
+    PoisonGroup,
+    SpectralSignatures,
+    StripFilter,
+    TriggerSuccess,
+)
 from .display import (
     BackdoorLearningCurveDisplay,
     BackdoorSlopeDisplay,
@@ -37,6 +53,7 @@ from .metrics import (
     attack_success_rate_scorer,
     clean_accuracy_drop,
     evaluate_attack,
+    kept_accuracy_scorer,
 )
 from .model_selection import (
     AttackSplit,
@@ -56,6 +73,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     *_triggers,
+    "ActivationClustering",
     "Attack",
     "AttackEvaluation",
     "AttackSplit",
@@ -67,17 +85,27 @@ __all__ = [
     "BackdoorSlopeScorer",
     "CleanRetraining",
     "DecisionBoundaryPathDisplay",
+    "DefenseEvaluation",
+    "DetectionEvaluation",
     "GradCAMDisplay",
     "InfluentialSamplesDisplay",
     "InputGradient",
     "InputGradientDisplay",
+    "LabelAssociation",
+    "LeaveGroupOutDetector",
     "ParameterDeviation",
     "ParameterDeviationDisplay",
+    "PoisonDetector",
+    "PoisonGroup",
     "PoisonGroupDisplay",
     "RetrainingReport",
     "RobustnessHeatmapDisplay",
+    "SanitizedClassifier",
     "SlopeGrid",
+    "SpectralSignatures",
+    "StripFilter",
     "TriggerDisplay",
+    "TriggerSuccess",
     "attack_split",
     "attack_success_rate",
     "attack_success_rate_scorer",
@@ -86,10 +114,13 @@ __all__ = [
     "backdoor_slope_scorer",
     "clean_accuracy_drop",
     "evaluate_attack",
+    "evaluate_defense",
+    "evaluate_detection",
     "fetch_cifar10",
     "fetch_imagenette",
     "fetch_mnist",
     "input_gradient",
+    "kept_accuracy_scorer",
     "load_digits_pair",
     "make_backdoor_classification",
     "most_robust",

@@ -346,7 +346,7 @@ class Attack(BaseEstimator):
 def check_data(X, y):
     """Data as an attack takes them: X any container of rows, y labels, one a row."""
     if y is None:
-        raise ValueError("An attack requires y to be passed, but the target y is None.")
+        raise ValueError("This requires y to be passed, but the target y is None.")
     if not (sp.issparse(X) or hasattr(X, "iloc") or hasattr(X, "shape")):
         strings = isinstance(X, list) and len(X) > 0 and isinstance(X[0], str)
         X = X if strings else np.asarray(X)

@@ -4,6 +4,7 @@ It stands below triggers, poisoning and paths, and imports none of them.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import sklearn
@@ -19,6 +20,7 @@ from sklearn.ensemble import (
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, RidgeClassifierCV
 from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC, LinearSVC
+from sklearn.utils import get_tags
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import has_fit_parameter
 
@@ -91,6 +93,43 @@ def weight_argument(estimator, way_out=""):
     return "sample_weight"
 
 
+def estimator_has(method):
+    """A condition of `available_if`: that a meta-estimator's `estimator` has the method."""
+
+    def check(self):
+        getattr(getattr(self, "estimator_", self.estimator), method)
+        return True
+
+    return check
+
+
+def wrapped_tags(tags, estimator, before):
+    """Tags of a meta-estimator that gives its data to something else, and then to a classifier.
+
+    Parameters
+    ----------
+    tags : Tags
+        Its own, as its base classes have them; changed and returned.
+    estimator, before : estimators
+        The classifier, and what sees the data before it: both must take them.
+
+    Returns
+    -------
+    tags : Tags
+    """
+    learner, first = get_tags(estimator), get_tags(before).input_tags
+    both = {
+        name: getattr(learner.input_tags, name) and getattr(first, name)
+        for name in ("sparse", "allow_nan")
+    }
+    tags.input_tags = replace(learner.input_tags, **both)
+    if learner.classifier_tags is not None:
+        tags.classifier_tags.poor_score = learner.classifier_tags.poor_score
+        tags.classifier_tags.multi_class = learner.classifier_tags.multi_class
+    tags.non_deterministic = learner.non_deterministic
+    return tags
+
+
 def refuse_samplers(estimator):
     """Raise if a Pipeline holds a sampler, whose rows no weight belongs to."""
     for step, part in estimator.steps if isinstance(estimator, Pipeline) else ():
@@ -102,7 +141,8 @@ def refuse_samplers(estimator):
                 " poison weight reaches the rows that it makes, so a fit with weights, a curve or"
                 " a slope would be of other data. Resample before the attack,"
                 f" X, y = {sampler}(...).fit_resample(X, y), or set class_weight='balanced'"
-                " instead; without weights, at poison_weight 0 or 1, fit takes the sampler."
+                " instead (for a detector of poison SanitizedClassifier, which passes weights on);"
+                " without weights, at poison_weight 0 or 1, fit takes the sampler."
             )
 
 

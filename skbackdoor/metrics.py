@@ -11,10 +11,12 @@ from sklearn.metrics import accuracy_score
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
 from sklearn.utils.metadata_routing import MetadataRequest
+from sklearn.utils.validation import check_is_fitted
 
 from ._compat import BaseSearchCV, _check_sample_weight
 from .checks import check_classifier, check_is_poisoner, weights_of_sources
 from .learners import label_index, seeds_of
+from .poisoning import BackdoorPoisoner
 from .policy import resolve_targets
 from .visible import warn_of_unseen_trigger
 
@@ -137,14 +139,11 @@ def clean_accuracy_drop(y_true, y_pred_clean_model, y_pred_poisoned_model, *, sa
     return float(clean - poisoned)
 
 
-class PoisonerScorer(BaseEstimator):
-    """A scorer of fitted poisoners: what :mod:`sklearn.model_selection` asks of one.
+class Scorer(BaseEstimator):
+    """A scorer: what :mod:`sklearn.model_selection` asks of one.
 
-    Subclasses give ``_score(poisoner, X, y, sample_weight)``.
+    Subclasses give ``_score(estimator, X, y, sample_weight)``.
     """
-
-    #: The poison weight to write where a plain classifier is scored.
-    _probe_weight = ", poison_weight=0.0"
 
     def _accept_sample_weight(self):
         return True
@@ -171,7 +170,7 @@ class PoisonerScorer(BaseEstimator):
 
         Returns
         -------
-        self : PoisonerScorer
+        self : Scorer
         """
         if not get_config()["enable_metadata_routing"]:
             raise RuntimeError(
@@ -186,16 +185,16 @@ class PoisonerScorer(BaseEstimator):
         return request
 
     def __call__(self, estimator, X, y, sample_weight=None):
-        """Score a fitted poisoner.
+        """Score a fitted estimator.
 
         Parameters
         ----------
-        estimator : BackdoorPoisoner
+        estimator : estimator
             Fitted; or a fitted search over one, whose `best_estimator_` is scored.
         X : array-like of shape (n_samples, ...)
-            Clean test data.
+            Test data.
         y : array-like of shape (n_samples,)
-            Clean labels.
+            Their labels.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the test samples.
 
@@ -205,6 +204,25 @@ class PoisonerScorer(BaseEstimator):
         """
         if isinstance(estimator, BaseSearchCV):  # an outer cross-validation around a search
             estimator = getattr(estimator, "best_estimator_", estimator)
+        self._check_estimator(estimator)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X)
+        return self._score(estimator, X, y, sample_weight)
+
+    def _check_estimator(self, estimator):
+        """Raise for what the scorer cannot score."""
+
+
+class PoisonerScorer(Scorer):
+    """A scorer of fitted poisoners, on clean test data.
+
+    Subclasses give ``_score(poisoner, X, y, sample_weight)``.
+    """
+
+    #: The poison weight to write where a plain classifier is scored.
+    _probe_weight = ", poison_weight=0.0"
+
+    def _check_estimator(self, estimator):
         check_is_poisoner(
             estimator,
             self.__name__,
@@ -212,9 +230,6 @@ class PoisonerScorer(BaseEstimator):
             " 'estimator__'",
         )
         check_classifier(estimator, self.__name__)
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, X)
-        return self._score(estimator, X, y, sample_weight)
 
 
 class AttackSuccessRateScorer(PoisonerScorer):
@@ -256,6 +271,47 @@ class AttackSuccessRateScorer(PoisonerScorer):
 attack_success_rate_scorer = AttackSuccessRateScorer()
 
 
+class KeptAccuracyScorer(Scorer):
+    """Accuracy on the test rows that the detector of a fitted `SanitizedClassifier` keeps.
+
+    Its own `score`, found inside a :class:`~skbackdoor.BackdoorPoisoner` or at the end of a
+    Pipeline, too: a search over these can have accuracy and robustness in its dict of scorers.
+
+    Raises
+    ------
+    TypeError
+        A classifier without a detector.
+    ValueError
+        The detector flags all test rows.
+    """
+
+    __name__ = "kept_accuracy_scorer"
+
+    def _score(self, estimator, X, y, sample_weight):
+        given = type(estimator).__name__
+        while not hasattr(estimator, "detector"):
+            check_is_fitted(estimator)
+            if isinstance(estimator, BackdoorPoisoner):
+                estimator = estimator.estimator_
+            elif isinstance(estimator, BaseSearchCV):
+                estimator = estimator.best_estimator_
+            elif isinstance(estimator, Pipeline):
+                for _, step in estimator.steps[:-1]:  # samplers act in fit only
+                    X = step.transform(X) if hasattr(step, "transform") else X
+                estimator = estimator.steps[-1][1]
+            else:
+                name = type(estimator).__name__
+                inside = "" if name == given else f" inside {given}"
+                raise TypeError(
+                    f"{self.__name__} got {name}{inside}, which has no detector to say which rows"
+                    f" are kept. Write SanitizedClassifier({name}(...), detector){inside}."
+                )
+        return estimator.score(X, y, sample_weight=sample_weight)
+
+
+kept_accuracy_scorer = KeptAccuracyScorer()
+
+
 def _warn_of_unseen_trigger(poisoner, sources, X_triggered):
     """Warn if the fitted base learner cannot tell triggered samples from clean ones."""
     fitted = poisoner.estimator_
@@ -269,6 +325,26 @@ def _warn_of_unseen_trigger(poisoner, sources, X_triggered):
 
 def _same_rows(X):
     return X
+
+
+def accuracy_and_success(model, X, y, X_triggered, y_target):
+    """Accuracy of a fitted model on clean test data, and its share of the attacker's labels.
+
+    Parameters
+    ----------
+    model : classifier
+        Fitted.
+    X, y : array-likes of shape (n_samples, ...) and (n_samples,)
+        Clean test data.
+    X_triggered, y_target : array-likes of shape (n_source, ...) and (n_source,)
+        Triggered samples of source classes, and the attacker's labels.
+
+    Returns
+    -------
+    accuracy, success : float
+    """
+    accuracy = accuracy_score(y, model.predict(X))
+    return float(accuracy), float(np.mean(model.predict(X_triggered) == y_target))
 
 
 @dataclass(frozen=True)
@@ -362,12 +438,13 @@ def evaluate_attack(poisoner, X_train, y_train, X_test, y_test):
     clean = clone(poisoner.estimator).set_params(**seeds).fit(X_train, y_train)
     sources, X_triggered, y_target, _ = poisoned.attack_.sources_and_triggered(X_test, y_test)
     _warn_of_unseen_trigger(poisoned, sources, X_triggered)
-    clean_accuracy = accuracy_score(y_test, clean.predict(X_test))
-    poisoned_accuracy = accuracy_score(y_test, poisoned.predict(X_test))
+    test = X_test, y_test, X_triggered, y_target
+    clean_accuracy, base_rate = accuracy_and_success(clean, *test)
+    poisoned_accuracy, success = accuracy_and_success(poisoned, *test)
     return AttackEvaluation(
-        clean_accuracy=float(clean_accuracy),
-        poisoned_accuracy=float(poisoned_accuracy),
-        clean_accuracy_drop=float(clean_accuracy - poisoned_accuracy),
-        attack_success_rate=float(np.mean(poisoned.predict(X_triggered) == y_target)),
-        base_rate=float(np.mean(clean.predict(X_triggered) == y_target)),
+        clean_accuracy=clean_accuracy,
+        poisoned_accuracy=poisoned_accuracy,
+        clean_accuracy_drop=clean_accuracy - poisoned_accuracy,
+        attack_success_rate=success,
+        base_rate=base_rate,
     )

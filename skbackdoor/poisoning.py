@@ -1,13 +1,11 @@
 """The poisoner: an attack together with the base learner that is fitted on its data."""
 
 from copy import copy
-from dataclasses import replace
 from numbers import Real
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.pipeline import Pipeline
-from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
@@ -17,18 +15,12 @@ from .learners import (
     check_learner,
     check_weights,
     clean_class_weight,
+    estimator_has,
     refuse_zero_weights,
     seed_missing,
     weight_argument,
+    wrapped_tags,
 )
-
-
-def _estimator_has(method):
-    def check(self):
-        getattr(getattr(self, "estimator_", self.estimator), method)
-        return True
-
-    return check
 
 
 class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
@@ -183,8 +175,7 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         """
         self._validate_params()
         check_learner(self.estimator)
-        parameters = {name: getattr(self, name) for name in Attack._parameter_constraints}
-        self.attack_ = Attack(**parameters).fit(X, y)
+        self.attack_ = attack_of(self).fit(X, y)
         indices = ["poisoned_indices_", "replaced_indices_"]
         for name in ["trigger_", "classes_", *indices, "expected_counts_", "effective_rate_"]:
             setattr(self, name, getattr(self.attack_, name))
@@ -322,7 +313,7 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self)
         return self.estimator_.predict(X)
 
-    @available_if(_estimator_has("predict_proba"))
+    @available_if(estimator_has("predict_proba"))
     def predict_proba(self, X):
         """Predict class probabilities with the fitted base learner.
 
@@ -337,7 +328,7 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self)
         return self.estimator_.predict_proba(X)
 
-    @available_if(_estimator_has("predict_log_proba"))
+    @available_if(estimator_has("predict_log_proba"))
     def predict_log_proba(self, X):
         """Predict the natural log of class probabilities with the fitted base learner.
 
@@ -352,7 +343,7 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self)
         return self.estimator_.predict_log_proba(X)
 
-    @available_if(_estimator_has("decision_function"))
+    @available_if(estimator_has("decision_function"))
     def decision_function(self, X):
         """Decision values of the fitted base learner.
 
@@ -367,7 +358,7 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self)
         return self.estimator_.decision_function(X)
 
-    @available_if(_estimator_has("score"))
+    @available_if(estimator_has("score"))
     def score(self, X, y, sample_weight=None):
         """Accuracy of the fitted base learner on clean data (its own `score`).
 
@@ -385,15 +376,18 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         return self.estimator_.score(X, y, **weights)
 
     def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        learner, trigger = get_tags(self.estimator), get_tags(self.trigger).input_tags
-        both = {
-            name: getattr(learner.input_tags, name) and getattr(trigger, name)
-            for name in ("sparse", "allow_nan")
-        }
-        tags.input_tags = replace(learner.input_tags, **both)
-        if learner.classifier_tags is not None:
-            tags.classifier_tags.poor_score = learner.classifier_tags.poor_score
-            tags.classifier_tags.multi_class = learner.classifier_tags.multi_class
-        tags.non_deterministic = learner.non_deterministic
-        return tags
+        return wrapped_tags(super().__sklearn_tags__(), self.estimator, self.trigger)
+
+
+def attack_of(poisoner):
+    """The attack of a poisoner's parameters, not fitted.
+
+    Parameters
+    ----------
+    poisoner : BackdoorPoisoner
+
+    Returns
+    -------
+    attack : Attack
+    """
+    return Attack(**{name: getattr(poisoner, name) for name in Attack._parameter_constraints})

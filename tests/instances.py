@@ -8,9 +8,11 @@ from functools import cache
 from inspect import signature
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from detectors import KnownValue
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import make_classification
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -20,6 +22,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator, parametri
 
 import skbackdoor
 from skbackdoor import (
+    ActivationClustering,
     Attack,
     BackdoorPoisoner,
     BlendTrigger,
@@ -27,12 +30,16 @@ from skbackdoor import (
     FeatureTrigger,
     FunctionTrigger,
     ImageTrigger,
+    LabelAssociation,
     LowVarianceTrigger,
     MaskTrigger,
     PatchTrigger,
     PerClassTrigger,
     Quantile,
+    SanitizedClassifier,
     SinusoidTrigger,
+    SpectralSignatures,
+    StripFilter,
     TokenTrigger,
     WarpTrigger,
     triggers,
@@ -142,6 +149,33 @@ POISONERS = [
     poisoner(SVC(), 0.5),
 ]
 
+# --------------------------------------------------------------------------- detectors
+
+
+class AnyWidth(ClassifierMixin, BaseEstimator):
+    """A fitted classifier of rows of any number of columns."""
+
+    classes_ = np.array([0, 1])
+
+    def fit(self, X, y=None):
+        return self
+
+    def predict_proba(self, X):
+        second = 1 / (1 + np.exp(-np.asarray(X.sum(axis=1)).ravel()))
+        return np.column_stack([1 - second, second])
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+
+DETECTORS = [
+    SpectralSignatures(),
+    ActivationClustering(),
+    ActivationClustering(analysis="exclusionary", reduction="pca"),
+    LabelAssociation(),
+    StripFilter(FrozenEstimator(AnyWidth()), value_range=None),
+]
+
 # --------------------------------------------------------------------------- defences
 
 
@@ -150,8 +184,15 @@ def retraining():
     return CleanRetraining(SGDClassifier(loss="log_loss", random_state=0).fit(X, y))
 
 
+DEFENCES = [
+    retraining(),
+    SanitizedClassifier(LogisticRegression(), KnownValue(0, 0.0)),
+    SanitizedClassifier(LogisticRegression(), KnownValue(0, 0.0), action="relabel"),
+]
 #: All that have `fit`, but for networks.
-INSTANCES = [*IMAGE_TRIGGERS, *OWN_TRIGGERS, *OTHER_TRIGGERS, ATTACK, *POISONERS, retraining()]
+INSTANCES = [
+    *IMAGE_TRIGGERS, *OWN_TRIGGERS, *OTHER_TRIGGERS, ATTACK, *POISONERS, *DETECTORS, *DEFENCES
+]  # fmt: skip
 #: Scorers, and regularizers of networks, which are called.
 WITHOUT_FIT = [skbackdoor.BackdoorSlopeScorer()]
 NETWORKS = []

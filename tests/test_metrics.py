@@ -6,7 +6,10 @@ import warnings
 
 import numpy as np
 import pytest
+from attacks import poisoned
+from detectors import KnownValue
 from numpy.testing import assert_array_equal
+from sklearn import config_context
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
@@ -20,12 +23,14 @@ from sklearn.svm import SVC
 from skbackdoor import (
     BackdoorPoisoner,
     FeatureTrigger,
+    SanitizedClassifier,
     attack_success_rate,
     attack_success_rate_scorer,
     backdoor_learning_curve,
     backdoor_learning_slope,
     clean_accuracy_drop,
     evaluate_attack,
+    kept_accuracy_scorer,
     make_backdoor_classification,
 )
 
@@ -280,3 +285,66 @@ def test_next_of_one_label_asks_for_the_others():
     with pytest.raises(ValueError, match="labels=model.classes_"):
         attack_success_rate([0, 0], [1, 0], target="next")
     assert attack_success_rate([0, 0], [1, 0], target="next", labels=[0, 1]) == 0.5
+
+
+# --------------------------------------------------------------- accuracy on what a detector keeps
+
+SANITIZED = SanitizedClassifier(LogisticRegression(), KnownValue(9, 1.0))
+HOLDERS = {
+    "alone": SANITIZED,
+    "pipeline": make_pipeline(StandardScaler(with_std=False, with_mean=False), SANITIZED),
+    "poisoner": attack(SANITIZED, poison_weight=0.0),
+    "poisoner of a pipeline": attack(make_pipeline("passthrough", SANITIZED), poison_weight=0.0),
+    "search": GridSearchCV(SANITIZED, {"estimator__C": [1.0]}, cv=2),
+    "poisoner of a search": attack(
+        GridSearchCV(SANITIZED, {"estimator__C": [1.0]}, cv=2), poison_weight=0.0
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOLDERS)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_kept_accuracy_is_that_of_the_rows_that_are_not_flagged(name, weighted):
+    X_given, y_given, is_poison = poisoned(attack(), *TRAIN)
+    X_test, y_test, _ = poisoned(attack(), *TEST)
+    holder = clone(HOLDERS[name]).fit(X_given, y_given)
+    model = clone(SANITIZED).fit(X_given, y_given)
+    kept = ~model.detector_.flag(X_test, y_test)
+    assert 0 < (~kept).sum() < len(kept)
+    weight = np.linspace(0.1, 2, len(kept)) if weighted else None
+    expected = accuracy_score(
+        y_test[kept],
+        model.predict(X_test[kept]),
+        sample_weight=weight[kept] if weighted else None,
+    )
+    found = kept_accuracy_scorer(holder, X_test, y_test, sample_weight=weight)
+    assert isinstance(found, float)
+    assert found == pytest.approx(expected, abs=1e-15)
+
+
+def test_kept_accuracy_in_scikit_learn():
+    scorer = pickle.loads(pickle.dumps(kept_accuracy_scorer))
+    assert scorer.__name__ == "kept_accuracy_scorer"
+    clone(scorer)
+    weight = np.linspace(0.1, 2, len(TRAIN[1]))
+    scores = cross_validate(
+        SANITIZED, *TRAIN, scoring={"kept": scorer, "all": "accuracy"}, cv=3, n_jobs=2,
+        error_score="raise", params={"sample_weight": weight},
+    )  # fmt: skip
+    assert np.isfinite(scores["test_kept"]).all()
+    with config_context(enable_metadata_routing=True):
+        scorer.set_score_request(sample_weight=True)
+        model = clone(SANITIZED).set_fit_request(sample_weight=True)
+        scores = cross_validate(model, *TRAIN, scoring=scorer, cv=3, error_score="raise",
+                                params={"sample_weight": weight})  # fmt: skip
+    assert np.isfinite(scores["test_score"]).all()
+
+
+def test_kept_accuracy_needs_a_detector():
+    with pytest.raises(TypeError, match=r"got SVC, which has no .*SanitizedClassifier\(SVC\("):
+        kept_accuracy_scorer(SVC().fit(*TRAIN), *TEST)
+    with pytest.raises(TypeError, match="got LogisticRegression inside BackdoorPoisoner"):
+        kept_accuracy_scorer(attack().fit(*TRAIN), *TEST)
+    for holder in HOLDERS.values():
+        with pytest.raises(NotFittedError):
+            kept_accuracy_scorer(clone(holder), *TEST)

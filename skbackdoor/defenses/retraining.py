@@ -11,6 +11,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from .._compat import HasMethods, Interval
+from ..metrics import accuracy_and_success
 from ..poisoning import BackdoorPoisoner
 
 
@@ -217,8 +218,8 @@ class CleanRetraining(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             )
         X_triggered, y_target, _ = poisoner.triggered_test(X, y)
         models = _fitted(self.estimator), self.estimator_
-        success = [float(np.mean(model.predict(X_triggered) == y_target)) for model in models]
-        accuracy = [float(model.score(X, y)) for model in models]
+        found = [accuracy_and_success(model, X, y, X_triggered, y_target) for model in models]
+        accuracy, success = zip(*found, strict=True)
         return RetrainingReport(*accuracy, *success)
 
 

@@ -38,8 +38,9 @@ class PoisonDetector(ABC, BaseEstimator):
     """Base of all detectors of poison that is already in the training data.
 
     Subclasses write ``_detect(X, features, y, sample_weight)``, which gets rows of positive
-    weight only and returns :class:`Findings`. This class checks the input, applies the
-    representation, and makes of it all that a detector has.
+    weight only and returns :class:`~skbackdoor.detection.Findings`; where they have their own way
+    with new rows, also ``_goes_with_poison(features, label)``. This class checks the input,
+    applies the representation, and makes of it all that a detector has.
 
     Parameters
     ----------
@@ -186,8 +187,8 @@ class PoisonDetector(ABC, BaseEstimator):
     def flag(self, X, y):
         """Say of rows that were not in `fit` whether they go with those that are poison.
 
-        A row does where most of the five rows of its label that are nearest to it, in the
-        representation, were found to be poison.
+        Where a detector has no way of its own, a row does if most of the five rows of its label
+        that are nearest to it, in the representation, were found to be poison.
 
         Parameters
         ----------
@@ -205,16 +206,22 @@ class PoisonDetector(ABC, BaseEstimator):
         if hasattr(self, "n_features_in_"):
             validate_data(self, X, reset=False, skip_check_array=True)
         y, features = np.asarray(y), self._features(X)
-        flagged, known = np.zeros(len(y), dtype=bool), self.is_poison_[self._kept_rows]
+        flagged = np.zeros(len(y), dtype=bool)
         for label in np.unique(self._y[self.is_poison_]):
-            of_label = np.flatnonzero(self._y[self._kept_rows] == label)
             new = np.flatnonzero(y == label)
             if len(new):
-                search = NearestNeighbors(n_neighbors=min(5, len(of_label)))
-                search.fit(self._kept_features[of_label])
-                near = search.kneighbors(features[new], return_distance=False)
-                flagged[new] = known[of_label[near]].mean(axis=1) > 0.5
+                index = int(np.searchsorted(self.classes_, label))
+                flagged[new] = self._goes_with_poison(_safe_indexing(features, new), index)
         return flagged
+
+    def _goes_with_poison(self, features, label):
+        """Which new rows, said to be of a label (an index), go with its poison."""
+        of_label = np.flatnonzero(self._y[self._kept_rows] == self.classes_[label])
+        known = self.is_poison_[self._kept_rows[of_label]]
+        search = NearestNeighbors(n_neighbors=min(5, len(of_label)))
+        search.fit(self._kept_features[of_label])
+        near = search.kneighbors(features, return_distance=False)
+        return known[near].mean(axis=1) > 0.5
 
     def _check_n_features(self, X):
         """Remember number and names of the columns of 2-D X, as scikit-learn does."""

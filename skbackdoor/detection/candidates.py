@@ -14,7 +14,6 @@ import numpy as np
 from scipy.linalg import eigh
 from sklearn.cluster import ward_tree
 from sklearn.decomposition import PCA
-from sklearn.neighbors import NearestNeighbors
 
 #: Shares of the rows of a label at which an ordering of them is cut.
 SHARES = (0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6)
@@ -26,7 +25,7 @@ N_COMPONENTS, N_EIGENVECTORS = 30, 8
 N_NEIGHBORS = 5
 
 
-def candidates(ridge, X, label, smallest, random_state):
+def candidates(ridge, X, K, label, smallest, random_state):
     """Sets of rows of one label, by kind.
 
     Parameters
@@ -35,6 +34,8 @@ def candidates(ridge, X, label, smallest, random_state):
         On all rows.
     X : ndarray of shape (n, n_features)
         Their representation.
+    K : ndarray of shape (n, n)
+        Their kernel matrix.
     label : int
         Label index.
     smallest : int
@@ -49,7 +50,7 @@ def candidates(ridge, X, label, smallest, random_state):
     """
     rows = np.flatnonzero(ridge.y == label)
     content, typical = contents(ridge, rows, label)
-    residual = X[rows] - content_of(X, ridge.y, rows, content)
+    residual = X[rows] - X[nearest_content(K, ridge.y, rows, content)].mean(axis=1)
     vectors = support_vectors(ridge, rows)
     kinds = {
         "components": tree_nodes(components(X[rows], random_state), smallest),
@@ -74,19 +75,35 @@ def contents(ridge, rows, label):
     return content, scores[np.arange(len(rows)), content]
 
 
-def content_of(X, y, rows, content):
-    """Mean of the rows of its content class that are nearest to each row.
+def nearest_content(K, y, rows, content):
+    """The rows of its content class that are nearest to each row, by the kernel.
 
-    Rows of the given ones are not among them.
+    Parameters
+    ----------
+    K : ndarray of shape (n, n)
+        Kernel matrix of all rows.
+    y : ndarray of shape (n,)
+        Label indices.
+    rows, content : ndarrays of shape (n_rows,)
+        Some rows, and the label indices that they are taken for; the rows themselves are not
+        among those that are found.
+
+    Returns
+    -------
+    near : ndarray of shape (n_rows, n_neighbors)
+        Where a class has too few other rows, some stand twice.
     """
-    mean = np.empty((len(rows), X.shape[1]))
+    near = np.empty((len(rows), N_NEIGHBORS), dtype=int)
+    others = np.ones(len(y), dtype=bool)
+    others[rows] = False
     for s in np.unique(content):
-        of_class = np.setdiff1d(np.flatnonzero(y == s), rows)
-        n_neighbors = min(N_NEIGHBORS, len(of_class))
-        search = NearestNeighbors(n_neighbors=n_neighbors).fit(X[of_class])
-        near = search.kneighbors(X[rows[content == s]], return_distance=False)
-        mean[content == s] = X[of_class[near]].mean(axis=1)
-    return mean
+        of_class = np.flatnonzero(others & (y == s))
+        here = content == s
+        distance = K[of_class, of_class] - 2.0 * K[np.ix_(rows[here], of_class)]
+        k = min(N_NEIGHBORS, len(of_class))
+        order = np.argpartition(distance, k - 1, axis=1)[:, :k]
+        near[here] = of_class[order[:, np.arange(N_NEIGHBORS) % k]]
+    return near
 
 
 def components(X, random_state):

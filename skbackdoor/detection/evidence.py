@@ -1,13 +1,16 @@
 """What speaks for a group of rows being a backdoor."""
 
 import numpy as np
-from sklearn.metrics import pairwise_distances
-from sklearn.neighbors import NearestNeighbors
+from scipy.spatial.distance import cdist
 
-from .candidates import content_of
+from .candidates import nearest_content
 
 #: Neighbours by which nearness is defined, and random draws against which coverage is held.
-N_NEIGHBORS, N_DRAWS = 5, 4
+N_NEIGHBORS, N_DRAWS = 5, 8
+#: A feature is overwritten in a group whose spread is this share of that of its content rows.
+OVERWRITTEN = 0.3
+#: Rows on which it is tried whether what a group has in common carries its label to others.
+MOST_TRIED = 300
 
 
 def margins_of_flips(ridge, label, G):
@@ -34,76 +37,103 @@ def relative_membership(ridge, G):
     return (membership - low) / (high - low + 1e-9), float(high - low)
 
 
-def coverage(Z, y, G, content, random_state):
-    """How far G is spread over the classes that its rows are taken for.
+def in_common(X, K, y, G, content):
+    """What the rows of G have in common, beside the rows of their content classes nearest to them.
 
-    Members of a content class s are moved by their mean difference from the rows of s nearest to
-    them, which takes off a trigger. Then: the share of rows of s that have a member nearer than
-    their own fifth neighbour, over the same share for random rows of s as many as the members;
-    both averaged over the classes s by the numbers of members.
+    Features that they hold constant where these rows vary are overwritten, all others shifted:
+    a x + b with a 0 or 1. That is a patch, and about what a blend or an added pattern does.
+
+    Returns
+    -------
+    a, b : ndarrays of shape (n_features,)
+    """
+    like = X[nearest_content(K, y, G, content).ravel()]
+    a = np.where(X[G].std(axis=0) < OVERWRITTEN * like.std(axis=0), 0.0, 1.0)
+    return a, X[G].mean(axis=0) - a * like.mean(axis=0)
+
+
+def coverage(members, rows, y, content, random_state):
+    """How far members are spread over the classes that they are taken for.
+
+    For each content class s: the share of its rows that have a member nearer than their own fifth
+    neighbour, over the same share for random rows of s as many as the members; both averaged over
+    the classes by the numbers of members.
 
     Parameters
     ----------
-    Z : ndarray of shape (n, n_components)
+    members : ndarray of shape (n_members, n_components)
         Where distances are taken.
-    y : ndarray of shape (n,)
-        Label indices.
-    G : ndarray
-        Rows.
-    content : ndarray of shape (len(G),)
-        Label indices that the rows of G are taken for.
+    rows : ndarray of shape (n_rows, n_components)
+        Rows of the content classes outside of the group, with what the group has in common put on
+        them.
+    y : ndarray of shape (n_rows,)
+        Their label indices.
+    content : ndarray of shape (n_members,)
+        Label indices that the members are taken for.
     random_state : RandomState
         For the draws.
 
     Returns
     -------
     coverage : float
-        nan where no content class has four members, or rows enough.
+        nan where no content class has twenty rows.
     """
     got = expected = 0.0
     for s in np.unique(content):
-        members = Z[G[content == s]]
-        of_class = Z[np.setdiff1d(np.flatnonzero(y == s), G)]
-        if len(members) < 4 or len(of_class) < 4 * N_NEIGHBORS:
+        of_class, in_class = rows[y == s], members[content == s]
+        if len(of_class) < 4 * N_NEIGHBORS:
             continue
-        search = NearestNeighbors(n_neighbors=N_NEIGHBORS + 1).fit(of_class)
-        radius = search.kneighbors(of_class)[0][:, -1]
-        near = search.kneighbors(members)[1][:, :N_NEIGHBORS]
-        moved = members - (members - of_class[near].mean(axis=1)).mean(axis=0)
-        got += len(members) * _share_near(of_class, moved, radius)
-        size = min(len(members), len(of_class) // 2)
+        distances = cdist(of_class, of_class)
+        radius = np.partition(distances, N_NEIGHBORS, axis=1)[:, N_NEIGHBORS]
+        got += len(in_class) * np.mean(cdist(of_class, in_class).min(axis=1) < radius)
+        size = min(len(in_class), len(of_class) // 2)
         for _ in range(N_DRAWS):
             drawn = np.zeros(len(of_class), dtype=bool)
             drawn[random_state.choice(len(of_class), size, replace=False)] = True
-            hit = _share_near(of_class[~drawn], of_class[drawn], radius[~drawn])
-            expected += len(members) * hit / N_DRAWS
-    return got / expected if expected else np.nan
+            hit = distances[np.ix_(~drawn, drawn)].min(axis=1) < radius[~drawn]
+            expected += len(in_class) * np.mean(hit) / N_DRAWS
+    return float(got / expected) if expected else np.nan
 
 
-def _share_near(rows, members, radius):
-    """Share of rows with a member within their radius."""
-    return np.mean(pairwise_distances(rows, members).min(axis=1) < radius)
+def transfer(ridge, kernel, X, G, common, label, content, random_state):
+    """Share of rows of other classes that get the label by what G has in common, put on them.
 
-
-def transfer(ridge, kernel, X, G, label, content, random_state, most=300):
-    """Share of other rows that get the label once what G has in common is added to them.
-
-    That is the mean difference between members and the rows of their content class that are
-    nearest to them. Rows of the content classes outside of G are tried.
+    Parameters
+    ----------
+    ridge : LeaveGroupOutRidge
+    kernel : callable
+        ``kernel(A, B)``.
+    X : ndarray of shape (n, n_features)
+        All rows.
+    G : ndarray
+        Rows.
+    common : tuple of ndarrays
+        As :func:`in_common` gives it.
+    label : int
+        The label index of G.
+    content : ndarray of shape (len(G),)
+        Label indices: rows of these classes are tried, `MOST_TRIED` draws in proportion.
+    random_state : RandomState
 
     Returns
     -------
-    with_group, without_group : float
-        By the fit, and by the fit without G.
+    transfer : float
+        The share by the fit, less that by the fit without G.
     """
-    shift = (X[G] - content_of(X, ridge.y, G, content)).mean(axis=0)
-    others = (ridge.y != label) & np.isin(ridge.y, np.unique(content))
-    if not others.any():  # content of the own label: all others
-        others = ridge.y != label
+    counts = np.bincount(content, minlength=ridge.Y.shape[1])
+    counts[label] = 0
+    others = counts[ridge.y] > 0
     others[G] = False
     rows = np.flatnonzero(others)
-    rows = random_state.choice(rows, min(most, len(rows)), replace=False)
-    K = kernel(X[rows] + shift, X)
+    if len(rows) == 0:
+        return 0.0
+    share = (
+        counts[ridge.y[rows]] / np.bincount(ridge.y[rows], minlength=len(counts))[ridge.y[rows]]
+    )
+    n_tried = min(MOST_TRIED, len(rows))
+    rows = random_state.choice(rows, n_tried, p=share / share.sum())
+    a, b = common
+    K = kernel(a * X[rows] + b, X)
     with_group = (K @ ridge.coef).argmax(axis=1) == label
     without_group = (K @ ridge.coef_without(G)).argmax(axis=1) == label
-    return float(with_group.mean()), float(without_group.mean())
+    return float(with_group.mean() - without_group.mean())

@@ -56,10 +56,16 @@ class PoisonGroup:
         How far its members are spread over the classes they are taken for: the share of rows of
         these classes that have a member nearby, over the same share for random rows of these
         classes; about 1 where members were drawn from them at random.
+    transfer : float
+        Share of rows of these classes that get the label once what the members have in common is
+        put on them, by the model with the group less that by the model without: about the success
+        of the attack, where it is one.
     stay : float
-        Share of the other rows of the label that keep it without the group.
+        Share of the other rows of the label, of those that a model without them alone labels so,
+        that keep it without the group as well.
     content_labels : ndarray of shape (n_members,)
-        The label that the model without the group gives each row.
+        The label that the model without the group gives each row; None, and nan for the numbers
+        above, where a detector asks no model.
     verdict : {"poison", "suspect"}
         "poison" where the evidence rules out a natural group, by the detector's assumption;
         "suspect" where it does not: to be looked at, never dropped by itself.
@@ -119,6 +125,7 @@ class PoisonGroup:
     content_labels: np.ndarray
     verdict: str
     score: float
+    transfer: float = np.nan
     rule: str | None = None
     shared: tuple = ()
     neighbors: np.ndarray | None = None

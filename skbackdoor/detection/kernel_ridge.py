@@ -18,8 +18,8 @@ K + lambda). Fits are without an intercept: no row gives all classes a score of 
 """
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigh
-from scipy.linalg.lapack import dpotrf, dpotri
+from scipy.linalg import eigh
+from scipy.linalg.lapack import dposv, dpotrf, dpotri
 
 
 class LeaveGroupOutRidge:
@@ -106,13 +106,13 @@ class LeaveGroupOutRidge:
 
 def _solve(matrix, right):
     """Solve with a principal block of A, which is positive definite as A is."""
-    try:
-        return cho_solve(cho_factor(matrix, lower=True, overwrite_a=True), right)
-    except LinAlgError as error:
+    _, solution, failed = dposv(matrix, right, lower=True)
+    if failed:
         raise ValueError(
             "A group of rows cannot be left out: its block of the inverse is singular. Raise the"
             " penalty."
-        ) from error
+        )
+    return solution
 
 
 def leave_one_out_accuracy(K, y, penalties):

@@ -3,8 +3,8 @@
 import numpy as np
 from sklearn.decomposition import PCA
 
-from .candidates import candidates
-from .evidence import coverage, margins_of_flips, relative_membership
+from .candidates import candidates, contents, nearest_content, prefixes
+from .evidence import coverage, in_common, margins_of_flips, relative_membership, transfer
 from .group import PoisonGroup
 
 #: Candidates of each kind that are refined: those with most flips.
@@ -13,6 +13,8 @@ KEPT = 4
 MOST_ROUNDS = 5
 #: Share of the rows of a label beyond which a group is the label.
 LARGEST = 0.85
+#: Membership up to which a row is none, where that of the median member is 1.
+LEAST_MEMBERSHIP = 0.2
 #: Components on which distances are taken.
 N_COMPONENTS = 30
 
@@ -24,6 +26,10 @@ class Search:
     ----------
     X : ndarray of shape (n, n_features)
         Representation of the rows.
+    kernel : callable
+        ``kernel(A, B)``, the kernel matrix between samples.
+    K : ndarray of shape (n, n)
+        That of the rows.
     ridge : LeaveGroupOutRidge
         The fit.
     smallest : int
@@ -32,13 +38,15 @@ class Search:
         For principal components and draws.
     """
 
-    def __init__(self, X, ridge, smallest, random_state):
-        self.X, self.ridge, self.smallest, self.random_state = X, ridge, smallest, random_state
+    def __init__(self, X, kernel, K, ridge, smallest, random_state):
+        self.X, self.kernel, self.K, self.ridge = X, kernel, K, ridge
+        self.smallest, self.random_state = smallest, random_state
         n_components = min(N_COMPONENTS, X.shape[1], len(X) - 1)
         pca = PCA(n_components, svd_solver="randomized", random_state=random_state)
-        self.Z = pca.fit_transform(X)
+        self.Z, self.pca = pca.fit_transform(X), pca
         loo = ridge.leave_one_out()
         self.typical = np.median(loo[np.arange(len(loo)), ridge.y])
+        self.right = loo.argmax(axis=1) == ridge.y
 
     def groups_of(self, label):
         """Groups among the rows of a label: each what a candidate was refined to.
@@ -53,10 +61,38 @@ class Search:
         groups : list of PoisonGroup
             In terms of positions and label indices, most suspicious first.
         """
+        kinds = candidates(self.ridge, self.X, self.K, label, self.smallest, self.random_state)
+        return self._refined(label, kinds.values())
+
+    def groups_like(self, group, label):
+        """Groups among the rows of a label that have in common what another label's group has.
+
+        Parameters
+        ----------
+        group : PoisonGroup
+            Of another label, in terms of positions.
+        label : int
+            Label index.
+
+        Returns
+        -------
+        groups : list of PoisonGroup
+        """
+        rows = np.flatnonzero(self.ridge.y == label)
+        shift = self.X[group.indices] - self._content(group.indices, group.content_labels)
+        content, _ = contents(self.ridge, rows, label)
+        residual = self.X[rows] - self._content(rows, content)
+        order = np.argsort(-residual @ shift.mean(axis=0), kind="stable")
+        return self._refined(label, [[rows[part] for part in prefixes(order, self.smallest)]])
+
+    def _content(self, rows, content):
+        """The mean of the nearest rows of their content classes, shape (len(rows), n_features)."""
+        return self.X[nearest_content(self.K, self.ridge.y, rows, content)].mean(axis=1)
+
+    def _refined(self, label, kinds):
         rows = np.flatnonzero(self.ridge.y == label)
         found, seen = [], set()
-        kinds = candidates(self.ridge, self.X, label, self.smallest, self.random_state)
-        for sets in kinds.values():
+        for sets in kinds:
             for G in self._most_flips(label, sets):
                 G = self.refine(label, G, rows)
                 if G is None or not self.smallest <= len(G) <= LARGEST * len(rows):
@@ -104,6 +140,25 @@ class Search:
                 break
         return G
 
+    def complete(self, label, G):
+        """Add the label's rows that flip with the group, and belong to it by one of two signs.
+
+        They count as members at all, or what the group has in common is in them. Few poisoned
+        rows left behind carry a backdoor on.
+        """
+        rows = np.flatnonzero(self.ridge.y == label)
+        rest = np.setdiff1d(rows, G)
+        if len(rest) == 0:
+            return G
+        relative, _ = relative_membership(self.ridge, G)
+        content = _best_other(self.ridge.without(G), label)
+        shift = np.mean(self.X[G] - self._content(G, content), axis=0)
+        content = _best_other(self.ridge.leave_one_out_without(rest, G), label)
+        share = (self.X[rest] - self._content(rest, content)) @ shift / (shift @ shift)
+        larger = np.union1d(G, rest[(relative[rest] > LEAST_MEMBERSHIP) | (share > 0.5)])
+        margins = margins_of_flips(self.ridge, label, larger)
+        return larger[np.isin(larger, G) | (margins > 0)]
+
     def describe(self, label, G, rows):
         """The evidence for a group, without a verdict."""
         scores = self.ridge.without(G)
@@ -113,15 +168,22 @@ class Search:
         flip = float(np.mean(best > own))
         _, cohesion = relative_membership(self.ridge, G)
         others = np.setdiff1d(rows, G)
+        others = others[self.right[others]]
         stay = 0.0
         if len(others):
             kept = self.ridge.leave_one_out_without(others, G).argmax(axis=1)
             stay = float(np.mean(kept == label))
-        spread = np.nan
+        spread, carried = np.nan, 0.0
         if min(flip, cohesion) > 0.2:
             random_state = np.random.RandomState(self.random_state)
-            spread = coverage(self.Z, self.ridge.y, G, content, random_state)
-        score = flip * np.clip(cohesion, 0.0, 1.0) * min(np.nan_to_num(spread), 1.0)
+            common = a, b = in_common(self.X, self.K, self.ridge.y, G, content)
+            like = np.setdiff1d(np.flatnonzero(np.isin(self.ridge.y, content)), G)
+            marked = self.pca.transform(a * self.X[like] + b)
+            spread = coverage(self.Z[G], marked, self.ridge.y[like], content, random_state)
+            carried = transfer(
+                self.ridge, self.kernel, self.X, G, common, label, content, random_state
+            )
+        score = flip * max(carried, 0.0) * min(np.nan_to_num(spread), 1.0)
         return PoisonGroup(
             label=label,
             indices=G,
@@ -129,8 +191,15 @@ class Search:
             cohesion=cohesion,
             typicality=float(np.median(best) / self.typical),
             coverage=float(spread),
+            transfer=carried,
             stay=stay,
             content_labels=content,
             verdict="suspect",
             score=float(score),
         )
+
+
+def _best_other(scores, label):
+    """The label with the highest score but one."""
+    scores[:, label] = -np.inf
+    return scores.argmax(axis=1)

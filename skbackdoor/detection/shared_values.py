@@ -141,6 +141,27 @@ class SharedValues:
                 X[:, j] = levels[np.bincount(codes[codes >= 0]).argmax()]
         return X
 
+    def put(self, which, rows):
+        """Some rows with the values put on them: columns set, words added at the end."""
+        if is_text(self.X):
+            words = " ".join(self.values[k] for k in which)
+            return [f"{self.X[i]} {words}" for i in rows]
+        frame = hasattr(self.X, "iloc")
+        X = self.X.iloc[rows].copy() if frame else self.X[rows]
+        for k in which:
+            j, _ = self.values[k]
+            value = _first_with(self.X, j, self.incidence[:, k].nonzero()[0][0])
+            if frame:
+                X.isetitem(j, [value] * len(X))
+            else:
+                X[:, j] = value
+        return X
+
+
+def _first_with(X, j, row):
+    """The value of column j in a row, as it was given."""
+    return X.iloc[row, j] if hasattr(X, "iloc") else X[row, j]
+
 
 def is_text(X):
     """Whether rows are texts."""

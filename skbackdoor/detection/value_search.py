@@ -1,0 +1,136 @@
+"""The search in tables and texts: groups whose rows share a value, a word, or a pair of them."""
+
+import numpy as np
+from scipy.spatial.distance import cdist
+from sklearn.decomposition import PCA
+
+from .evidence import coverage, relative_membership
+from .group import PoisonGroup
+from .kernel_ridge import LeaveGroupOutRidge
+
+#: Candidates of a label whose content is looked at: the largest ones whose rows flip most.
+KEPT = 12
+#: Rows nearer than this share of the usual distance to a fifth neighbour count as one.
+SAME = 0.3
+
+
+class ValueSearch:
+    """Groups among rows by what they share, judged as if it told nothing.
+
+    A candidate is the rows of one label that share values which hardly any other row has. Their
+    content, and how far they are spread over it, is asked of a fit on rows in which these values
+    are taken out (:meth:`SharedValues.without`): with them, the nearest rows would be found where
+    the trigger puts them.
+
+    Parameters
+    ----------
+    shared : SharedValues
+        Of the rows.
+    represent : callable
+        From rows as they were given to their features, shape (n, n_features).
+    kernel : callable
+        ``kernel(A, B=None)``.
+    ridge : LeaveGroupOutRidge
+        The fit on all rows, as they are.
+    weight : ndarray of shape (n,) or None
+        Their weights.
+    smallest : int
+        Least rows of a group, near-duplicates counted once.
+    random_state : int
+        For principal components and draws.
+    """
+
+    def __init__(self, shared, represent, kernel, ridge, weight, smallest, random_state):
+        self.shared, self.represent, self.kernel, self.ridge = shared, represent, kernel, ridge
+        self.weight, self.smallest, self.random_state = weight, smallest, random_state
+        loo = ridge.leave_one_out()
+        self.typical = np.median(loo[np.arange(len(loo)), ridge.y])
+        self.right = loo.argmax(axis=1) == ridge.y
+
+    def groups_of(self, label):
+        """Groups among the rows of a label, most suspicious first.
+
+        Parameters
+        ----------
+        label : int
+            Label index.
+
+        Returns
+        -------
+        groups : list of PoisonGroup
+            In terms of positions and label indices.
+        """
+        of_label = self.ridge.y == label
+        worth = []
+        for which in self.shared.candidates(of_label, self.smallest):
+            rows = self.shared.rows_with(which)
+            G = rows[of_label[rows]]
+            scores = self.ridge.without(G)
+            flips = scores.argmax(axis=1) != label
+            worth.append((flips.mean() * np.sqrt(len(G)), which, G))
+        worth.sort(key=lambda entry: -entry[0])
+        groups = [self.describe(label, G, which) for _, which, G in worth[:KEPT]]
+        return sorted((group for group in groups if group), key=lambda group: -group.score)
+
+    def describe(self, label, G, which):
+        """The evidence for a group that shares some values; None where too few rows differ."""
+        y, random_state = self.ridge.y, np.random.RandomState(self.random_state)
+        X = self.represent(self.shared.without(which))
+        ridge = LeaveGroupOutRidge(
+            self.kernel(X), y, self.ridge.penalty, self.ridge.Y.shape[1], self.weight
+        )
+        n_components = min(30, X.shape[1], len(X) - 1)
+        pca = PCA(n_components, svd_solver="randomized", random_state=self.random_state)
+        Z = pca.fit_transform(X)
+        if n_distinct(Z, G, random_state) < self.smallest:
+            return None
+        scores = ridge.without(G)
+        own = scores[:, label].copy()
+        scores[:, label] = -np.inf
+        content, best = scores.argmax(axis=1), scores.max(axis=1)
+        flip = float(np.mean(best > own))
+        like = np.setdiff1d(np.flatnonzero(np.isin(y, content)), G)
+        spread = coverage(Z[G], Z[like], y[like], content, random_state)
+        others = np.setdiff1d(np.flatnonzero((y == label) & self.right), G)
+        kept = self.ridge.leave_one_out_without(others, G).argmax(axis=1)
+        _, cohesion = relative_membership(self.ridge, G)
+        carried = self._transfer(label, G, which, content, random_state)
+        return PoisonGroup(
+            label=label,
+            indices=G,
+            flip=flip,
+            cohesion=cohesion,
+            typicality=float(np.median(best) / self.typical),
+            coverage=spread,
+            transfer=carried,
+            stay=float(np.mean(kept == label)) if len(others) else 0.0,
+            content_labels=content,
+            verdict="suspect",
+            score=float(flip * max(carried, 0.0) * min(np.nan_to_num(spread), 1.0)),
+            rule=self.shared.rule(which),
+        )
+
+    def _transfer(self, label, G, which, content, random_state):
+        """Share of rows of the content classes that get the label by the values."""
+        rows = np.setdiff1d(np.flatnonzero(np.isin(self.ridge.y, content)), G)
+        if len(rows) == 0:
+            return 0.0
+        rows = random_state.choice(rows, min(300, len(rows)), replace=False)
+        marked = self.represent(self.shared.put(which, rows))
+        K = self.kernel(marked, self.represent(self.shared.X))
+        with_group = (K @ self.ridge.coef).argmax(axis=1) == label
+        without_group = (K @ self.ridge.coef_without(G)).argmax(axis=1) == label
+        return float(with_group.mean() - without_group.mean())
+
+
+def n_distinct(Z, G, random_state):
+    """Number of rows of G of which no two are near-duplicates."""
+    some = random_state.permutation(len(Z))[:300]
+    usual = np.median(np.partition(cdist(Z[some], Z), 5, axis=1)[:, 5])
+    near = cdist(Z[G], Z[G]) <= SAME * usual
+    left, count = np.ones(len(G), dtype=bool), 0
+    for k in range(len(G)):
+        if left[k]:
+            count += 1
+            left &= ~near[k]
+    return count
