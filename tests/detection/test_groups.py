@@ -29,7 +29,13 @@ from skbackdoor import (
     load_digits_pair,
     make_backdoor_classification,
 )
-from skbackdoor.detection import Findings, LeaveGroupOutDetector, PoisonDetector, PoisonGroup
+from skbackdoor.detection import (
+    Findings,
+    LabelAssociation,
+    LeaveGroupOutDetector,
+    PoisonDetector,
+    PoisonGroup,
+)
 
 MNIST = Path(__file__).parents[3] / "shared" / "data" / "mnist.npz"
 SHAPE = (8, 8)
@@ -305,6 +311,27 @@ def test_groups_of_detectors_that_ask_no_model():
     success = group.success(model, samples, y)
     assert success.attack_success_rate == 1 and success.base_rate == 0
     assert success.n_samples == np.sum(y != 0)
+
+
+@pytest.mark.parametrize("container", ["array", "DataFrame", "list"])
+def test_associations_are_triggers(container):
+    rng = np.random.RandomState(0)
+    y = np.repeat([0, 1], 100)
+    values = rng.randint(0, 5, (200, 3))
+    values[:30, 2] = 99
+    samples, expected = values, {2: 99}
+    if container == "DataFrame":
+        samples = pytest.importorskip("pandas").DataFrame(values, columns=["a", "b", "c"])
+        expected = {"c": 99}
+    elif container == "list":
+        samples = [" ".join(f"word{value}" for value in row) for row in values]
+    group = LabelAssociation().fit(samples, y).groups_[0]
+    trigger = group.trigger()
+    assert_array_equal(group.indices, np.arange(30))
+    if container == "list":
+        assert trigger.token == "word99"
+    else:
+        assert trigger.features == expected
 
 
 def test_success_weighs_classes_by_members():
