@@ -31,6 +31,7 @@ from .detection import (
     PoisonGroup,
     SpectralSignatures,
     StripFilter,
+    TriggerSuccess,
 )
 from .display import (
     BackdoorLearningCurveDisplay,
@@ -40,6 +41,7 @@ from .display import (
     InfluentialSamplesDisplay,
     InputGradientDisplay,
     ParameterDeviationDisplay,
+    PoisonGroupDisplay,
     RobustnessHeatmapDisplay,
     TriggerDisplay,
 )
@@ -95,6 +97,7 @@ __all__ = [
     "ParameterDeviationDisplay",
     "PoisonDetector",
     "PoisonGroup",
+    "PoisonGroupDisplay",
     "RetrainingReport",
     "RobustnessHeatmapDisplay",
     "SanitizedClassifier",
@@ -102,6 +105,7 @@ __all__ = [
     "SpectralSignatures",
     "StripFilter",
     "TriggerDisplay",
+    "TriggerSuccess",
     "attack_split",
     "attack_success_rate",
     "attack_success_rate_scorer",

@@ -2,7 +2,7 @@
 
 from .activation_clustering import ActivationClustering
 from .base import Findings, PoisonDetector
-from .group import PoisonGroup
+from .group import PoisonGroup, TriggerSuccess
 from .label_association import LabelAssociation
 from .leave_group_out import LeaveGroupOutDetector
 from .spectral_signatures import SpectralSignatures
@@ -17,4 +17,5 @@ __all__ = [
     "PoisonGroup",
     "SpectralSignatures",
     "StripFilter",
+    "TriggerSuccess",
 ]

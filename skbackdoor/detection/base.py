@@ -135,12 +135,16 @@ class PoisonDetector(ABC, BaseEstimator):
         if hasattr(self.representation, "transform"):
             self.representation_ = clone(self.representation).fit(kept, y[rows])
         features = self._features(kept)
-        found = self._detect(kept, features, label_index(y[rows], self.classes_), weight)
+        labels = label_index(y[rows], self.classes_)
+        found = self._detect(kept, features, labels, weight)
         self.scores_ = np.zeros(len(y))
         self.scores_[rows] = found.scores
         self.is_poison_ = np.zeros(len(y), dtype=bool)
         self.is_poison_[rows] = found.is_poison
-        self.groups_ = [group.of_rows(rows, self.classes_) for group in found.groups]
+        self.groups_ = [
+            group.beside(features, labels, ~found.is_poison).of_rows(X, rows, self.classes_)
+            for group in found.groups
+        ]
         self._kept_features, self._kept_rows, self._y = features, rows, y
         return self
 

@@ -123,6 +123,7 @@ class LabelAssociation(PoisonDetector):
         found = found[np.argsort(-z[tuple(found.T)], kind="stable")]
         threshold = _threshold(z, self.n_deviations)
         rules, by_value = self._rules(features, values), carries.tocsc()
+        shared = self._shared(features, values)
         is_poison, groups = np.zeros(len(y), dtype=bool), []
         self._poison = {label: [] for label in range(len(self.classes_))}
         for v, label in found.tolist():
@@ -138,7 +139,7 @@ class LabelAssociation(PoisonDetector):
                     coverage=np.nan, stay=np.nan, content_labels=None,
                     verdict="poison" if poison else "suspect",
                     score=float(min(1.0, z[v, label] / threshold[v])),
-                    rule=rules[v],
+                    rule=rules[v], shared=shared[v],
                 )
             )  # fmt: skip
         scores = np.zeros(len(y))
@@ -187,6 +188,17 @@ class LabelAssociation(PoisonDetector):
             f"{names[column]} is missing"
             if value is None
             else f"{names[column]} = {value if isinstance(value, str) else _number(value)}"
+            for column, value in values
+        ]
+
+    def _shared(self, features, values):
+        """Values as a trigger takes them; none where they are missing ones, or not of X itself."""
+        if _is_text(features):
+            words = self._words.get_feature_names_out()
+            return [(str(words[column]),) for column, _ in values]
+        names = getattr(features, "columns", range(features.shape[1]))
+        return [
+            ((names[column], value),) if self.representation_ is None and value is not None else ()
             for column, value in values
         ]
 

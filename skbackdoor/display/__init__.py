@@ -7,6 +7,7 @@ from .influential_samples import InfluentialSamplesDisplay
 from .input_gradient import InputGradientDisplay
 from .learning_curve import BackdoorLearningCurveDisplay
 from .parameter_deviation import ParameterDeviationDisplay
+from .poison_group import PoisonGroupDisplay
 from .slope import BackdoorSlopeDisplay
 from .trigger import TriggerDisplay
 
@@ -18,6 +19,7 @@ __all__ = [
     "InfluentialSamplesDisplay",
     "InputGradientDisplay",
     "ParameterDeviationDisplay",
+    "PoisonGroupDisplay",
     "RobustnessHeatmapDisplay",
     "TriggerDisplay",
 ]

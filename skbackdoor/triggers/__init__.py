@@ -19,6 +19,7 @@ from .feature import Quantile as Quantile
 from .function import FunctionTrigger as FunctionTrigger
 from .image import ImageTrigger as ImageTrigger
 from .low_variance import LowVarianceTrigger as LowVarianceTrigger
+from .mask import MaskTrigger as MaskTrigger
 from .patch import PatchTrigger as PatchTrigger
 from .per_class import PerClassTrigger as PerClassTrigger
 from .sinusoid import SinusoidTrigger as SinusoidTrigger
