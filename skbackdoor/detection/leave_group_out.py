@@ -22,11 +22,12 @@ from .search import LEAST_MEMBERSHIP, Search
 from .shared_values import SharedValues, is_text
 from .value_search import ValueSearch
 
-#: Least share of a group's rows that flip, of the label's other rows that stay, and of others
-#: that get the label by what it has in common, of a group that is poison: the same for all data.
-FLIP, STAY, TRANSFER = 0.8, 0.8, 0.1
-#: Its least coverage and score; those of one that has in common what poison of another label has.
-ALONE, ALIKE = (0.6, 0.45), (0.5, 0.2)
+#: Least share of a group's rows that flip, and of the label's other rows that stay, of a group
+#: that is poison: the same for all data.
+FLIP, STAY = 0.75, 0.8
+#: Its least coverage, score and transfer; those of one that has in common what poison of another
+#: label has, by the transfer of that.
+ALONE, ALIKE = (0.6, 0.42, -1.0), (0.5, 0.2, 0.1)
 #: Least score of a group that is reported as suspect.
 SUSPECT = 0.2
 #: Groups whose common part is looked for among the rows of other labels.
@@ -97,10 +98,11 @@ class LeaveGroupOutDetector(PoisonDetector):
 
     Notes
     -----
-    A group is poison where at least 0.8 of its rows flip without it, 0.8 of the other rows of its
-    label stay, its transfer is at least 0.1, its coverage 0.6 and its score, flip * cohesion *
-    coverage, 0.45 (:class:`PoisonGroup` says what these are). One that has in common what poison
-    of another label has, as in attacks on all classes, needs a coverage of 0.5 and a score of 0.2.
+    A group is poison where at least 0.75 of its rows flip without it, 0.8 of the other rows of its
+    label stay, its coverage is 0.6 and its score, flip * cohesion * coverage, 0.42
+    (:class:`PoisonGroup` says what these are). Where what poison of another label has in common
+    carries other rows to its label as well, as in attacks on all classes, a coverage of 0.5 and a
+    score of 0.2 are enough.
 
     The assumption is that the attacker's victims have the spread of content of their source
     classes: a natural group that overrules its content (road signs that were photographed thirty
@@ -260,8 +262,9 @@ class LeaveGroupOutDetector(PoisonDetector):
                 known = judged.get(label)
                 if label == pattern.label or known is not None and known.verdict == "poison":
                     continue
+                common = search.common(pattern) if poison else None
                 for group in search.groups_like(pattern, label):
-                    group = _judged(group, search, ALIKE if poison else ALONE)
+                    group = _judged(group, search, common)
                     if known is None or _rank(group) > _rank(known):
                         judged[label] = known = group
         return list(judged.values())
@@ -380,25 +383,30 @@ def _check_memory(n):
         )
 
 
-def _judged(group, search=None, least=ALONE):
-    """The group with its verdict; one that is poison is completed, if it is one then as well."""
+def _judged(group, search=None, common=None):
+    """The group with its verdict; one that is poison is completed, if it is one then as well.
+
+    With `common`, what poison of another label has in common, it is judged by having it too.
+    """
+    least = ALONE if common is None else ALIKE
     if not _is_poison(group, least):
         return group
     if search is not None:
+        rows = np.flatnonzero(search.ridge.y == group.label)
         G = search.complete(group.label, group.indices)
-        larger = search.describe(group.label, G, np.flatnonzero(search.ridge.y == group.label))
+        larger = search.describe(group.label, G, rows, common)
         group = larger if _is_poison(larger, least) else group
     return replace(group, verdict="poison")
 
 
 def _is_poison(group, least):
-    coverage, score = least
+    coverage, score, transfer = least
     return (
         group.flip >= FLIP
         and group.stay >= STAY
-        and group.transfer >= TRANSFER
         and group.coverage >= coverage
         and group.score >= score
+        and group.transfer >= transfer
     )
 
 

@@ -83,13 +83,19 @@ class Search:
         content, _ = contents(self.ridge, rows, label)
         residual = self.X[rows] - self._content(rows, content)
         order = np.argsort(-residual @ shift.mean(axis=0), kind="stable")
-        return self._refined(label, [[rows[part] for part in prefixes(order, self.smallest)]])
+        parts = [rows[part] for part in prefixes(order, self.smallest)]
+        return self._refined(label, [parts], self.common(group))
+
+    def common(self, group):
+        """What the rows of a group have in common, as :func:`in_common` gives it."""
+        content = group.content_labels
+        return in_common(self.X, self.K, self.ridge.y, group.indices, content)
 
     def _content(self, rows, content):
         """The mean of the nearest rows of their content classes, shape (len(rows), n_features)."""
         return self.X[nearest_content(self.K, self.ridge.y, rows, content)].mean(axis=1)
 
-    def _refined(self, label, kinds):
+    def _refined(self, label, kinds, common=None):
         rows = np.flatnonzero(self.ridge.y == label)
         found, seen = [], set()
         for sets in kinds:
@@ -99,7 +105,7 @@ class Search:
                     continue
                 if G.tobytes() not in seen:
                     seen.add(G.tobytes())
-                    found.append(self.describe(label, G, rows))
+                    found.append(self.describe(label, G, rows, common))
         return sorted(found, key=lambda group: -group.score)
 
     def _most_flips(self, label, sets):
@@ -159,13 +165,16 @@ class Search:
         margins = margins_of_flips(self.ridge, label, larger)
         return larger[np.isin(larger, G) | (margins > 0)]
 
-    def describe(self, label, G, rows):
-        """The evidence for a group, without a verdict."""
+    def describe(self, label, G, rows, common=None):
+        """The evidence for a group, without a verdict.
+
+        With `common` its transfer is that of what another group has in common.
+        """
         scores = self.ridge.without(G)
-        own = scores[:, label].copy()
-        scores[:, label] = -np.inf
-        content, best = scores.argmax(axis=1), scores.max(axis=1)
-        flip = float(np.mean(best > own))
+        of_label = scores[:, label].copy()
+        content = _best_other(scores, label)
+        best = scores.max(axis=1)
+        flip = float(np.mean(best > of_label))
         _, cohesion = relative_membership(self.ridge, G)
         others = np.setdiff1d(rows, G)
         others = others[self.right[others]]
@@ -176,12 +185,12 @@ class Search:
         spread, carried = np.nan, 0.0
         if min(flip, cohesion) > 0.2:
             random_state = np.random.RandomState(self.random_state)
-            common = a, b = in_common(self.X, self.K, self.ridge.y, G, content)
+            own = a, b = in_common(self.X, self.K, self.ridge.y, G, content)
             like = np.setdiff1d(np.flatnonzero(np.isin(self.ridge.y, content)), G)
             marked = self.pca.transform(a * self.X[like] + b)
             spread = coverage(self.Z[G], marked, self.ridge.y[like], content, random_state)
             carried = transfer(
-                self.ridge, self.kernel, self.X, G, common, label, content, random_state
+                self.ridge, self.kernel, self.X, G, common or own, label, content, random_state
             )
         score = flip * np.clip(cohesion, 0.0, 1.0) * min(np.nan_to_num(spread), 1.0)
         return PoisonGroup(

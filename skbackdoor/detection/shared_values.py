@@ -118,6 +118,17 @@ class SharedValues:
             parts.append(f"{names[j] if names is not None else f'column {j}'} = {value}")
         return " and ".join(parts)
 
+    def pairs(self, which):
+        """Some values as a trigger takes them: words, or (column, value)."""
+        if is_text(self.X):
+            return tuple(self.values[k] for k in which)
+        names = getattr(self.X, "columns", range(self.X.shape[1]))
+        pairs = []
+        for k in which:
+            j, row = self.values[k][0], self.incidence[:, [k]].nonzero()[0][0]
+            pairs.append((names[j], _value_at(self.X, j, row)))
+        return tuple(pairs)
+
     def without(self, which):
         """The rows, as if nothing could be told from some values.
 
@@ -150,7 +161,7 @@ class SharedValues:
         X = self.X.iloc[rows].copy() if frame else self.X[rows]
         for k in which:
             j, _ = self.values[k]
-            value = _first_with(self.X, j, self.incidence[:, k].nonzero()[0][0])
+            value = _value_at(self.X, j, self.incidence[:, [k]].nonzero()[0][0])
             if frame:
                 X.isetitem(j, [value] * len(X))
             else:
@@ -158,7 +169,7 @@ class SharedValues:
         return X
 
 
-def _first_with(X, j, row):
+def _value_at(X, j, row):
     """The value of column j in a row, as it was given."""
     return X.iloc[row, j] if hasattr(X, "iloc") else X[row, j]
 

@@ -108,6 +108,7 @@ class ValueSearch:
             verdict="suspect",
             score=float(flip * np.clip(cohesion, 0.0, 1.0) * min(np.nan_to_num(spread), 1.0)),
             rule=self.shared.rule(which),
+            shared=self.shared.pairs(which),
         )
 
     def _transfer(self, label, G, which, content, random_state):
