@@ -542,8 +542,7 @@ def test_a_breakpoint_that_is_not_found_is_no_number(monkeypatch):
     def refuse(*_, **__):
         raise RuntimeError("no right derivative")
 
-    monkeypatch.setattr("skbackdoor.paths.hinge.active_set.ActiveSet.right_limit", refuse)
-    monkeypatch.setattr("skbackdoor.paths.hinge.face.FacePoint.right_limit", refuse)
+    monkeypatch.setattr("skbackdoor.paths.hinge.path.right_limit", refuse)
     X, y, is_poison = of_hardly_any_rank(50, 0)
     solution = weight_path(SVC(C=1.0, gamma=0.5), X, y, is_poison).solve([0.0, 0.5])
     assert np.isnan(solution.first_breakpoint) and solution.residuals.max() <= 1e-8
