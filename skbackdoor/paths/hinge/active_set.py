@@ -25,14 +25,14 @@ SETTLED = 1000
 class Rates(NamedTuple):
     """At what rates everything moves until the next breakpoint.
 
-    With an empty margin set and a free intercept, `unbalanced` is the sum of y a_rate that only a
+    With an empty margin set and a free intercept, `imbalance` is the sum of y a_rate that only a
     member could balance; else it is 0.
     """
 
     a: np.ndarray  # duals of the margin set, shape (n_members,)
     b: float  # the intercept
     f: np.ndarray  # decision values, shape (n,)
-    unbalanced: float
+    imbalance: float
 
 
 class ActiveSet:
@@ -140,8 +140,8 @@ class ActiveSet:
         self._set_distances(h - shift)
 
     def _set_distances(self, h):
-        idle = ~self.active
-        self.side[idle] = np.where(h[idle] < 0, -1.0, 1.0)
+        absent = ~self.active
+        self.side[absent] = np.where(h[absent] < 0, -1.0, 1.0)
         self.distance = np.maximum(self.side * h, TINY)
         self.distance[self.members] = np.inf
 
@@ -242,9 +242,9 @@ class ActiveSet:
         """
         rows, sign = self.members, self.side[i]  # a_i falls from its bound, or rises
         rate = self.y[rows] * null[int(self.free_intercept) :] * (self.y[i] * sign)
-        way = np.where(rate < 0, self.a[rows], self.u[rows] - self.a[rows])
+        distance = np.where(rate < 0, self.a[rows], self.u[rows] - self.a[rows])
         with np.errstate(divide="ignore", invalid="ignore"):
-            steps = np.where(np.abs(rate) > 1e-12, np.maximum(way, 0) / np.abs(rate), np.inf)
+            steps = np.where(np.abs(rate) > 1e-12, np.maximum(distance, 0) / np.abs(rate), np.inf)
         own = self.a[i] if sign < 0 else self.u[i] - self.a[i]
         step = min(own, steps.min(initial=np.inf))
         self.a[rows] += step * rate
@@ -378,8 +378,8 @@ class ActiveSet:
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             while True:
                 rates = self.rates()
-                if abs(rates.unbalanced) > 1e-12 * self.fastest_bound:
-                    self._enter_by_intercept(np.sign(rates.unbalanced))
+                if abs(rates.imbalance) > 1e-12 * self.fastest_bound:
+                    self._enter_by_intercept(np.sign(rates.imbalance))
                     continue
                 closing = self.closing(rates.f)
                 step, kind, at = self._next(closing, rates, left, 1e-13 * largest)
@@ -426,11 +426,11 @@ class ActiveSet:
         def noise():
             return 1e-13 * max(rates.a.max(), -rates.a.min(), self.fastest_bound)
 
-        for side, way, speed in ("lower", a, -rates.a), ("upper", self.u[members] - a, fills):
-            way = np.maximum(way, TINY)
-            step, j = ratio_test(way, speed, rounding, 100 * rounding, noise)
+        for end, distance, speed in ("lower", a, -rates.a), ("upper", self.u[members] - a, fills):
+            distance = np.maximum(distance, TINY)
+            step, j = ratio_test(distance, speed, rounding, 100 * rounding, noise)
             if step < best:
-                best, kind, at = step, side, j
+                best, kind, at = step, end, j
         return best, kind, at
 
     def _noise(self):

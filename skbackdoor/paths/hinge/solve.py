@@ -30,12 +30,14 @@ def optimum(problem, a, b):
         The first way fails, and the second finds nothing like an optimum.
     """
     points, cause = [], None
-    ways = (
-        lambda: polished(problem, a, b),
-        lambda: FacePoint(problem, *inner_optimum(problem)),
-        lambda: polished(problem, points[-1].a, points[-1].b),
-    )
-    for way in ways:
+
+    def ways():
+        yield lambda: polished(problem, a, b)
+        yield lambda: FacePoint(problem, *inner_optimum(problem))
+        if points:
+            yield lambda: polished(problem, points[-1].a, points[-1].b)
+
+    for way in ways():
         try:
             points.append(way())
         except (ValueError, RuntimeError) as error:
@@ -43,7 +45,7 @@ def optimum(problem, a, b):
         best = min(points, key=lambda point: point.residual, default=None)
         if best is not None and best.residual <= REACHED:
             return best
-    if cause is not None and best.residual > HOPELESS:
+    if best is None or (cause is not None and best.residual > HOPELESS):
         raise cause
     return best
 
