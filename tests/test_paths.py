@@ -536,14 +536,27 @@ def test_a_dual_that_just_reaches_its_bound_is_there(C):
     assert_allclose(solution.decision_function(X)[2, :, 0], expected, rtol=0, atol=1e-6 * C)
 
 
+def test_where_no_way_leads_to_the_optimum_the_fits_are_refits(monkeypatch):
+    """The cause is named: the first way got lost, and there are too many rows for the second."""
+
+    def refuse(*_):
+        raise RuntimeError("this way gets lost")
+
+    monkeypatch.setattr("skbackdoor.paths.hinge.active_set.ActiveSet.move", refuse)
+    monkeypatch.setattr("skbackdoor.paths.hinge.solve.MOST_ROWS", 3)
+    X, y, is_poison = of_hardly_any_rank(50, 0)
+    with pytest.warns(ConvergenceWarning, match="refits. Cause: this way gets lost"):
+        solution = weight_path(SVC(), X, y, is_poison).solve([0.0, 0.5])
+    assert solution.method == "kernel refit"
+
+
 def test_a_breakpoint_that_is_not_found_is_no_number(monkeypatch):
     """Nor is the tangent there; the fits are."""
 
     def refuse(*_, **__):
         raise RuntimeError("no right derivative")
 
-    monkeypatch.setattr("skbackdoor.paths.hinge.active_set.ActiveSet.right_limit", refuse)
-    monkeypatch.setattr("skbackdoor.paths.hinge.face.FacePoint.right_limit", refuse)
+    monkeypatch.setattr("skbackdoor.paths.hinge.path.right_limit", refuse)
     X, y, is_poison = of_hardly_any_rank(50, 0)
     solution = weight_path(SVC(C=1.0, gamma=0.5), X, y, is_poison).solve([0.0, 0.5])
     assert np.isnan(solution.first_breakpoint) and solution.residuals.max() <= 1e-8

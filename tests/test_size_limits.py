@@ -38,7 +38,7 @@ LIMITS = {
     "ridge.LARGEST_FACTOR": ["ridge", "ridge 3"],
     "hinge.margin_set.LARGE": ["svc", "linear svc"],
     "threads.LARGE": ["ridge", "logistic", "svc", "hinge", "squared hinge"],
-    "hinge.walk.SETTLED": ["svc", "linear svc"],
+    "hinge.active_set.SETTLED": ["svc", "linear svc"],
 }
 LEARNERS = {
     "svc": (SVC(gamma=0.1, tol=1e-8), {"estimator__C": [0.5, 20.0]}),
