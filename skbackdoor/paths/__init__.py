@@ -9,9 +9,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 from sklearn.utils import assert_all_finite, check_array, column_or_1d, indexable
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight
 
 from .._compat import _safe_indexing
+from ..learners import check_weights
 from .base import Optimum, WeightPath
 from .kernels import look_up, number_rows
 from .linear_svc import LinearSVCPath
@@ -178,13 +178,7 @@ def weight_path(estimator, X, y, is_poison, *, sample_weight=None):
             f"is_poison must mark some but not all of the {len(y)} rows; got shape"
             f" {is_poison.shape} with {int(is_poison.sum())} marked."
         )
-    if sample_weight is not None:
-        sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
-        if sample_weight.min() < 0:
-            raise ValueError(
-                f"sample_weight holds negative weights, down to {sample_weight.min():g}; weights"
-                " must be 0 or more."
-            )
+    sample_weight = check_weights(sample_weight, X)
     gram = None
     if isinstance(estimator, SVC) and estimator.kernel == "precomputed":
         gram = check_array(X)
