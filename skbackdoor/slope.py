@@ -83,10 +83,10 @@ def backdoor_learning_slope(
     y_test : array-like of shape (n_test,)
         Clean labels.
     method : {"auto", "implicit", "finite_difference"}, default="auto"
-        "auto" is implicit differentiation for `RidgeClassifier`, `Ridge`, `LogisticRegression`
-        with l2 penalty, `LinearSVC` and `SVC`, alone or last in a Pipeline, and the forward
-        difference (L(h) - L(0)) / h for any other learner that takes `sample_weight` ([1]_,
-        eq. 7), both sides fitted on the same rows with the same seed.
+        "auto" is implicit differentiation for `RidgeClassifier`, `LogisticRegression` with l2
+        penalty, `LinearSVC` and `SVC`, alone or last in a Pipeline, and the forward difference
+        (L(h) - L(0)) / h for any other learner that takes `sample_weight` ([1]_, eq. 7), both
+        sides fitted on the same rows with the same seed.
     scale : {"per_sample", "total"}, default="per_sample"
         s = m, the average influence of one poisoned sample, or s = 1.
     h : float in [0, 1] or list of them, default=None

@@ -8,7 +8,7 @@ from joblib import parallel_config
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -183,18 +183,3 @@ def test_bad_poison_weights(weights):
         backdoor_learning_curve(
             attack(RidgeClassifier()), X, y, X_test, y_test, poison_weights=weights
         )
-
-
-def test_ridge_as_a_regressor():
-    """Squared loss on the labels as numbers."""
-    X, y, X_test, y_test = data(2)
-    poisoner = attack(Ridge())
-    curve = backdoor_learning_curve(poisoner, X, y, X_test, y_test, poison_weights=BETAS)
-    for k, model in enumerate(fits(poisoner, X, y)):
-        F = model.predict(triggered(X_test))
-        wanted = (y_test + 1) % 2
-        assert_allclose(curve.backdoor_loss[k], np.mean((F - wanted) ** 2), rtol=1e-9)
-        assert_allclose(curve.attack_success_rate[k], np.mean((F > 0.5) == wanted))
-    classifier = backdoor_learning_slope(attack(RidgeClassifier()), X, y, X_test, y_test)
-    slope = backdoor_learning_slope(poisoner, X, y, X_test, y_test)
-    assert_allclose(4 * slope.derivative, classifier.derivative, rtol=1e-9)  # targets +-1

@@ -14,7 +14,7 @@ from sklearn.ensemble import (
     VotingClassifier,
 )
 from sklearn.gaussian_process import GaussianProcessClassifier
-from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier, SGDClassifier
+from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
@@ -30,7 +30,6 @@ OLD = LogisticRegression().penalty == "l2"
 ELASTIC = {"penalty": "elasticnet"} if OLD else {}
 METHODS = [
     (RidgeClassifier(), "implicit"),
-    (Ridge(), "implicit"),
     (LogisticRegression(), "implicit"),
     (LinearSVC(), "implicit"),
     (LinearSVC(loss="hinge"), "implicit"),

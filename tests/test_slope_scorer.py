@@ -179,7 +179,7 @@ def test_who_is_no_poisoner_is_told_how_to_wrap():
             scorer(SVC().fit(*TRAIN), *TEST)
         with pytest.raises(TypeError, match=r"BackdoorPoisoner\(make_pipeline"):
             scorer(make_pipeline(StandardScaler(), probe()).fit(*TRAIN), *TEST)
-        with pytest.raises(TypeError, match="Ridge.*RidgeClassifier"):
+        with pytest.raises(ValueError, match="Ridge.*RidgeClassifier"):
             scorer(probe(Ridge()).fit(*TRAIN), *TEST)
         with pytest.raises(NotFittedError):
             scorer(probe(), *TEST)

@@ -11,7 +11,7 @@ from sklearn.utils import assert_all_finite, check_array, column_or_1d, indexabl
 from sklearn.utils.multiclass import check_classification_targets
 
 from .._compat import _safe_indexing
-from ..learners import check_weights
+from ..learners import check_learner, check_weights
 from .base import Optimum, WeightPath
 from .kernels import look_up, number_rows
 from .linear_svc import LinearSVCPath
@@ -124,14 +124,14 @@ def weight_path(estimator, X, y, is_poison, *, sample_weight=None):
     Raises
     ------
     ValueError
-        A mask that marks no row or all, a class without clean rows, labels that are no classes,
-        logistic regression without regularization.
+        A regressor, a mask that marks no row or all, a class without clean rows, labels that are
+        no classes, logistic regression without regularization.
 
     Notes
     -----
     ``solution.method`` says how the fits were found:
 
-    - "closed form": `RidgeClassifier`, `Ridge`, up to 5,000 rows or features.
+    - "closed form": `RidgeClassifier`, up to 5,000 rows or features.
     - "continuation": `LogisticRegression` with l2 penalty, `LinearSVC` with squared hinge, larger
       ridge. Relative gradient norm 1e-9, or a warning above 1e-8.
     - "dual path": `SVC`, `LinearSVC` with hinge, up to 6,000 training rows. The dual solution is
@@ -165,6 +165,7 @@ def weight_path(estimator, X, y, is_poison, *, sample_weight=None):
     >>> solution.method
     'closed form'
     """
+    check_learner(estimator)
     X, y = indexable(X, column_or_1d(y))
     if y.dtype.kind == "f":
         assert_all_finite(y, input_name="y")

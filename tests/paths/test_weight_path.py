@@ -85,16 +85,20 @@ def test_a_class_of_poison_only_is_an_error():
 def test_input_that_is_no_path():
     X, y = make_classification(30, 4, random_state=0)
     is_poison = np.arange(30) >= 25
-    for learner in (Ridge(), LogisticRegression(), SVC()):
+    for learner in (RidgeClassifier(), LogisticRegression(), SVC()):
         for weight in (2.0, -0.5, np.nan):
             with pytest.raises(ValueError, match=r"must be in \[0, 1\]"):
                 weight_path(learner, X, y, is_poison).fit(weight)
     with pytest.raises(ValueError, match=r"Gram matrix.*\(30, 4\)"):
         weight_path(SVC(kernel="precomputed"), X, y, is_poison)
     with pytest.raises(ValueError, match="continuous"):
-        weight_path(Ridge(), X, X[:, 0], is_poison)
+        weight_path(RidgeClassifier(), X, X[:, 0], is_poison)
     with pytest.raises(ValueError, match="NaN"):
-        weight_path(Ridge(), X, np.where(y == 0, np.nan, 1.0), is_poison)
+        weight_path(RidgeClassifier(), X, np.where(y == 0, np.nan, 1.0), is_poison)
+    with pytest.raises(ValueError, match=r"estimator is Ridge\(\).*regressor.*RidgeClassifier"):
+        weight_path(Ridge(), X, y, is_poison)
+    with pytest.raises(ValueError, match="estimator must be a classifier, not 'svc'"):
+        weight_path("svc", X, y, is_poison)
     with pytest.raises(ValueError, match="make a new weight_path"):
         weight_path(SVC(), X, y, is_poison).with_params(kernel="precomputed").solve(0.5)
 

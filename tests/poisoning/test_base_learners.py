@@ -10,14 +10,14 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import KMeans
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import IsolationForest, StackingClassifier, VotingClassifier
-from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, RidgeClassifierCV
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, Ridge, RidgeClassifierCV
 from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
-from sklearn.svm import SVC, LinearSVC
+from sklearn.svm import SVC, SVR, LinearSVC
 
 from skbackdoor import (
     attack_success_rate_scorer,
@@ -159,6 +159,15 @@ def test_with_routing_sample_weight_reaches_the_poisoner():
 def test_who_learns_no_labels_is_no_base_learner(learner):
     with pytest.raises(ValueError, match=r"(KMeans|IsolationForest).*is no classifier"):
         attack(learner, poison_weight=1.0).fit(X3, Y3)
+
+
+@pytest.mark.parametrize(
+    "learner",
+    [Ridge(), make_pipeline(StandardScaler(), SVR()), GridSearchCV(Ridge(), {"alpha": [1]})],
+)
+def test_regressors_are_refused(learner):
+    with pytest.raises(ValueError, match=r"regressor.*RidgeClassifier for Ridge"):
+        attack(learner).fit(X3, Y3)
 
 
 class Doubled(BaseEstimator):
