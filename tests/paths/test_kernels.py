@@ -22,6 +22,7 @@ from skbackdoor import (
     neg_backdoor_slope_scorer,
     weight_path,
 )
+from skbackdoor.paths.kernels import look_up, number_rows
 
 pytestmark = CONVERGED
 
@@ -106,6 +107,14 @@ def test_gram_in_a_pipeline_is_the_named_kernel(n_classes, placement):
             a, b = getattr(curves[name], field), getattr(curves["named"], field)
             assert_allclose(a, b, rtol=1e-4, atol=1e-7)
         assert_allclose(scores[name], scores["named"], rtol=1e-4)
+
+
+def test_only_training_rows_have_a_column_in_a_precomputed_kernel():
+    K = np.arange(6.0).reshape(2, 3)
+    training, others = number_rows(K, np.array([2, 0])), number_rows(K)
+    assert_array_equal(look_up(others, training), K[:, [2, 0]])
+    with pytest.raises(ValueError, match="training rows"):
+        look_up(training, others)
 
 
 @pytest.mark.parametrize("step", [StandardScaler(), SelectKBest(k=9)], ids=["scaler", "select"])
