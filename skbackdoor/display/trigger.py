@@ -10,7 +10,6 @@ from sklearn.utils.validation import check_is_fitted
 from .._compat import _safe_indexing
 from ..attack import requires_y
 from ..poisoning import BackdoorPoisoner
-from ..triggers import PerClassTrigger
 from .learning_curve import check_matplotlib
 
 
@@ -233,7 +232,7 @@ def check_count(name, value):
 
 def layout_of(trigger):
     """(channels, height, width) and value_range of the first image trigger in a trigger."""
-    if isinstance(trigger, PerClassTrigger):
+    if hasattr(trigger, "triggers_"):  # one a class, alike in their layout
         return layout_of(next(iter(trigger.triggers_.values())))
     steps = [step for _, step in trigger.steps] if isinstance(trigger, Pipeline) else [trigger]
     for step in steps:
