@@ -6,8 +6,8 @@ from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from sklearn.svm import LinearSVC
 
-#: Learners shown to be smooth, with the parameter that this rests on, if one does: differences at h
-#: and h / 10 agree (tests/paths/test_smooth.py). Composites are smooth if all of their parts are.
+#: Learners shown to be smooth, with the parameter that this rests on, if one does: differences at
+#: h and h / 10 agree (tests/paths/test_smooth.py). Composites are smooth if all their parts are.
 SMOOTH = {
     BernoulliNB: {},
     CalibratedClassifierCV: {"method": "sigmoid"},
