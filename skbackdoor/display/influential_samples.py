@@ -6,6 +6,7 @@ from sklearn.utils import check_random_state
 
 from .._compat import _safe_indexing
 from ..attack_path import drawn_attack
+from ..checks import check_is_poisoner
 from ..influence import poison_influence
 from .learning_curve import check_matplotlib
 from .trigger import check_count, draw_sample, images_of, layout_of
@@ -118,6 +119,7 @@ class InfluentialSamplesDisplay:
             A learner without a closed form.
         """
         check_matplotlib(cls.__name__)  # before the work, not after it
+        check_is_poisoner(poisoner, cls.__name__)
         check_count("n_samples", n_samples)
         poisoner = clone(poisoner)
         if poisoner.random_state is None:  # the same attack below and in poison_influence
