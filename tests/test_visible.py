@@ -66,7 +66,7 @@ def unseen():
     yield "rounding", pca, TRIGGER, (X_train, y_train, X_test, y_test)
 
 
-@pytest.mark.parametrize("case", unseen(), ids=lambda case: case[0])
+@pytest.mark.parametrize("case", list(unseen()), ids=lambda case: case[0])
 def test_a_trigger_that_no_learner_sees_comes_with_a_warning(case):
     _, learner, trigger, sets = case
     poisoner = attack(learner, trigger)

@@ -8,7 +8,7 @@ from .._compat import _safe_indexing
 from ..attack_path import drawn_attack
 from ..checks import check_is_poisoner
 from ..influence import poison_influence
-from .learning_curve import check_matplotlib
+from .learning_curve import axes_of_shape, check_matplotlib
 from .trigger import check_count, draw_sample, images_of, layout_of
 
 _POISON, _CLEAN = "#D55E00", "#56B4E9"
@@ -229,9 +229,7 @@ class InfluentialSamplesDisplay:
             grid = shape if len(shape) == 2 else (n_tests, 1)
             _, ax = plt.subplots(*grid, figsize=size, squeeze=False, layout="constrained")
             ax = ax.reshape(shape)
-        axes = np.asarray(ax, dtype=object)
-        if axes.shape != shape:
-            raise ValueError(f"ax must have the shape {shape}; got {axes.shape}.")
+        axes = axes_of_shape(ax, shape)
         self.axes_, self.figure_ = axes, axes.flat[0].figure
         for t, rows in enumerate(self.rows_):
             if self.images is None:
