@@ -238,9 +238,9 @@ def intercepts_are_unique(refit, solution, order):
 
 
 def assert_certified_tangent(path, solution, X, C):
-    """Values are certified by their conditions, to the residual; the tangent is their difference, at
-    some step short enough for the piece and long enough for rounding. A weight may lie on a breakpoint to
-    rounding: then it is that to the left or to the right."""
+    """Values are certified by their conditions, to the residual; the tangent is their difference,
+    at some step short enough for the piece and long enough for rounding. A weight may lie on a
+    breakpoint to rounding: then it is that to the left or to the right."""
     F, tangent = solution.decision_function(X), solution.tangent(X)
     for w, beta in enumerate(solution.poison_weights):
         if beta in (0.0, 1.0):  # at 0 an intercept may jump
