@@ -14,10 +14,9 @@ from sklearn.utils.validation import _check_sample_weight
 from .._compat import _safe_indexing
 from .base import Optimum, WeightPath
 from .kernels import look_up, number_rows
+from .linear import LogisticPath, RidgePath
 from .linear_svc import LinearSVCPath
-from .logistic import LogisticPath
 from .refit import RefitPath
-from .ridge import RidgePath
 from .rows import Preparation, Rows, prepared
 from .solutions import KernelSolution, LinearSolution, RefitSolution, Solution
 from .svc import SVCPath, look_up_gram
