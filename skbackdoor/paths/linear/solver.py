@@ -27,10 +27,12 @@ class HessianSolver:
     ----------
     factor : CholeskyFactor or None
         The last that served.
+    exact : CholeskyFactor or None
+        Of this very Hessian, in double precision; made once, where one is needed.
     """
 
     def __init__(self, hessian, rtol=None, factor=None):
-        self.hessian, self.rtol, self.factor = hessian, rtol, factor
+        self.hessian, self.rtol, self.factor, self.exact = hessian, rtol, factor, None
 
     def __call__(self, right):
         """Solve for each block.
@@ -61,5 +63,6 @@ class HessianSolver:
                 solution, left = self.hessian.cg(right, rtol, FACTOR_PRODUCTS, self.factor)
                 if np.all(left <= accepted):
                     return solution
-        self.factor = self.hessian.factorise(exact=True)
-        return self.factor(right)
+        if self.exact is None:
+            self.factor = self.exact = self.hessian.factorise(exact=True)
+        return self.exact(right)
