@@ -76,7 +76,7 @@ class Hessian:
 
     @property
     def _shift_curvature(self):
-        return self.weight.sum(axis=-1) / self.n_outputs
+        return self.weight.sum(axis=-1, dtype=np.float64) / self.n_outputs
 
     # -- factors ------------------------------------------------------------------------------
 
