@@ -1,6 +1,7 @@
 """How a fitted model moves as the weight of a group of training rows goes from 0 to 1.
 
-One file a learner family: ``ridge``, ``logistic``, ``svm``, and ``refit`` for everything else.
+Linear models with a smooth loss are in ``linear``, hinge machines in ``hinge``, and ``refit`` is
+for every other learner.
 """
 
 import numpy as np

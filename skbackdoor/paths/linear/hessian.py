@@ -18,11 +18,13 @@ from ..threads import one_blas_thread
 from .cholesky import CholeskyFactor, cholesky
 from .conjugate_gradients import conjugate_gradients
 
-#: Up to so many unknowns a dense Hessian is factorised; beyond, conjugate gradients alone.
+#: Up to so many unknowns a dense Hessian is factorised. On 1,500 rows a factor and the iterations
+#: that it preconditions take a tenth of conjugate gradients alone at 1,200, as long at 2,400.
 DENSE_UNKNOWNS = 1200
 #: Relative residual that conjugate gradients reach in single precision, whose rounding is 6e-8.
 SINGLE_RTOL = 1e-5
-#: Products of conjugate gradients by one factor, before another is made: that costs about fifteen.
+#: Products that conjugate gradients take by one factor, before another is made: that costs as much
+#: as 6 to 18 of them, on 1,500 or 6,000 rows and up to 1,200 unknowns.
 FACTOR_PRODUCTS = 25
 
 

@@ -4,9 +4,9 @@ If poison rows enter with weight beta, the optimum moves at the rate
 :math:`dW / d\beta = -H^{-1} \nabla P` (implicit function theorem; Cinà et al. 2024, eq. 4), with H
 the Hessian at beta and P the losses of the poison rows.
 
-Kept on an optimum, since each takes a pass over the rows or a solve: `gradient`, `residual`,
-`solver` (whose factor serves an optimum nearby), and `tangent`, which a Newton step finds on the
-way.
+Kept on an optimum, since each takes a pass over the rows or a solve: `gradient`, `scale`,
+`residual`, `solver` (whose factor serves an optimum nearby), and `tangent`, which a Newton step
+finds on the way.
 """
 
 from functools import cached_property

@@ -35,6 +35,11 @@ class LinearProblem:
     poison : LinearObjective
         P, which has no penalty.
     centring : Centring
+
+    Notes
+    -----
+    `columns` and `reduced` take a pass over the clean rows: they are made when first asked for,
+    and kept for all optima of the problem.
     """
 
     def __init__(self, clean, poison, loss, alpha, fit_intercept, intercept_penalty=0.0):

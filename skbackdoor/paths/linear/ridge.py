@@ -16,7 +16,7 @@ from .fitted import linear_decision, parameters
 from .optimum import LinearOptimum
 from .problem import LinearProblem
 
-#: The closed form factorises the smaller side of X, if it is no larger.
+#: The closed form factorises the smaller side of X, if it is no larger: a matrix of 200 MB.
 LARGEST_FACTOR = 5000
 
 
