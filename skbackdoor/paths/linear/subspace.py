@@ -53,7 +53,7 @@ class Subspace:
         """Of parameters in the span, shape (n_fits, n_directions)."""
         return W.reshape(len(W), -1) @ self.basis.reshape(len(self), -1).T
 
-    def minimise(self, objective, scale, start=None, rtol=1e-11):
+    def minimise(self, objective, scale, start, rtol):
         """Minimise each of the objectives over the span, by damped Newton steps.
 
         Parameters
@@ -62,8 +62,8 @@ class Subspace:
             With weights of shape (n_fits, n_samples).
         scale : ndarray of shape (n_fits,)
             What gradient norms are relative to.
-        start : ndarray of shape (n_fits, at most n_directions), default=None
-            Coordinates to start from.
+        start : ndarray of shape (n_fits, at most n_directions) or None
+            Coordinates to start from; None is 0.
         rtol : float
             Relative gradient norm within the span to reach.
 
