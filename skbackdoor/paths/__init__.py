@@ -1,6 +1,7 @@
 """How a fitted model moves as the weight of a group of training rows goes from 0 to 1.
 
-One file a learner family: ``ridge``, ``logistic``, ``svm``, and ``refit`` for everything else.
+Linear models with a smooth loss are in ``linear``, hinge machines in ``hinge``, and ``refit`` is
+for every other learner.
 """
 
 import numpy as np
@@ -14,10 +15,9 @@ from .._compat import _safe_indexing
 from ..learners import check_learner, check_weights
 from .base import Optimum, WeightPath
 from .kernels import look_up, number_rows
+from .linear import LogisticPath, RidgePath
 from .linear_svc import LinearSVCPath
-from .logistic import LogisticPath
 from .refit import RefitPath
-from .ridge import RidgePath
 from .rows import Preparation, Rows, prepared
 from .solutions import KernelSolution, LinearSolution, RefitSolution, Solution
 from .svc import SVCPath, look_up_gram

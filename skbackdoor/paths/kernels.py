@@ -6,7 +6,7 @@ from scipy.spatial.distance import cdist
 from sklearn.metrics.pairwise import pairwise_kernels
 from sklearn.utils.extmath import row_norms
 
-from .linear import far_mean
+from .centring import far_mean
 
 #: Squared lengths, in units of the rbf kernel, from which on its exponents are taken from the
 #: differences of rows: their expansion a.a - 2 a.b + b.b has lost too many digits.

@@ -11,7 +11,10 @@ from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.svm import LinearSVC
 
 from skbackdoor import weight_path
-from skbackdoor.paths.linear import LinearObjective
+from skbackdoor.paths.linear.design import DesignMatrix
+from skbackdoor.paths.linear.hessian import Hessian
+from skbackdoor.paths.linear.objective import LinearObjective
+from skbackdoor.paths.linear.solver import HessianSolver
 from skbackdoor.paths.losses import Logistic, MarginLoss
 
 pytestmark = CONVERGED
@@ -25,23 +28,22 @@ def test_a_factor_in_single_precision_is_taken_only_where_it_serves(C):
     X = rows.X[clean]
     X[:, 20] = X[:, 21] + 1e-5 * X[:, 22]
     objective = LinearObjective(
-        X,
+        DesignMatrix(X, True),
         np.searchsorted([1, 7], rows.y[clean]),
         np.ones(clean.sum()),
         MarginLoss.one_vs_rest(Logistic(), 2),
         1.0 / C,
-        True,
     )
-    F = np.zeros((clean.sum(), 1))
+    hessian_at_0 = Hessian(objective, np.zeros((clean.sum(), 1)))
     right = np.random.default_rng(0).normal(size=(2, 1, X.shape[1] + 1))
     Z = np.column_stack([X, np.ones(len(X))])
     hessian = 0.25 * Z.T @ Z + np.diag(objective.penalty)  # the logistic curvature at 0
     # the backward error: what any solve in double precision can promise
-    solution = objective.solve(F, right, None)[:, 0]
+    solution = HessianSolver(hessian_at_0)(right)[:, 0]
     size = np.linalg.norm(hessian, 2) * np.linalg.norm(solution, axis=1)
     left = np.linalg.norm(solution @ hessian - right[:, 0], axis=1)
     assert np.all(left <= 1e-14 * size + 1e-12 * np.linalg.norm(right[:, 0], axis=1))
-    single = objective.factorise(0.25 * np.ones((clean.sum(), 1))).factors[0][0].dtype
+    single = hessian_at_0.factorise().factors[0][0].dtype
     assert single == (np.float32 if C == 1.0 else np.float64)
 
 
