@@ -3,10 +3,10 @@ r"""Ridge: :math:`\sum_i s_i (f_i - y_i)^2 + \alpha \|w\|^2` with a free interce
 from functools import cached_property
 
 import numpy as np
-from sklearn.linear_model import Ridge, RidgeClassifier
+from sklearn.linear_model import RidgeClassifier
 
 from ..base import WeightPath
-from ..losses import MarginLoss, Squared, SquaredError
+from ..losses import MarginLoss, Squared
 from ..rows import as_float64
 from ..smooth import difference
 from ..threads import one_blas_thread
@@ -21,12 +21,12 @@ LARGEST_FACTOR = 5000
 
 
 class RidgePath(WeightPath):
-    """`RidgeClassifier` (targets +-1, one output a class) and `Ridge` on numeric labels."""
+    """`RidgeClassifier`: targets +-1, one output a class."""
 
     @staticmethod
     def handles(estimator):
         """Whether this family knows the loss of a learner."""
-        return isinstance(estimator, (Ridge, RidgeClassifier))
+        return isinstance(estimator, RidgeClassifier)
 
     @staticmethod
     def cast(estimator, X):
@@ -34,32 +34,13 @@ class RidgePath(WeightPath):
 
     def _setup(self):
         rows = self.rows
-        exact = type(self.estimator) in (Ridge, RidgeClassifier)  # a subclass may fit otherwise
+        exact = type(self.estimator) is RidgeClassifier  # a subclass may fit otherwise
         if not exact or self.estimator.positive or np.ndim(self.estimator.alpha) > 0:
             self.method = difference(self.estimator)
-        if isinstance(self.estimator, Ridge):
-            if rows.classes.dtype.kind not in "iufb":
-                raise ValueError(
-                    f"Ridge regresses on numbers, but the labels are {rows.classes.tolist()};"
-                    " use RidgeClassifier, which fits the same loss on targets of +-1."
-                )
-            self.loss = SquaredError(rows.classes)
-        else:
-            self.loss = MarginLoss.one_vs_rest(Squared(), len(rows.classes))
+        self.loss = MarginLoss.one_vs_rest(Squared(), len(rows.classes))
 
     def decision_values(self, fitted, X):
         return linear_decision(fitted, X)
-
-    def predict(self, fitted, X):
-        """For `Ridge` the label nearest to the predicted number."""
-        return self.labels(self.decision_values(fitted, X))
-
-    def labels(self, F):
-        """For `Ridge` the label nearest to the predicted number."""
-        if not isinstance(self.estimator, Ridge):
-            return super().labels(F)
-        classes = self.rows.classes
-        return classes[np.abs(F - classes).argmin(axis=1)]
 
     def optimum(self, rtol=None):
         """The clean fit as it is, with the rate at which poison moves it."""
