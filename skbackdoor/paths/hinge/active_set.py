@@ -20,6 +20,8 @@ NEAR = 1e-9
 TINY = 1e-300
 #: Breakpoints after which everything that was updated step by step is computed anew.
 SETTLED = 1000
+#: Times that the inverse may become inaccurate on one way; beyond, the way is lost.
+MOST_INACCURATE = 100
 
 
 class Rates(NamedTuple):
@@ -373,7 +375,7 @@ class ActiveSet:
         return self._move(1.0, first_only=True)
 
     def _move(self, length, first_only):
-        left, passed, idle, n = length, 0, 0, len(self.y)
+        left, passed, idle, inaccurate, n = length, 0, 0, 0, len(self.y)
         largest = float(self.a.max(initial=0.0))
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             while True:
@@ -391,7 +393,8 @@ class ActiveSet:
                 if kind is None:
                     break
                 passed, idle = passed + 1, idle + 1 if step == 0 else 0
-                if idle > 4 * n + 100 or passed > 100 * n + 1000:
+                lost = inaccurate > MOST_INACCURATE
+                if lost or idle > 4 * n + 100 or passed > 100 * n + 1000:
                     raise RuntimeError(
                         "The SVM active set did not settle: too many exchanges without progress."
                         " Either C times the kernel is too large for floating point (scale the"
@@ -403,6 +406,7 @@ class ActiveSet:
                 else:
                     self.leave(at, to_upper=kind == "upper")
                 if passed % SETTLED == 0 or self.margin.inaccurate:
+                    inaccurate += self.margin.inaccurate
                     self.settle()
         self._fill_bounds()
         return step
