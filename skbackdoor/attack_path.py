@@ -4,7 +4,6 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.base import clone
 
-from .checks import check_is_poisoner
 from .learners import label_index, refuse_samplers
 from .paths import path_of
 from .visible import warn_of_unseen_trigger
@@ -13,14 +12,13 @@ from .visible import warn_of_unseen_trigger
 LARGEST_FEATURES = 1e18
 
 
-def drawn_attack(poisoner, X_train, y_train, caller="poisoner"):
+def drawn_attack(poisoner, X_train, y_train):
     """A clone of the poisoner whose attack is drawn, and its base learner, not fitted."""
-    check_is_poisoner(poisoner, caller)
     probe = clone(poisoner).set_params(poison_weight=0.0)
     return probe, probe.draw(X_train, y_train)
 
 
-def attack_path(poisoner, X_train, y_train, caller="poisoner"):
+def attack_path(poisoner, X_train, y_train):
     """A clone of the poisoner whose attack is drawn, and the path of its base learner.
 
     Parameters
@@ -29,8 +27,6 @@ def attack_path(poisoner, X_train, y_train, caller="poisoner"):
         The attack on its base learner.
     X_train, y_train : array-likes of shape (n_train, ...) and (n_train,)
         Clean training data.
-    caller : str, default="poisoner"
-        Who asks, for errors.
 
     Returns
     -------
@@ -38,7 +34,7 @@ def attack_path(poisoner, X_train, y_train, caller="poisoner"):
         With everything that its attack needs; its base learner is not fitted.
     path : WeightPath
     """
-    probe, estimator = drawn_attack(poisoner, X_train, y_train, caller)
+    probe, estimator = drawn_attack(poisoner, X_train, y_train)
     refuse_samplers(estimator)
     path = path_of(estimator, *probe.training_rows())
     _check_size(path, path.rows.clean.X, path.rows.poison.X)

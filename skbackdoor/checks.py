@@ -1,9 +1,7 @@
 """What is asked of a poisoner, and of test weights, before anything is measured on them."""
 
 import numpy as np
-from sklearn.base import is_regressor
 from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_is_fitted
 
 from ._compat import BaseSearchCV
 from .poisoning import BackdoorPoisoner
@@ -48,17 +46,6 @@ def check_is_poisoner(estimator, caller, *, others=""):
         f"{caller} got {name}, which carries no attack. Wrap it:"
         f" BackdoorPoisoner({what}(...), trigger, target=...{others or ')'}."
     )
-
-
-def check_classifier(estimator, caller):
-    """Raise unless a fitted poisoner is one around a classifier."""
-    check_is_fitted(estimator)
-    if is_regressor(estimator.estimator_):
-        name = type(estimator.estimator_).__name__
-        raise TypeError(
-            f"{caller} needs predicted labels, but {name} is a regressor; use a classifier with"
-            " the same loss (RidgeClassifier for Ridge)."
-        )
 
 
 def weights_of_sources(sample_weight, rows):

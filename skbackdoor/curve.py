@@ -112,9 +112,9 @@ def backdoor_learning_curve(
     >>> bool(curve.backdoor_loss[1] < curve.backdoor_loss[0])
     True
     """
-    caller = "backdoor_learning_curve"
-    weights = _grid(poisoner, poison_weights, caller)
-    probe, path = attack_path(poisoner, X_train, y_train, caller)
+    check_is_poisoner(poisoner, "backdoor_learning_curve")
+    weights = _grid(poisoner, poison_weights)
+    probe, path = attack_path(poisoner, X_train, y_train)
     classes = path.rows.classes
     tests = (
         (path.prepare(X_test), label_index(y_test, classes)),
@@ -197,7 +197,8 @@ def parameter_deviation(poisoner, X_train, y_train, *, poison_weights=None, n_jo
     >>> bool(abs(deviation.nu[0]) < 1e-12 < deviation.nu[1] < deviation.nu[2])
     True
     """
-    weights = _grid(poisoner, poison_weights, "parameter_deviation")
+    check_is_poisoner(poisoner, "parameter_deviation")
+    weights = _grid(poisoner, poison_weights)
     _, path = attack_path(poisoner, X_train, y_train)
     solution = _solve(path, weights, n_jobs)
     if not solution.has_weights:
@@ -208,9 +209,8 @@ def parameter_deviation(poisoner, X_train, y_train, *, poison_weights=None, n_jo
     return ParameterDeviation(weights, solution.norm, _nu(solution))
 
 
-def _grid(poisoner, poison_weights, caller):
+def _grid(poisoner, poison_weights):
     """The poison weights of a curve, or an error if the learner would drop one of them."""
-    check_is_poisoner(poisoner, caller)
     if poison_weights is None:
         poison_weights = np.linspace(0.0, 1.0, 15) ** 2  # dense near 0, where curves are steep
     weights = check_poison_weights(poison_weights)

@@ -4,6 +4,7 @@ import numpy as np
 
 from ._compat import StrOptions, validate_parameter_constraints
 from .attack_path import attack_path, attacked_rows
+from .checks import check_is_poisoner
 from .paths.threads import one_blas_thread
 
 
@@ -67,12 +68,13 @@ def poison_influence(poisoner, X_train, y_train, X_test, y_test, *, samples="poi
     >>> bool(abs(influence.sum(axis=0).mean() - slope.derivative) < 1e-9)
     True
     """
+    check_is_poisoner(poisoner, "poison_influence")
     validate_parameter_constraints(
         {"samples": [StrOptions({"poison", "all"})]},
         {"samples": samples},
         caller_name="poison_influence",
     )
-    probe, path = attack_path(poisoner, X_train, y_train, "poison_influence")
+    probe, path = attack_path(poisoner, X_train, y_train)
     if path.method != "implicit":
         raise ValueError(
             f"{path.estimator!r} has no closed form, so the influence of single samples is not"

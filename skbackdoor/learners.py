@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import sklearn
 from sklearn import get_config
-from sklearn.base import is_clusterer, is_outlier_detector
+from sklearn.base import is_clusterer, is_outlier_detector, is_regressor
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -162,13 +162,19 @@ def check_learner(estimator):
     """Raise unless a base learner, or the last step of one, can be fitted and learns labels."""
     pipeline = isinstance(estimator, Pipeline)
     last = estimator.steps[-1][1] if pipeline else estimator
+    where = "The Pipeline's last step" if pipeline else "estimator"
     if not hasattr(last, "fit"):
-        raise ValueError(f"The Pipeline ends in {last!r}; its last step must be a classifier.")
+        raise ValueError(f"{where} must be a classifier, not {last!r}.")
     if is_clusterer(last) or is_outlier_detector(last):
-        where = "The last step of the Pipeline" if pipeline else "estimator"
         raise ValueError(
             f"{where} is {last!r}, which is no classifier: it learns no labels, and a backdoor is"
             " one in what is learned from labels. Give a classifier."
+        )
+    if is_regressor(last):
+        raise ValueError(
+            f"{where} is {last!r}, which is a regressor: it predicts numbers, and a backdoor is"
+            " one in predicted labels. Give a classifier, of the same loss if there is one:"
+            " RidgeClassifier for Ridge, SVC for SVR."
         )
 
 

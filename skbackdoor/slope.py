@@ -7,7 +7,7 @@ import numpy as np
 
 from ._compat import Interval, StrOptions, validate_parameter_constraints
 from .attack_path import attack_path, attacked_rows, clean_path
-from .checks import weights_of_sources
+from .checks import check_is_poisoner, weights_of_sources
 from .learners import weight_argument
 from .paths.solutions import DEFAULT_H
 from .paths.threads import one_blas_thread
@@ -83,10 +83,10 @@ def backdoor_learning_slope(
     y_test : array-like of shape (n_test,)
         Clean labels.
     method : {"auto", "implicit", "finite_difference"}, default="auto"
-        "auto" is implicit differentiation for `RidgeClassifier`, `Ridge`, `LogisticRegression`
-        with l2 penalty, `LinearSVC` and `SVC`, alone or last in a Pipeline, and the forward
-        difference (L(h) - L(0)) / h for any other learner that takes `sample_weight` ([1]_,
-        eq. 7), both sides fitted on the same rows with the same seed.
+        "auto" is implicit differentiation for `RidgeClassifier`, `LogisticRegression` with l2
+        penalty, `LinearSVC` and `SVC`, alone or last in a Pipeline, and the forward difference
+        (L(h) - L(0)) / h for any other learner that takes `sample_weight` ([1]_, eq. 7), both
+        sides fitted on the same rows with the same seed.
     scale : {"per_sample", "total"}, default="per_sample"
         s = m, the average influence of one poisoned sample, or s = 1.
     h : float in [0, 1] or list of them, default=None
@@ -137,6 +137,7 @@ def backdoor_learning_slope(
     0.1 True
     1000.0 False
     """
+    check_is_poisoner(poisoner, "backdoor_learning_slope")
     h = h.tolist() if isinstance(h, np.ndarray) else h
     validate_parameter_constraints(
         {
@@ -153,7 +154,7 @@ def backdoor_learning_slope(
             raise ValueError(f"h={h!r} must hold poison weights in [0, 1], one or more.")
     if method == "implicit" and h is not None:
         raise ValueError(f"h={h!r} is for finite differences; method='implicit' takes none.")
-    probe, path = attack_path(poisoner, X_train, y_train, "backdoor_learning_slope")
+    probe, path = attack_path(poisoner, X_train, y_train)
     test = (*attacked_rows(probe, path, X_test, y_test)[:2], None)
     n_poison = len(probe.poisoned_indices_)
     if path.method != "implicit" and method == "implicit":
@@ -242,7 +243,7 @@ def slope_of_fit(probe, X_test, y_test, sample_weight, scale):
         if moved is None:
             return slope, None
         derivative = _right_derivative(path, *moved.right_limit(test[0]), test)
-        return slope, angle(derivative, n_poison if scale == "per_sample" else 1)
+        return slope, angle(derivative, n_poison, scale)
 
 
 def _right_derivative(path, F, dF, test):
@@ -256,7 +257,7 @@ def _implicit(path, optimum, test, n_poison, scale):
     F, dF = optimum.right_limit(rows)
     derivative = _right_derivative(path, F, dF, test)
     return BackdoorSlope(
-        theta=angle(derivative, n_poison if scale == "per_sample" else 1),
+        theta=angle(derivative, n_poison, scale),
         derivative=derivative,
         loss=float(np.average(path.loss.value(F, y_target), weights=weight)),
         method="implicit",
@@ -294,7 +295,7 @@ def _difference(path, test, h, n_poison, scale):
                 method = "secant"
         slopes.append(
             BackdoorSlope(
-                theta=angle(derivative, n_poison if scale == "per_sample" else 1),
+                theta=angle(derivative, n_poison, scale),
                 derivative=derivative,
                 loss=at_zero,
                 method=method,
@@ -307,11 +308,12 @@ def _difference(path, test, h, n_poison, scale):
     return slopes if np.ndim(h) else slopes[0]
 
 
-def angle(derivative, scale):
-    """theta = -(2 / pi) arctan(derivative / scale), in [-1, 1] (Cinà et al. 2024, eq. 5)."""
+def angle(derivative, n_poison, scale):
+    """theta = -(2 / pi) arctan(derivative / s), in [-1, 1] (Cinà et al. 2024, eq. 5)."""
     if not np.isfinite(derivative):
         raise ValueError(
             f"The slope of the learning curve is {derivative}: the loss of the triggered samples"
             " is beyond floating point. Scale the features, or use smaller trigger values."
         )
-    return float(-2.0 / np.pi * np.arctan(derivative / scale)) + 0.0  # not -0.0
+    s = n_poison if scale == "per_sample" else 1
+    return float(-2.0 / np.pi * np.arctan(derivative / s)) + 0.0  # not -0.0

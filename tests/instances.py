@@ -1,7 +1,8 @@
 """Every public estimator, as scikit-learn's estimator checks take it: the one table.
 
-`INSTANCES` holds each of them at least once, `EXPECTED_FAILURES` says which checks cannot apply,
-and why. Triggers that need no argument come from `skbackdoor.triggers` by themselves.
+An estimator has `fit`: scorers, and regularizers of networks, are called and are none. `INSTANCES`
+holds each of them at least once, `EXPECTED_FAILURES` says which checks cannot apply, and why.
+Triggers that need no argument come from `skbackdoor.triggers` by themselves.
 """
 
 from functools import cache
@@ -189,12 +190,10 @@ DEFENCES = [
     SanitizedClassifier(LogisticRegression(), KnownValue(0, 0.0)),
     SanitizedClassifier(LogisticRegression(), KnownValue(0, 0.0), action="relabel"),
 ]
-#: All that have `fit`, but for networks.
+#: All but networks.
 INSTANCES = [
     *IMAGE_TRIGGERS, *OWN_TRIGGERS, *OTHER_TRIGGERS, ATTACK, *POISONERS, *DETECTORS, *DEFENCES
 ]  # fmt: skip
-#: Scorers, and regularizers of networks, which are called.
-WITHOUT_FIT = [skbackdoor.BackdoorSlopeScorer()]
 NETWORKS = []
 
 # --------------------------------------------------------------------------- networks
@@ -214,12 +213,6 @@ if deep is not None:
     NETWORKS = [
         deep.BackdoorNetClassifier(Any, max_epochs=40, lr=0.05, random_state=0),
         deep.DeepFeatures("squeezenet1_1", image_size=32, random_state=0),
-    ]
-    WITHOUT_FIT += [
-        deep.LogitSqueezing(),
-        deep.ManifoldMixup(),
-        deep.ContrastiveLoss(),
-        deep.SoftNearestNeighborLoss(),
     ]
 
 # --------------------------------------------------------------------------- exemptions
@@ -347,9 +340,6 @@ def all_but(estimator, kept, reason):
 
 def expected_failures(estimator):
     """{name of a check: why it fails} of an instance of the table."""
-    if not hasattr(estimator, "fit"):
-        kept = WITHOUT_DATA | {"check_fit_score_takes_y"}
-        return all_but(estimator, kept, "it has no fit: it is called")
     if isinstance(estimator, CleanRetraining):
         kept = WITHOUT_DATA | WRONG_DATA_REFUSED
         reason = "it trains a fitted model further, and the check's data are not that model's"

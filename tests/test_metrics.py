@@ -191,9 +191,9 @@ def test_who_is_no_poisoner_is_told_what_to_do():
         attack_success_rate_scorer(LogisticRegression().fit(*TRAIN), *TEST)
     with pytest.raises(TypeError, match=r"BackdoorPoisoner\(make_pipeline"):
         attack_success_rate_scorer(make_pipeline(StandardScaler(), attack()).fit(*TRAIN), *TEST)
-    with pytest.raises(TypeError, match="Ridge.*regressor"):
+    with pytest.raises(ValueError, match="Ridge.*regressor"):
         attack_success_rate_scorer(attack(Ridge()).fit(*TRAIN), *TEST)
-    with pytest.raises(TypeError, match="Ridge.*regressor"):
+    with pytest.raises(ValueError, match="Ridge.*regressor"):
         evaluate_attack(attack(Ridge()), *TRAIN, *TEST)
     with pytest.raises(TypeError, match=r"BackdoorPoisoner\("):
         evaluate_attack(LogisticRegression(), *TRAIN, *TEST)

@@ -24,10 +24,12 @@ from .value_search import ValueSearch
 
 #: Least share of a group's rows that flip, and of the label's other rows that stay, of a group
 #: that is poison: the same for all data.
-FLIP, STAY = 0.75, 0.8
+FLIP, STAY = 0.8, 0.8
 #: Its least coverage, score and transfer; those of one that has in common what poison of another
 #: label has, by the transfer of that.
-ALONE, ALIKE = (0.6, 0.42, -1.0), (0.5, 0.2, 0.1)
+ALONE, ALIKE = (0.6, 0.45, -1.0), (0.5, 0.2, 0.1)
+#: Largest share of all rows that share a value and are poison: values of most rows are natural.
+MOST_SHARED = 0.1
 #: Least score of a group that is reported as suspect.
 SUSPECT = 0.2
 #: Groups whose common part is looked for among the rows of other labels.
@@ -98,11 +100,14 @@ class LeaveGroupOutDetector(PoisonDetector):
 
     Notes
     -----
-    A group is poison where at least 0.75 of its rows flip without it, 0.8 of the other rows of its
-    label stay, its coverage is 0.6 and its score, flip * cohesion * coverage, 0.42
+    A group is poison where at least 0.8 of its rows flip without it, 0.8 of the other rows of its
+    label stay, its coverage is 0.6 and its score, flip * cohesion * coverage, 0.45
     (:class:`PoisonGroup` says what these are). Where what poison of another label has in common
     carries other rows to its label as well, as in attacks on all classes, a coverage of 0.5 and a
     score of 0.2 are enough.
+
+    A group that shares values is poison by the same numbers if it is at most a tenth of all rows:
+    a value that more rows have is taken for a natural one, and the group is a suspect.
 
     The assumption is that the attacker's victims have the spread of content of their source
     classes: a natural group that overrules its content (road signs that were photographed thirty
@@ -168,8 +173,7 @@ class LeaveGroupOutDetector(PoisonDetector):
         self._choose_kernel(_dense(features[drawn]), y[drawn])
         self._warn_of_small_classes(y)
         is_poison, groups, self._carriers = np.zeros(len(y), dtype=bool), [], []
-        rounds = progress(range(self.max_rounds), None, "rounds of leaving groups out")
-        for _ in rounds:
+        for _ in range(self.max_rounds):
             rows = drawn[~is_poison[drawn]]
             weight = None if sample_weight is None else sample_weight[rows]
             fit = self._fit_ridge(_dense(features[rows]), y[rows], weight)
@@ -247,13 +251,16 @@ class LeaveGroupOutDetector(PoisonDetector):
             search = ValueSearch(
                 shared, represent, fit.kernel, fit.ridge, weight, self.smallest_group, self._seed
             )
+            rare = MOST_SHARED * len(fit.ridge.y)
             return [
-                _judged(group)
-                for label in progress(labels, len(labels), "labels")
+                _judged(group) if len(group.indices) <= rare else group
+                for label in progress(labels, len(labels), "labels searched")
                 for group in _apart(search.groups_of(label))
             ]
         search = Search(fit.X, fit.kernel, fit.K, fit.ridge, self.smallest_group, self._seed)
-        found = [search.groups_of(label) for label in progress(labels, len(labels), "labels")]
+        found = [
+            search.groups_of(label) for label in progress(labels, len(labels), "labels searched")
+        ]
         best = sorted((groups[0] for groups in found if groups), key=lambda group: -group.score)
         judged = {group.label: _judged(group, search) for group in best}
         poison = [group for group in judged.values() if group.verdict == "poison"]

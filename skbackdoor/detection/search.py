@@ -62,7 +62,7 @@ class Search:
             In terms of positions and label indices, most suspicious first.
         """
         kinds = candidates(self.ridge, self.X, self.K, label, self.smallest, self.random_state)
-        return self._refined(label, kinds.values())
+        return self._refined(label, kinds.values(), self.smallest)
 
     def groups_like(self, group, label):
         """Groups among the rows of a label that have in common what another label's group has.
@@ -80,11 +80,14 @@ class Search:
         """
         rows = np.flatnonzero(self.ridge.y == label)
         shift = self.X[group.indices] - self._content(group.indices, group.content_labels)
+        shift = shift.mean(axis=0)
         content, _ = contents(self.ridge, rows, label)
-        residual = self.X[rows] - self._content(rows, content)
-        order = np.argsort(-residual @ shift.mean(axis=0), kind="stable")
-        parts = [rows[part] for part in prefixes(order, self.smallest)]
-        return self._refined(label, [parts], self.common(group))
+        share = (self.X[rows] - self._content(rows, content)) @ shift / (shift @ shift)
+        smallest = self.smallest // 2  # what to look for is known
+        parts = prefixes(np.argsort(-share, kind="stable"), smallest)
+        parts += [np.flatnonzero(share > 0.5), np.flatnonzero(share > 0.75)]
+        parts = [rows[part] for part in parts if len(part) >= smallest]
+        return self._refined(label, [parts], smallest, self.common(group))
 
     def common(self, group):
         """What the rows of a group have in common, as :func:`in_common` gives it."""
@@ -95,13 +98,13 @@ class Search:
         """The mean of the nearest rows of their content classes, shape (len(rows), n_features)."""
         return self.X[nearest_content(self.K, self.ridge.y, rows, content)].mean(axis=1)
 
-    def _refined(self, label, kinds, common=None):
+    def _refined(self, label, kinds, smallest, common=None):
         rows = np.flatnonzero(self.ridge.y == label)
         found, seen = [], set()
         for sets in kinds:
             for G in self._most_flips(label, sets):
                 G = self.refine(label, G, rows)
-                if G is None or not self.smallest <= len(G) <= LARGEST * len(rows):
+                if G is None or not smallest <= len(G) <= LARGEST * len(rows):
                     continue
                 if G.tobytes() not in seen:
                     seen.add(G.tobytes())

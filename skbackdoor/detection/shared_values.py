@@ -97,7 +97,7 @@ class SharedValues:
         together = (inside.T @ inside).toarray()
         overall = (self.incidence.T @ self.incidence).toarray()
         pure = (together >= smallest) & (together >= PURE * overall)
-        single = pure.diagonal()
+        single = pure.diagonal().copy()
         pure[single] = pure[:, single] = False
         pairs = np.argwhere(np.triu(pure, 1))
         return [(int(k),) for k in np.flatnonzero(single)] + [tuple(p) for p in pairs.tolist()]

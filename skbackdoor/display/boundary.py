@@ -3,6 +3,7 @@
 import numpy as np
 
 from ..attack_path import attack_path
+from ..checks import check_is_poisoner
 from .learning_curve import check_matplotlib, make_room, name_legend
 
 #: Points on each side of the plane at which decision values are taken.
@@ -92,6 +93,7 @@ class DecisionBoundaryPathDisplay:
             More than two features or classes, a learner without a weight path.
         """
         check_matplotlib(cls.__name__)  # before the work, not after it
+        check_is_poisoner(poisoner, cls.__name__)
         _check_plane(X_train, np.unique(y_train))
         probe, path = attack_path(poisoner, X_train, y_train)
         (X, y, _), (X_poison, y_poison, _) = probe.training_rows()

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .._compat import _safe_indexing
-from .learning_curve import check_matplotlib
+from .learning_curve import axes_of_shape, check_matplotlib
 from .trigger import attacked_pairs
 
 
@@ -133,9 +133,7 @@ class GradCAMDisplay:
             _, ax = plt.subplots(
                 *shape, figsize=(1.9 * shape[1] + 0.8, 8), squeeze=False, layout="constrained"
             )
-        axes = np.asarray(ax, dtype=object)
-        if axes.shape != shape:
-            raise ValueError(f"ax must have the shape {shape}; got {axes.shape}.")
+        axes = axes_of_shape(ax, shape)
         self.axes_, self.figure_ = axes, axes[0, 0].figure
         for k, (true, target) in enumerate(self.labels):
             for which, kind in enumerate(("clean", "triggered")):

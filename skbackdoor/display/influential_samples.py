@@ -6,8 +6,9 @@ from sklearn.utils import check_random_state
 
 from .._compat import _safe_indexing
 from ..attack_path import drawn_attack
+from ..checks import check_is_poisoner
 from ..influence import poison_influence
-from .learning_curve import check_matplotlib
+from .learning_curve import axes_of_shape, check_matplotlib
 from .trigger import check_count, draw_sample, images_of, layout_of
 
 _POISON, _CLEAN = "#D55E00", "#56B4E9"
@@ -118,6 +119,7 @@ class InfluentialSamplesDisplay:
             A learner without a closed form.
         """
         check_matplotlib(cls.__name__)  # before the work, not after it
+        check_is_poisoner(poisoner, cls.__name__)
         check_count("n_samples", n_samples)
         poisoner = clone(poisoner)
         if poisoner.random_state is None:  # the same attack below and in poison_influence
@@ -227,9 +229,7 @@ class InfluentialSamplesDisplay:
             grid = shape if len(shape) == 2 else (n_tests, 1)
             _, ax = plt.subplots(*grid, figsize=size, squeeze=False, layout="constrained")
             ax = ax.reshape(shape)
-        axes = np.asarray(ax, dtype=object)
-        if axes.shape != shape:
-            raise ValueError(f"ax must have the shape {shape}; got {axes.shape}.")
+        axes = axes_of_shape(ax, shape)
         self.axes_, self.figure_ = axes, axes.flat[0].figure
         for t, rows in enumerate(self.rows_):
             if self.images is None:

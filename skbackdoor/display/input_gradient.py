@@ -4,7 +4,7 @@ import numpy as np
 
 from .._compat import _safe_indexing
 from ..gradients import input_gradient
-from .learning_curve import check_matplotlib
+from .learning_curve import axes_of_shape, check_matplotlib
 from .trigger import attacked_pairs, draw_sample, images_of, layout_of
 
 
@@ -148,9 +148,7 @@ class InputGradientDisplay:
         if ax is None:
             size = 1.7 * shape[1] + 1.2, 5.4
             _, ax = plt.subplots(*shape, figsize=size, squeeze=False, layout="constrained")
-        axes = np.asarray(ax, dtype=object)
-        if axes.shape != shape:
-            raise ValueError(f"ax must have the shape {shape}; got {axes.shape}.")
+        axes = axes_of_shape(ax, shape)
         self.axes_, self.figure_ = axes, axes[0, 0].figure
         self.maps_ = np.abs(self.gradients).max(axis=3)
         names = "input", "clean\nmodel", "poisoned\nmodel"

@@ -24,6 +24,14 @@ def check_matplotlib(caller):
     return plt
 
 
+def axes_of_shape(ax, shape):
+    """Axes as an array, or an error where they are not as many as are drawn on."""
+    axes = np.asarray(ax, dtype=object)
+    if axes.shape != shape:
+        raise ValueError(f"ax must have the shape {shape}; got {axes.shape}.")
+    return axes
+
+
 def curve_styles(n_curves):
     """Colour and marker of each of some curves, as keywords of matplotlib's `plot`."""
     from matplotlib import colormaps

@@ -10,8 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._compat import _safe_indexing
 from ..attack import requires_y
 from ..poisoning import BackdoorPoisoner
-from ..triggers import PerClassTrigger
-from .learning_curve import check_matplotlib
+from .learning_curve import axes_of_shape, check_matplotlib
 
 
 class TriggerDisplay:
@@ -156,9 +155,7 @@ class TriggerDisplay:
                 squeeze=False,
                 layout="constrained",
             )
-        axes = np.asarray(ax, dtype=object)
-        if axes.shape != (3, n_samples):
-            raise ValueError(f"ax must have the shape {(3, n_samples)}; got {axes.shape}.")
+        axes = axes_of_shape(ax, (3, n_samples))
         self.axes_, self.figure_ = axes, axes[0, 0].figure
         low, high = self.value_range
         difference = self.triggered - self.clean
@@ -233,7 +230,7 @@ def check_count(name, value):
 
 def layout_of(trigger):
     """(channels, height, width) and value_range of the first image trigger in a trigger."""
-    if isinstance(trigger, PerClassTrigger):
+    if hasattr(trigger, "triggers_"):  # one a class, alike in their layout
         return layout_of(next(iter(trigger.triggers_.values())))
     steps = [step for _, step in trigger.steps] if isinstance(trigger, Pipeline) else [trigger]
     for step in steps:

@@ -1,6 +1,7 @@
 """How a fitted model moves as the weight of a group of training rows goes from 0 to 1.
 
-One file a learner family: ``ridge``, ``logistic``, ``svm``, and ``refit`` for everything else.
+Linear models with a smooth loss are in ``linear``, hinge machines in ``hinge``, and ``refit`` is
+for every other learner.
 """
 
 import numpy as np
@@ -9,15 +10,14 @@ from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 from sklearn.utils import assert_all_finite, check_array, column_or_1d, indexable
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight
 
 from .._compat import _safe_indexing
+from ..learners import check_learner, check_weights
 from .base import Optimum, WeightPath
 from .kernels import look_up, number_rows
+from .linear import LogisticPath, RidgePath
 from .linear_svc import LinearSVCPath
-from .logistic import LogisticPath
 from .refit import RefitPath
-from .ridge import RidgePath
 from .rows import Preparation, Rows, prepared
 from .solutions import KernelSolution, LinearSolution, RefitSolution, Solution
 from .svc import SVCPath, look_up_gram
@@ -124,14 +124,14 @@ def weight_path(estimator, X, y, is_poison, *, sample_weight=None):
     Raises
     ------
     ValueError
-        A mask that marks no row or all, a class without clean rows, labels that are no classes,
-        logistic regression without regularization.
+        A regressor, a mask that marks no row or all, a class without clean rows, labels that are
+        no classes, logistic regression without regularization.
 
     Notes
     -----
     ``solution.method`` says how the fits were found:
 
-    - "closed form": `RidgeClassifier`, `Ridge`, up to 5,000 rows or features.
+    - "closed form": `RidgeClassifier`, up to 5,000 rows or features.
     - "continuation": `LogisticRegression` with l2 penalty, `LinearSVC` with squared hinge, larger
       ridge. Relative gradient norm 1e-9, or a warning above 1e-8.
     - "dual path": `SVC`, `LinearSVC` with hinge, up to 6,000 training rows. The dual solution is
@@ -165,6 +165,7 @@ def weight_path(estimator, X, y, is_poison, *, sample_weight=None):
     >>> solution.method
     'closed form'
     """
+    check_learner(estimator)
     X, y = indexable(X, column_or_1d(y))
     if y.dtype.kind == "f":
         assert_all_finite(y, input_name="y")
@@ -178,13 +179,7 @@ def weight_path(estimator, X, y, is_poison, *, sample_weight=None):
             f"is_poison must mark some but not all of the {len(y)} rows; got shape"
             f" {is_poison.shape} with {int(is_poison.sum())} marked."
         )
-    if sample_weight is not None:
-        sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
-        if sample_weight.min() < 0:
-            raise ValueError(
-                f"sample_weight holds negative weights, down to {sample_weight.min():g}; weights"
-                " must be 0 or more."
-            )
+    sample_weight = check_weights(sample_weight, X)
     gram = None
     if isinstance(estimator, SVC) and estimator.kernel == "precomputed":
         gram = check_array(X)

@@ -6,7 +6,7 @@ from scipy.spatial.distance import cdist
 from sklearn.metrics.pairwise import pairwise_kernels
 from sklearn.utils.extmath import row_norms
 
-from .linear import far_mean
+from .centring import far_mean
 
 #: Squared lengths, in units of the rbf kernel, from which on its exponents are taken from the
 #: differences of rows: their expansion a.a - 2 a.b + b.b has lost too many digits.
@@ -15,6 +15,8 @@ FAR = 1e5
 VANISHED = 60.0
 #: Most rows that are multiplied with themselves as such.
 LARGEST_SYRK = 8000
+#: In place of its number for a sample that is no training row, where the kernel is precomputed.
+NO_NUMBER = -1
 
 
 class KernelRows:
@@ -307,11 +309,17 @@ class AffineKernel:
 
 
 def look_up(A, B):
-    """A precomputed kernel as a function: column 0 is a row's number, the rest its kernel row."""
-    return A[:, 1:][:, B[:, 0].astype(int)]
+    """A precomputed kernel as a function: column 0 is a row's number, the rest its kernel row.
+
+    A are any samples, B training rows: only these have a number, which is their column.
+    """
+    numbers = B[:, 0].astype(int)
+    if np.any(numbers == NO_NUMBER):
+        raise ValueError("Of a precomputed kernel only values with training rows are known.")
+    return A[:, 1:][:, numbers]
 
 
-def number_rows(gram, numbers=None):
-    """Rows that :func:`look_up` takes; rows that are no training rows have the number -1."""
+def number_rows(gram, numbers=NO_NUMBER):
+    """Rows that :func:`look_up` takes: those of training rows with their numbers."""
     gram = np.asarray(gram, dtype=np.float64)
-    return np.column_stack([np.full(len(gram), -1) if numbers is None else numbers, gram])
+    return np.column_stack([np.full(len(gram), numbers), gram])

@@ -8,12 +8,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
 from .base import WeightPath
-from .continuation import Continuation
 from .hinge import HingeOptimum
 from .kernels import AffineKernel, Kernel
-from .linear import LinearObjective, LinearOptimum
+from .linear import Continuation, LinearOptimum, LinearProblem, linear_decision, parameters
 from .losses import Hinge, MarginLoss, SquaredHinge
-from .ridge import linear_decision, parameters
 from .rows import as_float64
 from .smooth import difference
 from .solutions import LinearSolution
@@ -54,19 +52,16 @@ class LinearSVCPath(WeightPath):
         """The clean fit as it is, with the rate at which poison moves it."""
         if self.estimator.loss == "squared_hinge":
             rows, svc = self.rows, self.estimator
-            objective = LinearObjective(
-                rows.clean.X,
-                rows.clean.y,
-                rows.clean.weight,
-                self.loss.with_class_weight(self.rows.class_weight),
+            problem = LinearProblem(
+                rows.clean,
+                rows.poison,
+                self.loss.with_class_weight(rows.class_weight),
                 1.0 / svc.C,
                 svc.fit_intercept,
                 1.0 / svc.intercept_scaling**2 if svc.fit_intercept else 0.0,
             )
-            poison = (rows.poison.X, rows.poison.y, rows.poison.weight)
-            return LinearOptimum(
-                objective, objective.to_own(parameters(self.fitted)), poison, rtol
-            )
+            W = problem.centring.to_centred(parameters(self.fitted))
+            return LinearOptimum(problem, W, rtol)
         return HingeOptimum(self._kernel(), self._problems(False))
 
     def _kernel(self):

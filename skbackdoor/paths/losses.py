@@ -213,36 +213,6 @@ class Multinomial:
         return curvature * (dF - np.sum(curvature * dF, axis=-1, keepdims=True))
 
 
-class SquaredError:
-    """(f - target)^2 of a regressor that is fitted on numbers for labels.
-
-    Parameters
-    ----------
-    targets : ndarray of shape (n_classes,)
-        The number that stands for each class.
-    """
-
-    decouples, jumps = True, False
-
-    def __init__(self, targets):
-        self.targets = np.asarray(targets, dtype=float)
-
-    def value(self, F, y):
-        return (F[..., 0] - self.targets[y]) ** 2
-
-    def directional(self, F, dF, y):
-        return np.sum(self.gradient(F, y) * dF, axis=-1)
-
-    def gradient(self, F, y):
-        return 2.0 * (F - self.targets[y][:, None])
-
-    def curvature(self, F, y):
-        return np.full_like(F, 2.0)
-
-    def hessian_product(self, curvature, dF):
-        return curvature * dF
-
-
 class CrossEntropy:
     """-log of the probability of the label, probabilities clipped at 1e-15.
 

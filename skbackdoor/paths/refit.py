@@ -1,7 +1,6 @@
 """Refit: any learner that takes `sample_weight`, by fitting it anew at each poison weight."""
 
 import numpy as np
-from sklearn.base import is_regressor
 from sklearn.linear_model import Perceptron, SGDClassifier
 
 from ..learners import weight_argument
@@ -55,10 +54,6 @@ class RefitPath(WeightPath):
         self.loss = _loss_of(self.estimator) or _loss_of(self.fitted)  # some know after fit only
         if self.loss is None:
             weight_argument(self.estimator)  # a search is refused for what it is
-            if is_regressor(self.estimator):
-                raise ValueError(
-                    f"{type(self.estimator).__name__} is a regressor; use a classifier."
-                )
             raise ValueError(
                 f"No loss is known for {type(self.estimator).__name__}: it has no predict_proba"
                 " and is none of the linear or kernel learners with a known training loss. Wrap"

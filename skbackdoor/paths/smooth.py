@@ -2,12 +2,12 @@
 
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import StackingClassifier, VotingClassifier
-from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from sklearn.svm import LinearSVC
 
-#: Learners shown to be smooth (differences at h and h / 10 agree: tests/test_smooth.py), with the
-#: parameter that this rests on, if one does. Composites are smooth if all of their parts are.
+#: Learners shown to be smooth, with the parameter that this rests on, if one does: differences at
+#: h and h / 10 agree (tests/paths/test_smooth.py). Composites are smooth if all their parts are.
 SMOOTH = {
     BernoulliNB: {},
     CalibratedClassifierCV: {"method": "sigmoid"},
@@ -17,7 +17,6 @@ SMOOTH = {
     LinearSVC: {"loss": "squared_hinge"},
     LogisticRegression: {},
     MultinomialNB: {},
-    Ridge: {},
     RidgeClassifier: {},
     StackingClassifier: {},
     VotingClassifier: {},

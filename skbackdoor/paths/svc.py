@@ -172,7 +172,7 @@ class SVCPath(WeightPath):
         """The clean fit as it is, on the rows that have a part in its slope.
 
         These are its free support vectors and the poison rows. Support vectors at their bound
-        stay there and only push; by its own stopping rule libsvm has them within `tol` of where
+        stay there, a constant term; by its own stopping rule libsvm has them within `tol` of where
         they belong, and where it gave up they are looked at, too.
 
         Returns
@@ -182,7 +182,7 @@ class SVCPath(WeightPath):
         kernel : Kernel
             Over these.
         fixed : ndarray of shape (n_rows, n_pairs)
-            Signed duals of the support vectors that only push.
+            Signed duals of the support vectors that stay at their bound.
         """
         rows, fitted = self.rows, self.fitted
         support, n_poison = fitted.support_, len(rows.poison.y)

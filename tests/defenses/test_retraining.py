@@ -1,4 +1,4 @@
-"""Retraining, as far as it needs no network (see ../deep/test_inside.py)."""
+"""Retraining, as far as it needs no network (see ../deep/test_network_retraining.py)."""
 
 import numpy as np
 import pytest

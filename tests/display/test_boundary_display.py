@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from attacked_images import X_TRAIN, Y_TRAIN, attack
 from attacks import poisoned
 from numpy.testing import assert_allclose
 from sklearn.linear_model import LogisticRegression
@@ -10,33 +11,13 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.svm import SVC
 
 from skbackdoor import (
-    BackdoorPoisoner,
     DecisionBoundaryPathDisplay,
     FeatureTrigger,
-    PatchTrigger,
     make_backdoor_classification,
     weight_path,
 )
 
-matplotlib = pytest.importorskip("matplotlib")
-matplotlib.use("Agg")
 plt = pytest.importorskip("matplotlib.pyplot")
-
-SHAPE = (3, 4, 4)
-X, Y = make_backdoor_classification(120, image_shape=SHAPE, n_classes=3, random_state=0)
-X_TRAIN, Y_TRAIN, X_TEST, Y_TEST = X[:90], Y[:90], X[90:], Y[90:]
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
-
-
-def attack(estimator, trigger=None, **parameters):
-    trigger = PatchTrigger(2, image_shape=SHAPE) if trigger is None else trigger
-    parameters = {"target": "next", "poisoning_rate": 0.2, "random_state": 0} | parameters
-    return BackdoorPoisoner(estimator, trigger, **parameters)
 
 
 PLANE, SIDE = make_backdoor_classification(80, 2, class_sep=0.7, random_state=1)

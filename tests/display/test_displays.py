@@ -20,8 +20,6 @@ from skbackdoor import (
     slope_grid,
 )
 
-matplotlib = pytest.importorskip("matplotlib")
-matplotlib.use("Agg")
 plt = pytest.importorskip("matplotlib.pyplot")
 
 X, Y = make_backdoor_classification(80, 2, class_sep=0.5, random_state=0)
@@ -30,12 +28,6 @@ POISONER = BackdoorPoisoner(
     SVC(), FeatureTrigger({1: 1.0}), target="next", source_classes=[0], random_state=0
 )
 GRID = {"estimator__C": [0.1, 1.0], "estimator__gamma": [0.1, 1.0]}
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 @pytest.mark.parametrize("name", display.__all__)

@@ -2,44 +2,22 @@
 
 import numpy as np
 import pytest
+from attacked_images import SHAPE, X_TEST, X_TRAIN, Y_TEST, Y_TRAIN, attack, shown
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.naive_bayes import GaussianNB
 
 from skbackdoor import (
-    BackdoorPoisoner,
     FeatureTrigger,
     InfluentialSamplesDisplay,
     PatchTrigger,
-    make_backdoor_classification,
     poison_influence,
 )
 
-matplotlib = pytest.importorskip("matplotlib")
-matplotlib.use("Agg")
 plt = pytest.importorskip("matplotlib.pyplot")
 from matplotlib.colors import to_rgba  # noqa: E402
 
-SHAPE = (3, 4, 4)
-X, Y = make_backdoor_classification(120, image_shape=SHAPE, n_classes=3, random_state=0)
-X_TRAIN, Y_TRAIN, X_TEST, Y_TEST = X[:90], Y[:90], X[90:], Y[90:]
 ORANGE = to_rgba("#D55E00")
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
-
-
-def attack(estimator, trigger=None, **parameters):
-    trigger = PatchTrigger(2, image_shape=SHAPE) if trigger is None else trigger
-    parameters = {"target": "next", "poisoning_rate": 0.2, "random_state": 0} | parameters
-    return BackdoorPoisoner(estimator, trigger, **parameters)
-
-
-def shown(axis):
-    return np.asarray(axis.images[0].get_array())
 
 
 @pytest.mark.parametrize("placement", ["append", "replace", "supplant"])

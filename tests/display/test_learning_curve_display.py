@@ -5,37 +5,22 @@ import sys
 
 import numpy as np
 import pytest
+from attacked_tables import attack
 from numpy.testing import assert_array_equal
 from sklearn.linear_model import RidgeClassifier
 from sklearn.naive_bayes import GaussianNB
 
 from skbackdoor import (
     BackdoorLearningCurveDisplay,
-    BackdoorPoisoner,
-    FeatureTrigger,
     backdoor_learning_curve,
     make_backdoor_classification,
 )
 
-matplotlib = pytest.importorskip("matplotlib")
-matplotlib.use("Agg")
 plt = pytest.importorskip("matplotlib.pyplot")
 
 X, Y = make_backdoor_classification(100, 6, random_state=0)
 DATA = X[:60], Y[:60], X[60:], Y[60:]
 BETAS = [0.0, 0.3, 1.0]
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
-
-
-def attack(estimator):
-    return BackdoorPoisoner(
-        estimator, FeatureTrigger({5: 1.0}), target="next", poisoning_rate=0.2, random_state=0
-    )
 
 
 def assert_shows(lines, curve):

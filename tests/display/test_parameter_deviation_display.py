@@ -3,42 +3,19 @@
 from dataclasses import replace
 
 import pytest
+from attacked_tables import DATA, X_TRAIN, Y_TRAIN, attack
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import RidgeClassifier
-from sklearn.model_selection import train_test_split
 from sklearn.naive_bayes import GaussianNB
 from sklearn.svm import SVC
 
 from skbackdoor import (
-    BackdoorPoisoner,
-    FeatureTrigger,
     ParameterDeviationDisplay,
     backdoor_learning_curve,
-    make_backdoor_classification,
     parameter_deviation,
 )
 
-matplotlib = pytest.importorskip("matplotlib")
-matplotlib.use("Agg")
 plt = pytest.importorskip("matplotlib.pyplot")
-
-X, Y = make_backdoor_classification(160, 6, class_sep=0.5, random_state=0)
-X_TRAIN, X_TEST, Y_TRAIN, Y_TEST = train_test_split(X, Y, random_state=0, stratify=Y)
-DATA = X_TRAIN, Y_TRAIN, X_TEST, Y_TEST
-CS, GAMMAS = [100.0, 0.1, 1.0], [2.0, 0.2]
-PARAMS = {"estimator__C": CS, "estimator__gamma": GAMMAS}
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
-
-
-def attack(estimator):
-    return BackdoorPoisoner(
-        estimator, FeatureTrigger({5: 1.0}), target="next", poisoning_rate=0.2, random_state=0
-    )
 
 
 def test_deviation_from_estimator():

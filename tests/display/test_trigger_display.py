@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from attacked_images import shown
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import RidgeClassifier
@@ -18,22 +19,10 @@ from skbackdoor import (
     load_digits_pair,
 )
 
-matplotlib = pytest.importorskip("matplotlib")
-matplotlib.use("Agg")
 plt = pytest.importorskip("matplotlib.pyplot")
 
 X, Y = load_digits_pair((4, 9), return_X_y=True)
 TRIGGER = PatchTrigger(2, image_shape=(8, 8), value=0.5)
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
-
-
-def shown(axis):
-    return np.asarray(axis.images[0].get_array())
 
 
 def test_rows_are_clean_triggered_and_difference():

@@ -50,7 +50,7 @@ class FacePoint:
     Parameters
     ----------
     problem : Problem
-        With rows of bound 0 as spectators.
+        Rows with bound 0 are not in it.
     a : ndarray of shape (n,)
         Duals.
     b : float
@@ -79,7 +79,7 @@ class FacePoint:
         """Whether no free row can balance the intercept."""
         return len(self.members) == 0 and self.problem.free_intercept
 
-    def answers(self, rows):
+    def sensitivity(self, rows):
         """b (if it is free) and the signed duals of the members per unit of signed dual on rows.
 
         Shape (border + n_members, len(rows)).
@@ -87,7 +87,7 @@ class FacePoint:
         return -self._least_squares(self.members, self.problem.rows(self.members)[:, rows], 1.0)
 
     def newton_step(self):
-        """The point after its free rows are put on their margins."""
+        """Duals and intercept after the free rows are put on their margins."""
         problem, a = self.problem, self.a.copy()
         v = problem.y * a
         left = problem.decision(v)[self.members] + self.b - problem.y[self.members]
@@ -95,12 +95,12 @@ class FacePoint:
         o = int(problem.free_intercept)
         a[self.members] += problem.y[self.members] * step[o:, 0]
         b = self.b + step[0, 0] if o else self.b
-        return FacePoint(problem, np.clip(a, 0.0, problem.u), b)
+        return np.clip(a, 0.0, problem.u), b
 
-    def right_limit(self, rate, beyond=False):
+    def right_limit(self, rate):
         """The point, its right derivative and its first breakpoint as bounds grow at `rate`.
 
-        Rows next to their margin are on it here, so that `beyond` changes nothing.
+        Rows next to their margin are on it here, so that a breakpoint right ahead is passed.
 
         Raises
         ------
@@ -108,13 +108,13 @@ class FacePoint:
             No set of free rows has rates that satisfy all conditions.
         """
         problem, y, n = self.problem, self.problem.y, len(self.a)
-        playing = (problem.u > 0) | (rate > 0)
+        active = (problem.u > 0) | (rate > 0)
         h = y * (problem.decision(y * self.a) + self.b) - 1.0
         near = np.abs(h) <= max(ON_MARGIN, 10 * self.residual)
         free, upper = np.zeros(n, dtype=bool), self.upper.copy()
         free[self.members] = True
         upper |= (problem.u == 0) & (rate > 0) & (h < 0) & ~near
-        loose = playing & near & ~free  # on the margin and at a bound
+        loose = active & near & ~free  # on the margin and at a bound
         from_upper = upper.copy()
         for _ in range(4 * int(loose.sum()) + 4):
             a_rate, b_rate, h_rate = self._rates(np.flatnonzero(free), upper, rate)
@@ -144,7 +144,7 @@ class FacePoint:
         """Rates of a, b and h with these rows free and those at their growing bounds."""
         problem, y = self.problem, self.problem.y
         v_rate = np.where(upper, y * rate, 0.0)
-        pushed, total = problem.rows.product(v_rate), float(v_rate.sum())
+        f_outside, total = problem.rows.product(v_rate), float(v_rate.sum())
         o, b_rate = int(problem.free_intercept), 0.0
         if len(free) == 0 and o and total != 0.0:
             raise RuntimeError(
@@ -152,7 +152,7 @@ class FacePoint:
                 " poison; raise C, or use method='finite_difference'."
             )
         if len(free):
-            step = -self._least_squares(free, pushed[free, None], total)[:, 0]
+            step = -self._least_squares(free, f_outside[free, None], total)[:, 0]
             v_rate[free] = step[o:]
             b_rate = float(step[0]) if o else 0.0
         f_rate = problem.rows.product(v_rate) + b_rate

@@ -30,7 +30,7 @@ def interior_point(K, y, u, free_intercept, violation):
               \qquad Q = y y^T K
 
     (Nocedal and Wright, *Numerical optimization*, 2006, section 16.6). Unlike an active set it
-    needs no inverse on the margin set, so that kernels of hardly any rank cost it no digits. It
+    needs no inverse on the margin set, so that kernels of hardly any rank cost it no accuracy. It
     takes some twenty Cholesky factors and ends in the middle of the optimal face.
 
     Parameters

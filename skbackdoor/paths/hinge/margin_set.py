@@ -30,12 +30,12 @@ class MarginSet:
     size : int
         Number of members.
     inaccurate : bool
-        Whether the inverse has lost so many digits that it should be made anew.
+        Whether the inverse is so inaccurate that it should be made anew.
     error : float
-        What the last :meth:`respond` may be wrong by, at the members.
+        What the last :meth:`solve_kkt` may be wrong by, at the members.
     rates : ndarray of shape (border + size,) or None
-        The intercept and the signed duals of the last :meth:`respond`, brought along as members
-        come and go; None where it does not hold any more.
+        The intercept and the signed duals of the last :meth:`solve_kkt`, brought along as members
+        come and go; None where they do not hold any more.
     """
 
     #: Changes that are collected.
@@ -47,10 +47,10 @@ class MarginSet:
         self.inexact, self.error, self.rates = False, 0.0, None
         self._allocate(16)
 
-    def _allocate(self, room):
-        p, side = self.size + self.border_size, room + self.border_size
+    def _allocate(self, capacity):
+        p, side = self.size + self.border_size, capacity + self.border_size
         old, s = self.__dict__.copy(), self.size
-        self._members = np.empty(room, dtype=int)
+        self._members = np.empty(capacity, dtype=int)
         self._rows = np.empty((side, self.n))
         self._rows[: self.border_size] = 1.0
         self._matrix, self._base = np.zeros((side, side)), np.zeros((side, side))
@@ -91,7 +91,7 @@ class MarginSet:
                 inverse = np.linalg.inv(matrix)
             except np.linalg.LinAlgError:
                 return False
-            if not _condition(matrix, inverse) < 1e6:  # else it has digits enough
+            if not _condition(matrix, inverse) < 1e6:  # else it is accurate enough
                 if not np.abs(matrix @ inverse - np.eye(p)).max() < 1e-9:
                     return False
         rows = np.array(rows)
@@ -115,7 +115,7 @@ class MarginSet:
         return result
 
     def solve(self, x):
-        """inverse @ x, refined where the inverse has lost digits."""
+        """inverse @ x, refined where the inverse is inexact."""
         solution = self._multiply(x)
         if self.inexact:
             solution = self._refine(x, solution)
@@ -144,7 +144,7 @@ class MarginSet:
         return column
 
     def _change(self, factor):
-        """Room for a vector whose factor vector vector^T is added to the inverse, later."""
+        """Where to put a vector; factor vector vector^T is added to the inverse, later."""
         if self.pending == self.batch:
             self._flush()
         self._factors[self.pending] = factor
@@ -166,11 +166,11 @@ class MarginSet:
         column[o:] = k[self.members]
         return column
 
-    def append(self, i, k, k_ii, border, q, pivot, held=None, missing=None):
+    def append(self, i, k, k_ii, border, q, pivot, v_rate, missing):
         """Add row i with kernel row k; q = inverse @ border, pivot = K_ii - border @ q.
 
-        To bring `rates` along: what its signed dual is held at, and what its decision value lacks
-        to its target.
+        `rates` are brought along by the rate of its signed dual so far and by what its decision
+        value's rate lacks to its target; None where that is not known.
         """
         if self.size == len(self._members):
             self._allocate(self.size + max(self.batch, self.size // 2))
@@ -191,25 +191,23 @@ class MarginSet:
         self.size += 1
         if self.rates is not None:
             more = None if missing is None else missing / pivot
-            self.rates = None if more is None else np.append(self.rates - more * q, held + more)
+            self.rates = None if more is None else np.append(self.rates - more * q, v_rate + more)
 
-    def remove(self, position, held=None):
-        """Take a member out by its position; the last one takes its place. Returns the row.
+    def remove(self, position, v_rate):
+        """Take a member out by its position; the last one takes its place.
 
-        To bring `rates` along: what its signed dual is held at from now on.
+        `rates` are brought along by the rate of its signed dual from now on.
         """
-        i, last, o = int(self._members[position]), self.size - 1, self.border_size
+        last, o = self.size - 1, self.border_size
         if last == 0:
             self.size, self.pending, self.rates = 0, 0, None
-            return i
+            return
         p, end = position + o, last + o
         column = self._column(p)
-        if self.rates is not None and held is not None:
-            rates = self.rates - column * ((self.rates[p] - held) / column[p])
+        if self.rates is not None:
+            rates = self.rates - column * ((self.rates[p] - v_rate) / column[p])
             rates[p] = rates[end]
             self.rates = rates[:end]
-        else:
-            self.rates = None
         vector = self._change(-1.0 / column[p])
         vector[: end + 1], vector[end + 1 :] = column, 0.0
         for array in (self._matrix, self._base):
@@ -219,11 +217,10 @@ class MarginSet:
         self._changes[:, p] = self._changes[:, end]
         self._members[position], self._rows[p] = self._members[last], self._rows[end]
         self.size = last
-        return i
 
-    # -- answers ------------------------------------------------------------------------------
+    # -- solutions ----------------------------------------------------------------------------
 
-    def answers(self, rows):
+    def sensitivity(self, rows):
         """b and the signed duals of the members per unit of signed dual on each of some rows.
 
         Shape (border + size, len(rows)).
@@ -234,12 +231,12 @@ class MarginSet:
         solution = base @ right
         return -(solution + base @ (right - self._matrix[:p, :p] @ solution))
 
-    def respond(self, pushed, target, total):
-        """How duals and decision values answer to a push.
+    def solve_kkt(self, f_outside, target, total):
+        """Duals and intercept that put the members' decision values on target.
 
         Parameters
         ----------
-        pushed : ndarray of shape (n,)
+        f_outside : ndarray of shape (n,)
             What the decision values get from outside the set.
         target : ndarray of shape (size,)
             What they must be on the members.
@@ -258,13 +255,13 @@ class MarginSet:
         o, p, members = self.border_size, self.size + self.border_size, self.members
         right = np.empty(p)
         right[:o] = -total
-        np.subtract(target, pushed[members], out=right[o:])
+        np.subtract(target, f_outside[members], out=right[o:])
         if self.rates is None:
             solution = self.solve(right) if p else right
         else:
             solution = self._refine(right, self.rates) if self.inexact else self.rates
         f = solution @ self._rows[:p]
-        f += pushed
+        f += f_outside
         if p and not self.inexact:
             left = target - f[members]
             self.error = sqrt(left @ left)

@@ -4,6 +4,7 @@ import numpy as np
 
 from ..base import Optimum
 from ..threads import one_blas_thread
+from .derivative import newton_step, right_limit
 from .path import path_solution, warn_unless_optimal
 from .problem import Problem, ends_of
 from .solve import as_it_is, optimum
@@ -36,7 +37,7 @@ class HingeOptimum(Optimum):
         """For each problem its :class:`RightLimit` and the jump of its intercept."""
         if self._limits is None:
             with one_blas_thread():
-                limits = [point.right_limit(rate) for _, point, rate in self.problems]
+                limits = [right_limit(point, rate) for _, point, rate in self.problems]
             self._limits = [
                 (limit, limit.point.b - point.b)
                 for limit, (_, point, _) in zip(limits, self.problems, strict=True)
@@ -80,7 +81,7 @@ class HingeOptimum(Optimum):
     def responses(self, X, samples):
         """Rates of the decision values on X as single training samples gain weight.
 
-        A sample on the margin or beyond it answers to no weight of its own: its row is 0.
+        The weight of a sample on the margin or beyond it changes nothing: its row is 0.
 
         Parameters
         ----------
@@ -107,12 +108,12 @@ class HingeOptimum(Optimum):
                 )
             at_bound = np.flatnonzero(point.upper)
             duals = (problem.y * np.where(rate > 0, rate, problem.u))[at_bound]
-            answers = point.answers(at_bound)
+            sensitivity = point.sensitivity(at_bound)
             o = int(problem.free_intercept)
             members = self.kernel(X, rows[point.members])
-            values = self.kernel(X, rows[at_bound]) + members @ answers[o:]
+            values = self.kernel(X, rows[at_bound]) + members @ sensitivity[o:]
             if o:
-                values = values + answers[0]
+                values = values + sensitivity[0]
             dF[rows[at_bound], :, k] = (values * duals).T
         return dF[is_poison] if samples == "poison" else dF
 
@@ -120,8 +121,10 @@ class HingeOptimum(Optimum):
         """The optimum after one Newton step; None where the fit is exact to 1e-6 already."""
         if self.residual < 1e-6:
             return None
-        steps = [(rows, point.newton_step(), rate) for rows, point, rate in self.problems]
-        steps = [(rows, as_it_is(new.problem, new.a, new.b), rate) for rows, new, rate in steps]
+        steps = [
+            (rows, as_it_is(point.problem, *newton_step(point)), rate)
+            for rows, point, rate in self.problems
+        ]
         step = HingeOptimum(self.kernel, steps, self._fixed, self._whole)
         step._test_rows = self._test_rows = self.kernel.at(X)  # for both, on the same samples
         return step
@@ -150,7 +153,7 @@ class HingeOptimum(Optimum):
 
         ``guess(weight)`` (or None) gives signed duals (n_rows, n_problems) and intercepts near the
         optimum: a single weight is polished from there. ``restart(weight)`` gives the same from
-        nearer by, for where walk or polish got lost.
+        nearer by, for where following or polishing got lost.
 
         Returns
         -------

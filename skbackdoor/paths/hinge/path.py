@@ -1,4 +1,4 @@
-"""A hinge machine at every poison weight, each point held against its optimality conditions."""
+"""A hinge machine at every poison weight, each point judged by its optimality conditions."""
 
 import warnings
 from dataclasses import replace
@@ -10,10 +10,10 @@ from sklearn.exceptions import ConvergenceWarning
 from ...progress import progress
 from ..solutions import KernelSolution
 from ..threads import one_blas_thread
-from .active_set import ActiveSet, look
+from .active_set import ActiveSet
+from .derivative import growing, right_limit, tangent
 from .problem import ends_of
-from .solve import REACHED, as_it_is, inner_optimum
-from .walk import Walk
+from .solve import REACHED, as_it_is, inner_optimum, polished
 
 #: Above this violation of the optimality conditions a point of a path is polished once more.
 REPAIRED = 3e-10
@@ -45,9 +45,9 @@ class Trace:
         Strictly increasing poison weights.
     guess : callable or None
         ``guess(weight)`` gives signed duals and an intercept near the optimum: a single weight is
-        polished from there, without a walk.
+        polished from there, without following the path.
     restart : callable
-        The same from nearer by, for where walk or polish got lost.
+        The same from nearer by, for where following or polishing got lost.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ class Trace:
         b_start = start.b + (start.way_to_middle() if followed else 0.0)
         self.v_start, self.first_breakpoint = y * start.a, np.nan
         try:
-            limit = start.right_limit(rate)
+            limit = right_limit(start, rate)
             self.first_breakpoint = limit.step
             if weights[0] == 0.0:
                 self.v[0], self.b[0] = self.v_start, b_start
@@ -93,26 +93,23 @@ class Trace:
             if self.residuals.max() <= REACHED:
                 return
         if followed:
-            self._walk(start.growing(rate), above)
+            self._follow(growing(start, rate), above)
         self._check()
 
-    def _walk(self, active, above):
+    def _follow(self, active, above):
         """Go from weight to weight, above 0, as far as that leads."""
-        y, beta, walk, poison = active.y, 0.0, Walk(active), np.flatnonzero(self.rate)
+        beta = 0.0
         for k in progress(above, len(above), "dual path"):
             try:
-                walk.go(self.weights[k] - beta)
+                active.move(self.weights[k] - beta)
                 beta = self.weights[k]
-                active.u[poison] = beta * self.rate[poison]  # without the drift of steps
-                active.a[active.upper] = active.u[active.upper]
-                active.balance(BALANCED / self.problem.unit_of_sum)
-                walk.gather()
+                active.set_bounds(self.bounds[k], BALANCED / self.problem.unit_of_sum)
                 self.v[k], self.b[k] = _signed(active)
-                _, a_rate, b_rate, _, followed = look(walk, beyond=True)
+                limit = tangent(active, beyond=True)
             except (ValueError, RuntimeError):
                 return  # the points from here on are found one by one
-            if followed:
-                self.v_rate[k], self.b_rate[k] = y * a_rate, b_rate
+            if limit is not None:
+                self.v_rate[k], self.b_rate[k] = active.y * limit.a_rate, limit.b_rate
 
     def _check(self):
         """Decision values at all weights in one product; residuals, norms, and repairs."""
@@ -126,7 +123,7 @@ class Trace:
             if self.residuals[k] > REACHED:
                 self._improve(k, lambda k=k: self._inner(k))
         for k in np.flatnonzero(np.isnan(self.b_rate)):
-            self._follow(k)
+            self._differentiate(k)
         self.squared_norm = np.sum(self.F * self.v, axis=1)
         self.inner = self.F @ self.v_start
         self.start_squared_norm = float(rows.product(self.v_start) @ self.v_start)
@@ -145,7 +142,7 @@ class Trace:
             self._take(k, v, b)
             if self.residuals[k] > REPAIRED:
                 a = np.clip(self.problem.y * v, 0.0, self.bounds[k])
-                self._take(k, *_signed(ActiveSet(self._at(k), a, b).polish()))
+                self._take(k, *_signed(polished(self._at(k), a, b)))
         except (ValueError, RuntimeError):
             return  # judged by its residual all the same
 
@@ -158,12 +155,12 @@ class Trace:
             self.v[k], self.b[k], self.F[k], self.residuals[k] = v, b, F, residual
             self.v_rate[k] = self.b_rate[k] = np.nan
 
-    def _follow(self, k):
+    def _differentiate(self, k):
         """Right derivatives at weight k; they stay nan where they cannot be found."""
         y, rate = self.problem.y, np.where(self.rate > 0, self.rate, 0.0)
         point = as_it_is(self._at(k), np.clip(y * self.v[k], 0.0, self.bounds[k]), self.b[k])
         try:
-            limit = point.right_limit(rate, beyond=self.weights[k] > 0)
+            limit = right_limit(point, rate, beyond=self.weights[k] > 0)
         except RuntimeError:
             return
         self.v_rate[k], self.b_rate[k] = y * limit.a_rate, limit.b_rate
@@ -172,12 +169,11 @@ class Trace:
 def _signed(active):
     """Signed duals within their bounds, and the intercept that libsvm has."""
     a = np.where(active.upper, active.u, np.clip(active.a, 0.0, active.u))
-    room = active.way_to_middle(reached=True)
-    if room != 0.0:  # a member whose dual has just reached a bound is at it exactly
-        lower, full = ends_of(active.a, active.u)
-        a[active.inside & lower] = 0.0
-        a[active.inside & full] = active.u[active.inside & full]
-    return active.y * a, active.b + room
+    way = active.way_to_middle(reached=True)
+    if way != 0.0:  # a member whose dual has just reached a bound is at it exactly
+        lower, full = (end & (active.side == 0) for end in ends_of(active.a, active.u))
+        a[lower], a[full] = 0.0, active.u[full]
+    return active.y * a, active.b + way
 
 
 def path_solution(path, weights, kernel, problems, guess, restart):

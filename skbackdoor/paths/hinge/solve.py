@@ -5,7 +5,10 @@ import numpy as np
 from .active_set import ActiveSet
 from .face import FacePoint
 from .interior_point import MOST_ROWS, interior_point
+from .problem import ends_of
 
+#: Violation of the optimality conditions at which a point is as good as rounding lets it be.
+POLISHED = 1e-11
 #: Violation of the optimality conditions above which an optimum counts as not reached.
 REACHED = 1e-8
 #: One above which a point is no optimum at all.
@@ -27,12 +30,14 @@ def optimum(problem, a, b):
         The first way fails, and the second finds nothing like an optimum.
     """
     points, cause = [], None
-    ways = (
-        lambda: ActiveSet(problem, a, b).polish(),
-        lambda: FacePoint(problem, *inner_optimum(problem)),
-        lambda: ActiveSet(problem, points[-1].a, points[-1].b).polish(),
-    )
-    for way in ways:
+
+    def ways():
+        yield lambda: polished(problem, a, b)
+        yield lambda: FacePoint(problem, *inner_optimum(problem))
+        if points:
+            yield lambda: polished(problem, points[-1].a, points[-1].b)
+
+    for way in ways():
         try:
             points.append(way())
         except (ValueError, RuntimeError) as error:
@@ -40,9 +45,45 @@ def optimum(problem, a, b):
         best = min(points, key=lambda point: point.residual, default=None)
         if best is not None and best.residual <= REACHED:
             return best
-    if cause is not None and best.residual > HOPELESS:
+    if best is None or (cause is not None and best.residual > HOPELESS):
         raise cause
     return best
+
+
+def polished(problem, a, b):
+    """A point near the optimum moved there, to rounding, as its margins are moved to 1.
+
+    Returns
+    -------
+    active : ActiveSet
+
+    Raises
+    ------
+    ValueError, RuntimeError
+        The way there gets lost.
+    """
+    active = ActiveSet(problem, a, b)
+    for _ in range(3):
+        active.set_rates(r_rate=1.0 - active.r)
+        active.move(1.0)
+        active.r = np.ones_like(active.r)
+        active.settle()
+        for position in range(active.margin.size - 1, -1, -1):
+            i = active.members[position]
+            if not 0.0 <= active.a[i] <= active.u[i]:  # the correction has taken it there
+                active.leave(position, to_upper=active.a[i] > 0)
+        active.choose_margins()  # from what rounding has left
+        if active.residual < POLISHED:
+            break
+    active.set_rates()
+    lower, upper = ends_of(active.a, active.u)
+    if active.free_intercept and np.all((lower | upper)[active.members]):
+        for position in range(active.margin.size - 1, -1, -1):
+            active.leave(position, to_upper=upper[active.members[position]])
+        active.settle()
+        active.shift_intercept(active.way_to_middle())
+        active.choose_margins()
+    return active
 
 
 def inner_optimum(problem):

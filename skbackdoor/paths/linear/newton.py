@@ -2,15 +2,15 @@
 
 import numpy as np
 
-from ..progress import progress
+from ...progress import progress
+from .hessian import FACTOR_PRODUCTS, Hessian
 
-#: Products of conjugate gradients before a Hessian is factorised anew.
-STALE_PRODUCTS = 25
-#: How far decision values may be from their optimum, by a neighbour's Hessian.
+#: How far decision values may be from their optimum, by a neighbour's Hessian: a fifth of the six
+#: digits that the tests ask of them.
 CLOSE = 2e-7
 
 
-def newton(objective, W, factors, betas, tol, known=None, max_iter=100):
+def newton(objective, W, scale, factors, betas, tol, known=None):
     """Damped Newton steps of fits side by side, until they are optimal or rounding stops them.
 
     Directions are found by conjugate gradients, preconditioned by the factor of the Hessian of a
@@ -19,19 +19,19 @@ def newton(objective, W, factors, betas, tol, known=None, max_iter=100):
     Parameters
     ----------
     objective : LinearObjective
-        With weights of shape (n_fits, n_samples), all of its columns live.
+        With weights of shape (n_fits, n_samples).
     W : ndarray of shape (n_fits, n_outputs, n_parameters)
         Where to start.
-    factors : dict of {float: callable}
-        Solvers by their poison weight; new ones are added.
+    scale : ndarray of shape (n_fits,)
+        What gradient norms are relative to, as :class:`GradientScale` gives it.
+    factors : dict of {float: CholeskyFactor}
+        By their poison weight; new ones are added.
     betas : ndarray of shape (n_fits,)
         Poison weights.
     tol : float
         Relative gradient norm to reach.
     known : tuple of ndarrays, default=None
         Decision values (n_fits, n_samples, n_outputs) and gradients there.
-    max_iter : int, default=100
-        Most steps.
 
     Returns
     -------
@@ -42,19 +42,19 @@ def newton(objective, W, factors, betas, tol, known=None, max_iter=100):
         Relative gradient norms.
     """
     if known is None:
-        W = _centred(objective, W.copy())
+        W = sum_to_zero(objective.loss, W.copy())
         F = objective.decision(W)
         gradients = objective.gradient(W, F)
     else:
         W, (F, gradients) = W.copy(), known
-    values, scale = objective.value(W, F), objective.gradient_scale(W.shape[1])
+    values = objective.value(W, F)
     residual = np.linalg.norm(gradients, axis=(1, 2)) / scale
-    far = _distance(objective, gradients, factors, betas)
+    distance = _distance(objective, gradients, factors, betas)
     if objective.loss.jumps:
-        far[:] = np.inf  # only a step of its own tells
-    active, patience = np.flatnonzero((residual > tol) | (far > CLOSE)), np.full(len(betas), 3)
-    moved = np.zeros(len(betas), dtype=bool)
-    for _ in progress(range(max_iter), None, "Newton steps of the path"):
+        distance[:] = np.inf  # only a step of its own tells
+    active = np.flatnonzero((residual > tol) | (distance > CLOSE))
+    patience, stepped = np.full(len(betas), 3), np.zeros(len(betas), dtype=bool)
+    for _ in progress(range(100), None, "Newton steps of the path"):
         if len(active) == 0:
             break
         part = objective.reweighted(objective.weight[active])
@@ -85,16 +85,16 @@ def newton(objective, W, factors, betas, tol, known=None, max_iter=100):
         taken = active[better]
         W[taken], F[taken], values[taken] = W_new[better], F_new[better], new[better]
         gradients[taken], residual[taken] = gradient[better], left[better]
-        moved[active] = True
-        way = np.abs(F_step).max(axis=(1, 2))
+        stepped[active] = True
+        length = np.abs(F_step).max(axis=(1, 2))
         if factors:  # a neighbour's Hessian may be larger than a fit's own, as the step tells
-            factor = np.maximum(way / np.maximum(far[active], 1e-300), 1.0)
-            ahead = factor * _distance(part, gradients[active], factors, betas[active])
-            far[active] = np.maximum(ahead, rtol * way)
+            ratio = np.maximum(length / np.maximum(distance[active], 1e-300), 1.0)
+            ahead = ratio * _distance(part, gradients[active], factors, betas[active])
+            distance[active] = np.maximum(ahead, rtol * length)
         else:
-            far[active] = rtol * way
-        active = active[~stalled & ((residual[active] > tol) | (far[active] > CLOSE))]
-    stepped = np.flatnonzero(moved)
+            distance[active] = rtol * length
+        active = active[~stalled & ((residual[active] > tol) | (distance[active] > CLOSE))]
+    stepped = np.flatnonzero(stepped)
     if len(stepped):  # without the drift of updates
         part = objective.reweighted(objective.weight[stepped])
         F[stepped] = part.decision(W[stepped])
@@ -107,8 +107,8 @@ def _distance(objective, gradients, factors, betas):
     """How far decision values are from their optimum, by the Hessians of neighbours; or inf."""
     if not factors:
         return np.full(len(betas), np.inf)
-    far = objective.roughly(nearest(factors, betas)(gradients))
-    return np.abs(far).max(axis=(1, 2))
+    step, single = nearest(factors, betas)(gradients), objective.design.single
+    return np.abs(single.product(step.astype(single.X.dtype))).max(axis=(1, 2))
 
 
 def newton_directions(objective, F, right, factors, betas, rtol, accepted=1e-2):
@@ -122,61 +122,46 @@ def newton_directions(objective, F, right, factors, betas, rtol, accepted=1e-2):
         Decision values at which the Hessians are taken.
     right : ndarray of shape (n_fits, n_outputs, n_parameters)
         Right-hand sides.
-    factors : dict of {float: callable}
-        Solvers by their poison weight; new ones are added.
+    factors : dict of {float: CholeskyFactor}
+        By their poison weight; new ones are added.
     betas : ndarray of shape (n_fits,)
         Poison weights.
     rtol : ndarray of shape (n_fits,)
         Relative residuals to aim at.
-    accepted : float
+    accepted : float, default=1e-2
         Relative residual up to which a neighbour's factor has served.
 
     Returns
     -------
     solution : ndarray of shape (n_fits, n_outputs, n_parameters)
     """
-    curvature = objective.loss.curvature(F, objective.y)
-    if not objective.can_factorise(right.shape[1]):
-        limit = 20 * right.shape[2] + 200
-        solution, left = objective.iterate(curvature, right, rtol, limit)
-        if np.any(left > max(accepted, 1e-6)):
-            raise not_converged(limit)
-        return _centred(objective, solution)
+    hessian = Hessian(objective, F)
+    if not hessian.can_factorise:
+        solution = hessian.cg_alone(right, rtol, max(accepted, 1e-6))
+        return sum_to_zero(objective.loss, solution)
     solution, left = np.zeros_like(right), np.full(len(right), np.inf)
     accepted = np.maximum(rtol, accepted)
     if factors:
-        precondition = nearest(factors, betas)
-        solution, left = objective.iterate(curvature, right, rtol, STALE_PRODUCTS, precondition)
+        solution, left = hessian.cg(right, rtol, FACTOR_PRODUCTS, nearest(factors, betas))
     waiting = np.flatnonzero(left > accepted)
     while len(waiting):  # the middle one's own factor; the others try with that, too
         i = waiting[len(waiting) // 2]
-        beta, own = float(betas[i]), objective.reweighted(objective.weight[i])
-        factors[beta] = own.factorise(curvature[i])
-        rest = objective.reweighted(objective.weight[waiting])
-        precondition = nearest(factors, betas[waiting])
-        solution[waiting], left = rest.iterate(
-            curvature[waiting], right[waiting], rtol[waiting], STALE_PRODUCTS, precondition
+        beta, own = float(betas[i]), hessian.of(i)
+        factors[beta] = own.factorise()
+        solution[waiting], left = hessian.of(waiting).cg(
+            right[waiting], rtol[waiting], FACTOR_PRODUCTS, nearest(factors, betas[waiting])
         )
         waiting = waiting[left > accepted[waiting]]
         if i in waiting:
-            factors[beta] = own.factorise(curvature[i], exact=True)
+            factors[beta] = own.factorise(exact=True)
             solution[i] = factors[beta](right[i : i + 1])[0]
             waiting = waiting[waiting != i]
-    return _centred(objective, solution)
+    return sum_to_zero(objective.loss, solution)
 
 
-def _centred(objective, W):
+def sum_to_zero(loss, W):
     """Of all equal softmax models the one whose parameters sum to 0 over the outputs."""
-    return W if objective.loss.decouples else W - W.mean(axis=1, keepdims=True)
-
-
-def not_converged(limit):
-    """The error of conjugate gradients that did not converge."""
-    return ValueError(
-        "The Hessian of the training objective is singular or too ill-conditioned: conjugate"
-        f" gradients did not converge in {limit} products. Use a stronger regularization or scale"
-        " the features."
-    )
+    return W if loss.decouples else W - W.mean(axis=-2, keepdims=True)
 
 
 def nearest(factors, betas):
@@ -184,8 +169,8 @@ def nearest(factors, betas):
 
     Parameters
     ----------
-    factors : dict of {float: callable}
-        Solvers by their poison weight.
+    factors : dict of {float: CholeskyFactor}
+        By their poison weight.
     betas : ndarray of shape (n_right,)
         Poison weights of the blocks.
     """

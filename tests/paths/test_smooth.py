@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import RandomForestClassifier, StackingClassifier, VotingClassifier
-from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
@@ -63,7 +63,6 @@ SHOWN = {
     "l1 svm": LinearSVC(penalty="l1", dual=False, tol=1e-9, max_iter=10**5, random_state=0),
     "multinomial": MultinomialNB(),
     "no negative ridge": RidgeClassifier(positive=True, solver="lbfgs", tol=1e-12),
-    "no negative regression": Ridge(positive=True, solver="lbfgs", tol=1e-12),
     "stacked": StackingClassifier([("a", GaussianNB()), ("b", logistic())], logistic(), cv=3),
     "voting": VotingClassifier([("a", GaussianNB()), ("b", logistic())], voting="soft"),
 }

@@ -11,14 +11,15 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 
-from .base import WeightPath
+from ..base import WeightPath
+from ..losses import Logistic, MarginLoss, Multinomial
+from ..rows import as_float64
+from ..smooth import difference
+from ..threads import one_blas_thread
 from .continuation import Continuation
-from .linear import LinearObjective, LinearOptimum
-from .losses import Logistic, MarginLoss, Multinomial
-from .ridge import linear_decision, parameters
-from .rows import as_float64
-from .smooth import difference
-from .threads import one_blas_thread
+from .fitted import linear_decision, parameters
+from .optimum import LinearOptimum
+from .problem import LinearProblem
 
 
 class LogisticPath(WeightPath):
@@ -67,23 +68,25 @@ class LogisticPath(WeightPath):
         if self.refusal is not None:
             raise ValueError(self.refusal)
         rows, estimator = self.rows, self.estimator
-        weight, weight_poison = self.rows.weights
-        loss, intercept_penalty = self.loss, 0.0
         if estimator.solver == "liblinear":
-            weight, weight_poison = rows.clean.weight, rows.poison.weight
-            loss = loss.with_class_weight(self.rows.class_weight)
+            clean, poison = rows.clean, rows.poison
+            loss = self.loss.with_class_weight(rows.class_weight)
             intercept_penalty = 1.0 / estimator.intercept_scaling**2
-        objective = LinearObjective(
-            rows.clean.X,
-            rows.clean.y,
-            weight,
+        else:
+            weight, weight_poison = rows.weights
+            clean = rows.clean._replace(weight=weight)
+            poison = rows.poison._replace(weight=weight_poison)
+            loss, intercept_penalty = self.loss, 0.0
+        problem = LinearProblem(
+            clean,
+            poison,
             loss,
             1.0 / estimator.C,
             estimator.fit_intercept,
             intercept_penalty,
         )
-        poison = (rows.poison.X, rows.poison.y, weight_poison)
-        return LinearOptimum(objective, objective.to_own(parameters(self.fitted)), poison, rtol)
+        W = problem.centring.to_centred(parameters(self.fitted))
+        return LinearOptimum(problem, W, rtol)
 
     def _solve(self, weights, n_jobs=None):
         with one_blas_thread(self.rows.clean.X):

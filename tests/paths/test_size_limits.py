@@ -33,12 +33,12 @@ LIMITS = {
     "hinge.interior_point.MOST_FREE": ["svc"],
     "kernels.LARGEST_SYRK": ["svc", "svc 3", "linear svc"],
     "kernels.FAR": ["svc", "sparse svc"],
-    "linear.DENSE_UNKNOWNS": ["ridge", "logistic", "logistic 3", "squared hinge"],
-    "linear.MANY": ["logistic", "logistic 3", "squared hinge"],
-    "ridge.LARGEST_FACTOR": ["ridge", "ridge 3"],
+    "linear.hessian.DENSE_UNKNOWNS": ["ridge", "logistic", "logistic 3", "squared hinge"],
+    "linear.solver.MANY_RIGHT_SIDES": ["logistic", "logistic 3", "squared hinge"],
+    "linear.ridge.LARGEST_FACTOR": ["ridge", "ridge 3"],
     "hinge.margin_set.LARGE": ["svc", "linear svc"],
     "threads.LARGE": ["ridge", "logistic", "svc", "hinge", "squared hinge"],
-    "hinge.walk.SETTLED": ["svc", "linear svc"],
+    "hinge.active_set.SETTLED": ["svc", "linear svc"],
 }
 LEARNERS = {
     "svc": (SVC(gamma=0.1, tol=1e-8), {"estimator__C": [0.5, 20.0]}),
