@@ -5,8 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-#: A row this close to its margin, or as close as the residual tells, counts as on it.
-ON_MARGIN = 1e-9
 #: Share of the fastest rate up to which a rate is rounding.
 STANDS_STILL = 1e-8
 #: Relative singular values of the free rows' kernel that count.
@@ -100,7 +98,8 @@ class FacePoint:
     def right_limit(self, rate):
         """The point, its right derivative and its first breakpoint as bounds grow at `rate`.
 
-        Rows next to their margin are on it here, so that a breakpoint right ahead is passed.
+        Rows as near to their margin as rounding and the residual tell are on it. No others are: one
+        that is 1e-9 away and comes nearer at a rate of 1e-6 joins at a later breakpoint.
 
         Raises
         ------
@@ -110,7 +109,7 @@ class FacePoint:
         problem, y, n = self.problem, self.problem.y, len(self.a)
         active = (problem.u > 0) | (rate > 0)
         h = y * (problem.decision(y * self.a) + self.b) - 1.0
-        near = np.abs(h) <= max(ON_MARGIN, 10 * self.residual)
+        near = np.abs(h) <= max(self._rounding(), 10 * self.residual)
         free, upper = np.zeros(n, dtype=bool), self.upper.copy()
         free[self.members] = True
         upper |= (problem.u == 0) & (rate > 0) & (h < 0) & ~near
@@ -139,6 +138,11 @@ class FacePoint:
             "The SVM optimum has no right derivative that could be found: too many rows lie on the"
             " margin. Scale the features, lower C, or use method='finite_difference'."
         )
+
+    def _rounding(self):
+        """What rounding may do to a decision value: a bound by Cauchy and Schwarz."""
+        root = np.sqrt(np.abs(self.problem.diagonal))
+        return 16 * np.finfo(float).eps * max(1.0, root.max() * (root @ self.a))
 
     def _rates(self, free, upper, rate):
         """Rates of a, b and h with these rows free and those at their growing bounds."""
