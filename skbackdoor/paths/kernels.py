@@ -11,8 +11,6 @@ from .centring import far_mean
 #: Squared lengths, in units of the rbf kernel, from which on its exponents are taken from the
 #: differences of rows: their expansion a.a - 2 a.b + b.b has lost too many digits.
 FAR = 1e5
-#: Exponents below the negative of this are 0 in the kernel.
-VANISHED = 60.0
 #: Most rows that are multiplied with themselves as such.
 LARGEST_SYRK = 8000
 #: In place of its number for a sample that is no training row, where the kernel is precomputed.
@@ -271,7 +269,7 @@ class NamedKernel:
 def _measure(A, B, exponents):
     """Make ``-|a - b|^2 / 2`` exact for sparse rows that may be near one another, in place."""
     rounding = 1e-14 * np.abs(exponents).max()
-    rows, columns = np.nonzero(exponents > -(VANISHED + rounding))
+    rows, columns = np.nonzero(exponents > -(60.0 + rounding))  # exp(-60) is 0 beside 1
     for start in range(0, len(rows), 4096):
         i, j = rows[start : start + 4096], columns[start : start + 4096]
         exponents[i, j] = -0.5 * row_norms(A[i] - B[j], squared=True)

@@ -15,11 +15,8 @@ from .losses import Hinge, MarginLoss, SquaredHinge
 from .rows import as_float64
 from .smooth import difference
 from .solutions import LinearSolution
-from .svc import warn_of_refits
+from .svc import LARGEST_PATH, warn_of_refits
 from .threads import one_blas_thread
-
-#: Most training rows whose dual is followed: two matrices of that size, and time as its cube.
-LARGEST_PATH = 6000
 
 
 class LinearSVCPath(WeightPath):

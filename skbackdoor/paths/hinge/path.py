@@ -17,8 +17,6 @@ from .solve import REACHED, as_it_is, inner_optimum, polished
 
 #: Above this violation of the optimality conditions a point of a path is polished once more.
 REPAIRED = 3e-10
-#: A sum of signed duals that changes decision values by less than this is left as it is.
-BALANCED = 1e-11
 
 
 def warn_unless_optimal(residual):
@@ -103,7 +101,8 @@ class Trace:
             try:
                 active.move(self.weights[k] - beta)
                 beta = self.weights[k]
-                active.set_bounds(self.bounds[k], BALANCED / self.problem.unit_of_sum)
+                # A sum of duals that changes decision values by less than 1e-11 is left.
+                active.set_bounds(self.bounds[k], 1e-11 / self.problem.unit_of_sum)
                 self.v[k], self.b[k] = _signed(active)
                 limit = tangent(active, beyond=True)
             except (ValueError, RuntimeError):
