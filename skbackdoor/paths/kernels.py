@@ -32,7 +32,7 @@ class KernelRows:
 
     def __init__(self, function, rows, X, cache_bytes):
         self.function, self.rows, self.X = function, rows, X
-        self.room = int(cache_bytes // (8 * max(X.shape[0], 1)))
+        self.most_rows = int(cache_bytes // (8 * max(X.shape[0], 1)))
         self.place = np.full(rows.shape[0], -1)
         self.store = np.empty((0, X.shape[0]))
         self.used = 0
@@ -48,7 +48,7 @@ class KernelRows:
             return self.store[self.place[i]]
         # Training rows second: a kernel that is looked up knows only these by number.
         new = np.asarray(self.function(self.X, self.rows[missing]), dtype=np.float64).T
-        if self.used + len(missing) > self.room:
+        if self.used + len(missing) > self.most_rows:
             if len(missing) == len(i):
                 return new
             values = np.empty((len(i), self.X.shape[0]))
@@ -56,7 +56,7 @@ class KernelRows:
             values[known], values[~known] = self.store[self.place[i[known]]], new
             return values
         if self.used + len(missing) > len(self.store):
-            height = min(self.room, max(2 * len(self.store), self.used + len(missing)))
+            height = min(self.most_rows, max(2 * len(self.store), self.used + len(missing)))
             grown = np.empty((height, self.X.shape[0]))
             grown[: self.used] = self.store[: self.used]
             self.store = grown

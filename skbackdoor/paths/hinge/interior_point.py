@@ -1,4 +1,4 @@
-"""The dual of a hinge machine by an interior point, where following it got lost."""
+"""The dual of a hinge machine by an interior point, where following it failed."""
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve

@@ -16,7 +16,7 @@ MOST_ROWS = 6000
 def optimum(problem, a, b):
     """The exact optimum of a problem from a point near it.
 
-    Where the way there gets lost, an interior point finds it from anywhere.
+    Where following margins there fails, an interior point finds it from anywhere.
 
     Returns
     -------
@@ -25,7 +25,7 @@ def optimum(problem, a, b):
     Raises
     ------
     ValueError, RuntimeError
-        The first way fails, and the second finds nothing like an optimum.
+        The first fails, and the second finds nothing like an optimum.
     """
     points, cause = [], None
 
@@ -58,7 +58,7 @@ def polished(problem, a, b):
     Raises
     ------
     ValueError, RuntimeError
-        The way there gets lost.
+        Following the margins fails.
     """
     active = ActiveSet(problem, a, b)
     for _ in range(3):
