@@ -5,11 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-#: Share of the fastest rate up to which a rate is rounding.
-STANDS_STILL = 1e-8
-#: Relative singular values of the free rows' kernel that count.
-RANK = 1e-14
-
 
 class RightLimit(NamedTuple):
     """An optimum as bounds begin to grow.
@@ -109,7 +104,7 @@ class FacePoint:
         problem, y, n = self.problem, self.problem.y, len(self.a)
         active = (problem.u > 0) | (rate > 0)
         h = y * (problem.decision(y * self.a) + self.b) - 1.0
-        near = np.abs(h) <= max(self._rounding(), 10 * self.residual)
+        near = np.abs(h) <= max(self._rounding(), 10 * self.residual)  # on its margin
         free, upper = np.zeros(n, dtype=bool), self.upper.copy()
         free[self.members] = True
         upper |= (problem.u == 0) & (rate > 0) & (h < 0) & ~near
@@ -117,7 +112,7 @@ class FacePoint:
         from_upper = upper.copy()
         for _ in range(4 * int(loose.sum()) + 4):
             a_rate, b_rate, h_rate = self._rates(np.flatnonzero(free), upper, rate)
-            still = STANDS_STILL * max(np.abs(h_rate).max(), np.abs(rate).max())
+            still = 1e-8 * max(np.abs(h_rate).max(), np.abs(rate).max())  # rounding
             wrong = np.zeros(n)
             wrong[loose & ~free] = np.where(upper, h_rate, -h_rate)[loose & ~free]
             joined = loose & free
@@ -169,7 +164,7 @@ class FacePoint:
             K = np.pad(K, ((1, 0), (1, 0)), constant_values=1.0)
             K[0, 0] = 0.0
             right = np.concatenate([np.full((1, right.shape[1]), total), right])
-        return np.linalg.lstsq(K, right, rcond=RANK)[0]
+        return np.linalg.lstsq(K, right, rcond=1e-14)[0]
 
     def _first_breakpoint(self, h, a_rate, h_rate, rate, free, upper, loose, still):
         """How far these rates hold: until a dual meets a bound or a row its margin, at most 1."""

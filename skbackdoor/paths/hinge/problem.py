@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Problem:
     """One binary problem: its kernel, its signs and its bounds.
 
