@@ -43,7 +43,7 @@ def right_limit(point, rate, beyond=False):
         except (ValueError, RuntimeError):
             pass  # the inverse on the margin set is inaccurate
         point = FacePoint(point.problem, point.a, point.b)
-    return point.right_limit(rate)
+    return point.refined().right_limit(rate)
 
 
 def tangent(active, beyond):

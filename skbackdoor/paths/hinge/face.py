@@ -90,11 +90,21 @@ class FacePoint:
         b = self.b + step[0, 0] if o else self.b
         return np.clip(a, 0.0, problem.u), b
 
+    def refined(self):
+        """The point after Newton steps, while these make it better."""
+        point = self
+        for _ in range(5):
+            new = FacePoint(self.problem, *point.newton_step())
+            if not new.residual < point.residual:
+                break
+            point = new
+        return point
+
     def right_limit(self, rate):
         """The point, its right derivative and its first breakpoint as bounds grow at `rate`.
 
-        Rows as near to their margin as rounding and the residual tell are on it. No others are: one
-        that is 1e-9 away and comes nearer at a rate of 1e-6 joins at a later breakpoint.
+        Rows as near to their margin as rounding and the residual tell are on it. No others are:
+        one that is 1e-9 away and comes nearer at a rate of 1e-6 joins at a later breakpoint.
 
         Raises
         ------

@@ -114,7 +114,7 @@ class Trace:
         self.residuals = self.problem.violations(self.v, self.b, self.F, self.bounds)
         for k in np.flatnonzero(self.residuals > REPAIRED):
             self._improve(k, lambda k=k: (self.v[k], self.b[k]))
-            if self.residuals[k] > REACHED:
+            if self.residuals[k] > 1e-9:  # its derivative would be another's
                 self._improve(k, lambda k=k: self._inner(k))
         for k in np.flatnonzero(np.isnan(self.b_rate)):
             self._differentiate(k)

@@ -41,7 +41,7 @@ def optimum(problem, a, b):
         except (ValueError, RuntimeError) as error:
             cause = cause or error
         best = min(points, key=lambda point: point.residual, default=None)
-        if best is not None and best.residual <= REACHED:
+        if best is not None and best.residual <= 1e-9:  # its derivative is that of the optimum
             return best
     if best is None or (cause is not None and best.residual > 1e-3):  # nothing like an optimum
         raise cause
