@@ -7,6 +7,8 @@
 MNIST 7 vs 1 (n = 1500, d = 784), a random 3x3 patch per class, target "next", p = 0.1 (m = 150),
 20 poison weights. Both sides run in turn, after one warm-up of each; ratios are minimum - median -
 maximum over the repeats. "growth" runs only when it is asked for. Progress goes to stderr.
+
+It is long because its eight parts share data, references and tables: one run makes one page.
 """
 
 import argparse

@@ -106,14 +106,14 @@ def svm_derivative(svc, attacked):
         return linear_kernel(A, B) if svc.kernel == "linear" else rbf_kernel(A, B, svc.gamma)
 
     y, y_test = signs(attacked.targets), signs(attacked.y_triggered)
-    pushing = y * svc.decision_function(attacked.copies) < 1
-    X_push, charge = attacked.copies[pushing], svc.C * y[pushing]
-    dF = kernel(attacked.X_triggered, X_push) @ charge
+    inside = y * svc.decision_function(attacked.copies) < 1
+    X_inside, duals = attacked.copies[inside], svc.C * y[inside]
+    dF = kernel(attacked.X_triggered, X_inside) @ duals
     if n_free:
         border = np.ones((n_free + 1, n_free + 1))
         border[0, 0] = 0.0
         border[1:, 1:] = kernel(X_free, X_free)
-        right = np.concatenate([[charge.sum()], kernel(X_free, X_push) @ charge])
+        right = np.concatenate([[duals.sum()], kernel(X_free, X_inside) @ duals])
         answer = -np.linalg.pinv(border) @ right
         dF += answer[0] + kernel(attacked.X_triggered, X_free) @ answer[1:]
     hit = y_test * svc.decision_function(attacked.X_triggered) < 1
@@ -128,9 +128,9 @@ def linear_derivative(learner, attacked, X, curvature, slope, penalty):
     )
     hessian = (Z.T * curvature) @ Z + np.diag(penalty)
     w = np.append(learner.coef_, learner.intercept_)
-    pushed = Z_copies.T @ slope(Z_copies @ w, signs(attacked.targets))
-    charged = Z_test.T @ slope(Z_test @ w, signs(attacked.y_triggered)) / len(Z_test)
-    return -charged @ np.linalg.inv(hessian) @ pushed
+    of_copies = Z_copies.T @ slope(Z_copies @ w, signs(attacked.targets))
+    of_test = Z_test.T @ slope(Z_test @ w, signs(attacked.y_triggered)) / len(Z_test)
+    return -of_test @ np.linalg.inv(hessian) @ of_copies
 
 
 def derivative_of(learner, attacked, X):

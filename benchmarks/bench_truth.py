@@ -9,8 +9,9 @@ against
 - the optimality conditions of its own learner, computed here from the documented objective and the
   stored coefficients: kernels from differences, gradients in extended precision;
 - an independent solver: libsvm, liblinear and lbfgs at tight tolerances (where these are no better
-  by the same conditions than what they are to judge, they judge nothing), for ridge a solve in
-  extended precision;
+  by the same conditions than what they are to judge, they judge nothing; where no row of libsvm's
+  is free but for rounding, its intercept is the middle of all that are optimal, as libsvm has it
+  where none is free at all), for ridge a solve in extended precision;
 - for the slope: the right derivative of all decision values at 0 against difference quotients
   between solutions at weights h and 2 h, each held against its conditions in the same way, with
   2 h before the first breakpoint, where quotients at h and h / 10 agree.
@@ -131,6 +132,19 @@ def svc_violation(K, sign, u, v, b):
     return max(wrong, box * scale, abs(v.sum()) * scale), noise
 
 
+def middle(F, sign, a, u, b):
+    """The intercept, where no dual is free but for rounding the middle of all that are optimal.
+
+    libsvm takes it from a dual that rounding has left next to its bound.
+    """
+    full, none = a > u * (1 - 1e-6), a < 1e-6 * u
+    if not np.all((full | none)[u > 0]):
+        return b
+    at_least = (u > 0) & (full == (sign < 0))  # b may not be less than sign - F there
+    least, most = (sign - F)[at_least], (sign - F)[(u > 0) & ~at_least]
+    return (least.max() + most.min()) / 2 if len(least) and len(most) else b
+
+
 def check_svc(given, svc):
     order = np.r_[np.flatnonzero(~given.is_poison), np.flatnonzero(given.is_poison)]
     used = order if given.weight is None else order[given.weight[order] > 0]
@@ -150,7 +164,9 @@ def check_svc(given, svc):
         v[np.flatnonzero(kept)[fit.support_]] = fit.dual_coef_[0]
         u = svc.C * weight[used]
         left, _ = svc_violation(K, sign, u, v[used], fit.intercept_[0])
-        return fit.decision_function(given.X), open_by_gap(left * u.sum(), K.diagonal().max())
+        b = middle(K @ v[used], sign, sign * v[used], u, fit.intercept_[0])
+        F = fit.decision_function(given.X) - fit.intercept_[0] + b
+        return F, open_by_gap(left * u.sum(), K.diagonal().max())
 
     return violation, independent
 

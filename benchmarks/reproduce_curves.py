@@ -121,15 +121,15 @@ class Data:
         """A poisoner whose victims and patches are drawn as in the published code."""
         (n_channels, high), (kind, size) = self.shape, trigger.split("_tsize")
         if kind == "invisible":
-            worn = StripeTrigger(75 / 255 * high, **self.pixels)
+            shown = StripeTrigger(75 / 255 * high, **self.pixels)
         else:
             shape = (2, n_channels, int(size), int(size))
             patches = high * np.random.RandomState(seed).random_sample(shape)
-            worn = GivenPatches(PatchTrigger(int(size), value=high, **self.pixels), patches)
+            shown = GivenPatches(PatchTrigger(int(size), value=high, **self.pixels), patches)
         n = len(self.y_train)
         return BackdoorPoisoner(
             Pipeline([*self.steps, ("learner", learner)]),
-            worn,
+            shown,
             target="next",
             placement="replace",
             victims=np.random.RandomState(seed).choice(n, int(n * p), replace=False),

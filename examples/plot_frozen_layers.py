@@ -3,7 +3,7 @@
 Attack success and frozen layers
 ================================
 
-Who takes a trained network over for a task of his own freezes some of its layers and trains the
+Whoever takes over a trained network for another task freezes some of its layers and trains the
 others. How many are frozen decides how well the network takes the task in, and how well a
 backdoor (Abad et al., *A systematic evaluation of backdoor trigger characteristics in image
 classification*, 2023, figures 2 and 18).

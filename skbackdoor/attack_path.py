@@ -8,9 +8,6 @@ from .learners import label_index, refuse_samplers
 from .paths import path_of
 from .visible import warn_of_unseen_trigger
 
-#: Root sum of squares of features beyond which Hessians leave single precision.
-LARGEST_FEATURES = 1e18
-
 
 def drawn_attack(poisoner, X_train, y_train):
     """A clone of the poisoner whose attack is drawn, and its base learner, not fitted."""
@@ -68,7 +65,7 @@ def _check_size(path, *prepared):
             continue
         with np.errstate(over="ignore"):
             size = np.sqrt(np.vdot(values, values))
-        if not size <= LARGEST_FEATURES:
+        if not size <= 1e18:  # its square is a Hessian's, in single precision up to 3e38
             raise ValueError(
                 f"The features that {type(path.estimator).__name__} gets reach"
                 f" {np.abs(values).max():.3g}: their products go beyond floating point. Scale"

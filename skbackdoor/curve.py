@@ -56,7 +56,7 @@ def backdoor_learning_curve(
     Found along the weight path (:func:`~skbackdoor.weight_path`) of
     :math:`w^*(\beta) = \arg\min_w \sum_{clean} \ell + \beta \sum_{poison} \ell + \Omega(w)`
     ([1]_, eq. 2), its preprocessing, `gamma="scale"` and "balanced" class weights held at the
-    clean fit. A sample's loss is what the training objective charges it, without the regularizer:
+    clean fit. A sample's loss is its term in the training objective, without the regularizer:
     hinge, squared hinge, logistic (natural logarithm), squared on targets of +-1, cross-entropy
     (of probabilities clipped at 1e-15 for learners that give only those); one-vs-rest and ridge
     summed over the problems, one-vs-one over the pairs that hold the label.

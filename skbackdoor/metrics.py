@@ -86,12 +86,12 @@ def attack_success_rate(
         known = set(y_pred.tolist())
         extra = [label for label in targets if np.ndim(label) == 0 and label in known]
         classes = np.unique(np.concatenate([classes, *([label] for label in extra)]))
-        lost = [
+        unknown = [
             label for label in targets if np.ndim(label) == 0 and label not in classes.tolist()
         ]
-        if lost:
+        if unknown:
             raise ValueError(
-                f"target {lost[0]!r} is not among the labels of y_true,"
+                f"target {unknown[0]!r} is not among the labels of y_true,"
                 f" {classes.tolist()}, nor predicted for any sample. If it is a label of the model"
                 " all the same, pass labels=model.classes_: the rate is then 0."
             )

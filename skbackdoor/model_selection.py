@@ -17,9 +17,6 @@ from .once import warn_once
 from .policy import resolve_targets
 from .slope import slope_of_fit
 
-#: The scorer warns where one Newton step on the fit would move theta by more than this.
-THETA_TOLERANCE = 0.02
-
 
 class BackdoorSlopeScorer(PoisonerScorer):
     r"""Score a poisoner by ``accuracy_weight * accuracy - theta``: the larger, the better.
@@ -93,7 +90,7 @@ class BackdoorSlopeScorer(PoisonerScorer):
         )
         clean = poisoner.clean_copy()
         slope, after_newton = slope_of_fit(clean, X, y, sample_weight, self.scale)
-        if after_newton is not None and abs(after_newton - slope.theta) > THETA_TOLERANCE:
+        if after_newton is not None and abs(after_newton - slope.theta) > 0.02:
             fitted, name = clean.estimator_, ""
             while isinstance(fitted, Pipeline):
                 name, fitted = f"{name}{fitted.steps[-1][0]}__", fitted.steps[-1][1]

@@ -6,8 +6,6 @@ from time import monotonic
 
 #: What was said to whom, and when: the last few listeners.
 _SAID = deque(maxlen=8)
-#: Seconds after which it is given again.
-FORGOTTEN = 10.0
 
 
 def warn_once(key, message, category=UserWarning, *, stacklevel=1):
@@ -38,6 +36,6 @@ def warn_once(key, message, category=UserWarning, *, stacklevel=1):
         said = {}
         _SAID.append((listener, said))
     given = said.get((category, key))
-    if given is None or monotonic() - given > FORGOTTEN:
+    if given is None or monotonic() - given > 10.0:  # seconds: a later call is told again
         warnings.warn(message, category, stacklevel=stacklevel + 1)
         said[category, key] = monotonic()  # not where the warning was raised as an error

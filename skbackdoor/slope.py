@@ -13,11 +13,6 @@ from .paths.solutions import DEFAULT_H
 from .paths.threads import one_blas_thread
 from .progress import progress
 
-#: Relative residual of conjugate gradients in a scorer.
-SCORER_RTOL = 1e-5
-#: Share by which differences at h and h / 10 may differ, if they are to be called a derivative.
-AGREE = 0.1
-
 
 @dataclass(frozen=True)
 class BackdoorSlope:
@@ -237,7 +232,7 @@ def slope_of_fit(probe, X_test, y_test, sample_weight, scale):
     if path.method != "implicit":
         return _difference(path, test, DEFAULT_H, n_poison, scale), None
     with one_blas_thread(path.rows.clean.X):  # dozens of products of a few milliseconds each
-        optimum = path.optimum(rtol=SCORER_RTOL)
+        optimum = path.optimum(rtol=1e-5)  # theta is asked to two digits
         moved = optimum.newton_step(test[0])
         slope = _implicit(path, optimum, test, n_poison, scale)
         if moved is None:
@@ -291,7 +286,7 @@ def _difference(path, test, h, n_poison, scale):
         method = known
         if path.method == "finite_difference" and not told and step > 0:
             nearer = (loss(step / 10) - at_zero) / (step / 10)
-            if abs(derivative - nearer) > AGREE * max(abs(derivative), abs(nearer)):
+            if abs(derivative - nearer) > 0.1 * max(abs(derivative), abs(nearer)):
                 method = "secant"
         slopes.append(
             BackdoorSlope(

@@ -7,9 +7,6 @@ from sklearn.pipeline import Pipeline
 from ._compat import _num_samples, _safe_indexing
 from .once import warn_once
 
-#: Samples that are looked at first; if the trigger shows on one of them, that is the end of it.
-FEW = 4
-
 
 def warn_of_unseen_trigger(poisoner, prepare, X, X_triggered, prepared=None):
     """Warn if triggered samples reach the learner as the clean ones that they come from.
@@ -26,7 +23,8 @@ def warn_of_unseen_trigger(poisoner, prepare, X, X_triggered, prepared=None):
         ``prepare(X_triggered)``, where it is there already.
     """
     n_samples = _num_samples(X_triggered)
-    for rows in (np.arange(min(FEW, n_samples)), np.arange(n_samples)):
+    # Four samples first: where the trigger shows on one of them, that is the end of it.
+    for rows in (np.arange(min(4, n_samples)), np.arange(n_samples)):
         clean = prepare(_safe_indexing(X, rows))
         if prepared is None:
             shown = prepare(_safe_indexing(X_triggered, rows))

@@ -90,7 +90,7 @@ def intercept_interval(f, t, rise, fall):
 
 
 def row_violations(K, t, u, fit):
-    """How far each row is from the optimality conditions (negative: kept with room).
+    """How far each row is from the optimality conditions (negative: kept with slack).
 
     Free rows: |1 - t f|, and alpha outside [0, u] in units of the kernel's response to it; rows at
     the bound: t f - 1; rows outside: 1 - t f. Rows with u = 0 ask for nothing.
@@ -98,8 +98,8 @@ def row_violations(K, t, u, fit):
     f = K.astype(LONG) @ (t * fit.alpha) + fit.intercept
     gap = 1 - t * f
     outside = np.maximum(-fit.alpha, fit.alpha - u) * np.diag(K)
-    room = np.where(fit.at_bound, -gap, gap)
-    return np.where(fit.free, np.maximum(np.abs(gap), outside), np.where(u > 0, room, -np.inf))
+    slack = np.where(fit.at_bound, -gap, gap)
+    return np.where(fit.free, np.maximum(np.abs(gap), outside), np.where(u > 0, slack, -np.inf))
 
 
 def fit_hinge(K, t, u, equality, start=None, rounds=5000):
@@ -188,9 +188,9 @@ def free_step(K, t, f, alpha, free, equality):
 
 def walk(alpha, u, step):
     """How much of the step keeps 0 <= alpha <= u, and the row that blocks it (None: all of it)."""
-    room = np.where(step > 0, u - alpha, alpha)
+    slack = np.where(step > 0, u - alpha, alpha)
     move = np.abs(step)
     reach = np.full(len(step), np.inf, LONG)
-    np.divide(np.maximum(room, 0), move, out=reach, where=move > 0)
+    np.divide(np.maximum(slack, 0), move, out=reach, where=move > 0)
     blocker = int(np.argmin(reach))
     return (LONG(1), None) if reach[blocker] >= 1 else (reach[blocker], blocker)

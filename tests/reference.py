@@ -292,15 +292,15 @@ def carried(refit, duals, beta):
     return moved
 
 
-def condition_rooms(refit, duals, beta):
-    """Room of every condition at ``beta`` (negative: broken): gaps, and bounds of free rows."""
-    rooms, ever = [], [u > 0 for _, _, u in refit.problems(1.0)]
+def condition_slacks(refit, duals, beta):
+    """Slack of every condition at ``beta`` (negative: broken): gaps, and bounds of free rows."""
+    slacks, ever = [], [u > 0 for _, _, u in refit.problems(1.0)]
     for (K, t, u), dual, used in zip(refit.problems(beta), duals, ever):
         gap = 1 - t * (K.astype(LONG) @ (t * dual.alpha) + dual.intercept)
-        rooms.append(np.where(dual.at_bound, gap, -gap)[used & ~dual.free])
-        rooms.append(dual.alpha[dual.free])
-        rooms.append((u - dual.alpha)[dual.free])
-    return np.concatenate(rooms)
+        slacks.append(np.where(dual.at_bound, gap, -gap)[used & ~dual.free])
+        slacks.append(dual.alpha[dual.free])
+        slacks.append((u - dual.alpha)[dual.free])
+    return np.concatenate(slacks)
 
 
 def hinge_slope(refit, X_test, y_test):
@@ -325,8 +325,8 @@ def hinge_slope(refit, X_test, y_test):
     for h in 0.1 ** np.arange(2, 14):
         duals = refit.duals(h, clean)
         limit = carried(refit, duals, 0.0)
-        room = condition_rooms(refit, limit, 0.0)
-        if room.min() < -1e-10 or (hinges(limit) != hinges(duals)).any():
+        slack = condition_slacks(refit, limit, 0.0)
+        if slack.min() < -1e-10 or (hinges(limit) != hinges(duals)).any():
             continue
         half = refit.duals(h / 2, clean)
         at_h, at_half = loss(duals), loss(half)
@@ -335,9 +335,9 @@ def hinge_slope(refit, X_test, y_test):
         again = (at_half - loss(limit)) / (h / 2)
         if abs(derivative - again) > 1e-6 * abs(derivative):
             continue
-        shrink = room - condition_rooms(refit, duals, h)
+        shrink = slack - condition_slacks(refit, duals, h)
         falls = shrink > 1e-12 * np.abs(shrink).max()
-        end = float(h * np.min(np.maximum(room, 0)[falls] / shrink[falls], initial=np.inf))
+        end = float(h * np.min(np.maximum(slack, 0)[falls] / shrink[falls], initial=np.inf))
         held = not refit.equality or all(dual.free.any() for dual in duals)
         return SlopeReference(float(derivative), float(right), h, True, end if held else None)
     raise AssertionError("no first segment found")

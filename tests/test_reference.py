@@ -1,4 +1,4 @@
-"""The references agree with scikit-learn's own fits, and their derivatives with other roads."""
+"""The references agree with scikit-learn's own fits, and their derivatives with other methods."""
 
 import numpy as np
 import pytest

@@ -2,7 +2,8 @@
 
 Every closed-form family, two and three classes, five C over six decades, on digits and (where the
 shared data are there) MNIST; then what changes the objective: weights, intercepts, pipelines,
-placements, labels, dtypes, kernels, and margins without a free support vector.
+placements, labels, dtypes, kernels, and margins without a free support vector. It is long because
+every family stands in each of its tests.
 """
 
 import warnings
@@ -412,7 +413,7 @@ def hard(seed):
     "seed, C, gamma", [(15, 0.01, 0.1), (12, 1.0, 1e-4), (36, 1.0, 0.1), (16, 0.01, 1e-4)]
 )
 def test_scorer_of_a_fit_that_is_hard_to_follow(seed, C, gamma):
-    """A pair without poison or free support vectors, a Newton step that gets lost: no error, and
+    """A pair without poison or free support vectors, a Newton step that fails: no error, and
     the slope of the tight fit."""
     X, y = hard(seed)
     probe = BackdoorPoisoner(

@@ -3,9 +3,6 @@
 import torch
 from torch.utils.data import Dataset, Subset
 
-#: Share of a GPU's free memory up to which the data are kept there.
-RESIDENT = 0.5
-
 
 class TensorData(Dataset):
     """Samples, label indices and weights as tensors, on the device where they fit.
@@ -45,7 +42,7 @@ def _fits(X, device):
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)
-    return X.nbytes <= RESIDENT * free
+    return X.nbytes <= free / 2  # the rest is the network's
 
 
 class Batches:

@@ -9,9 +9,6 @@ from .architectures import channels_first, find_layer, head_of
 from .images import as_images, to_tensor
 from .loss import run_with_layer
 
-#: Layers with parameters that may follow the last convolution for it to be taken by default.
-_TAIL = 10
-
 
 def _layer_of(net, layer):
     """Name and module of the layer that is meant."""
@@ -34,7 +31,7 @@ def _layer_of(net, layer):
             if next(m.parameters(False), None) is not None
         ]
         after = len(weighty) - 1 - weighty.index(last)
-        if after > _TAIL:
+        if after > 10:  # layers with parameters: more than a head has
             raise ValueError(
                 f"The network's last convolution, {last!r}, is not near its end ({after} layers"
                 " follow): name the layer that is meant."

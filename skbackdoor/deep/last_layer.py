@@ -1,7 +1,5 @@
 """The slope of a network's last layer: a convex problem, so it is exact."""
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin, clone
@@ -106,7 +104,7 @@ def last_layer_slope(poisoner, X_train, y_train, X_test, y_test, *, C=1.0, scale
     Returns
     -------
     slope : BackdoorSlope
-        Its `method` is "implicit, last layer".
+        Its `method` is "implicit".
 
     Examples
     --------
@@ -121,7 +119,7 @@ def last_layer_slope(poisoner, X_train, y_train, X_test, y_test, *, C=1.0, scale
     ...     target="next", random_state=0)
     >>> slope = last_layer_slope(poisoner, X[:200], y[:200], X[200:], y[200:])
     >>> slope.method
-    'implicit, last layer'
+    'implicit'
     """
     if not isinstance(poisoner.estimator, BackdoorNetClassifier):
         raise TypeError(
@@ -133,7 +131,4 @@ def last_layer_slope(poisoner, X_train, y_train, X_test, y_test, *, C=1.0, scale
     head = LogisticRegression(C=C, max_iter=10_000, random_state=seed)
     learner = make_pipeline(HeadInputs(clean.estimator_), head)
     probe = clone(poisoner).set_params(estimator=learner)
-    data = X_train, y_train, X_test, y_test
-    return replace(
-        backdoor_learning_slope(probe, *data, scale=scale), method="implicit, last layer"
-    )
+    return backdoor_learning_slope(probe, X_train, y_train, X_test, y_test, scale=scale)

@@ -6,9 +6,6 @@ from ..attack_path import attack_path
 from ..checks import check_is_poisoner
 from .learning_curve import check_matplotlib, make_room, name_legend
 
-#: Points on each side of the plane at which decision values are taken.
-_RESOLUTION = 200
-
 
 class DecisionBoundaryPathDisplay:
     """Decision boundaries in the plane at several poison weights.
@@ -178,7 +175,7 @@ class DecisionBoundaryPathDisplay:
         """Coordinates around the samples, and decision values there, (n_weights, n, n)."""
         low, high = values.min(axis=0), values.max(axis=0)
         margin = 0.08 * (high - low)
-        sides = np.linspace(low - margin, high + margin, _RESOLUTION).T
+        sides = np.linspace(low - margin, high + margin, 200).T
         grid = np.meshgrid(*sides)
         points = np.stack([side.ravel() for side in grid], axis=1)
         if hasattr(self.X, "iloc"):

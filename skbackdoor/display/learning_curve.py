@@ -8,8 +8,6 @@ from ..curves import backdoor_learning_curve
 # Clean is solid and triggered dashed, and markers differ, so that the picture survives colour
 # blindness and greyscale.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-#: Inches from which on two names have room in a row above an axes.
-_WIDE = 3.4
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
@@ -65,7 +63,7 @@ def name_legend(ax, handles, names, title=None):
 
 def head_legend(ax, handles, names):
     """A legend of kinds of lines above an axes: in one row, or two if the axes is narrow."""
-    wide = ax.get_window_extent().width > _WIDE * ax.figure.dpi
+    wide = ax.get_window_extent().width > 3.4 * ax.figure.dpi  # inches that two names take
     place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "frameon": False}
     ax.legend(handles, names, ncols=2 if wide else 1, **place)
 

@@ -5,9 +5,6 @@ import numpy as np
 from ..curves import parameter_deviation
 from .learning_curve import check_matplotlib, curve_styles, make_room, name_legend
 
-#: Ratio of the largest to the smallest norm from which on their axis is logarithmic.
-_WIDE = 20.0
-
 
 class ParameterDeviationDisplay:
     """Norm and rotation of the weights along the poison weight, a line a learner.
@@ -133,7 +130,7 @@ class ParameterDeviationDisplay:
             ax.plot(rho[:1], nu[:1], **start)
         norms = np.concatenate([result.rho for result in self.deviations.values()])
         norms = norms[norms > 0]
-        if len(norms) and norms.max() > _WIDE * norms.min():
+        if len(norms) and norms.max() > 20.0 * norms.min():
             ax.set_xscale("log")
         ax.set(xlabel="norm of the weights ρ", ylabel="rotation ν = (1 − cos) / 2")
         ax.grid(alpha=0.3)

@@ -1,4 +1,4 @@
-"""Rows moved to a point near their mean, which spares rounding errors where that is far from 0."""
+"""Rows centred near their mean, which spares rounding errors where that is far from 0."""
 
 import numpy as np
 import scipy.sparse as sp

@@ -11,8 +11,6 @@ from .centring import far_mean
 #: Squared lengths, in units of the rbf kernel, from which on its exponents are taken from the
 #: differences of rows: their expansion a.a - 2 a.b + b.b has lost too many digits.
 FAR = 1e5
-#: Exponents below the negative of this are 0 in the kernel.
-VANISHED = 60.0
 #: Most rows that are multiplied with themselves as such.
 LARGEST_SYRK = 8000
 #: In place of its number for a sample that is no training row, where the kernel is precomputed.
@@ -34,7 +32,7 @@ class KernelRows:
 
     def __init__(self, function, rows, X, cache_bytes):
         self.function, self.rows, self.X = function, rows, X
-        self.room = int(cache_bytes // (8 * max(X.shape[0], 1)))
+        self.most_rows = int(cache_bytes // (8 * max(X.shape[0], 1)))
         self.place = np.full(rows.shape[0], -1)
         self.store = np.empty((0, X.shape[0]))
         self.used = 0
@@ -50,7 +48,7 @@ class KernelRows:
             return self.store[self.place[i]]
         # Training rows second: a kernel that is looked up knows only these by number.
         new = np.asarray(self.function(self.X, self.rows[missing]), dtype=np.float64).T
-        if self.used + len(missing) > self.room:
+        if self.used + len(missing) > self.most_rows:
             if len(missing) == len(i):
                 return new
             values = np.empty((len(i), self.X.shape[0]))
@@ -58,7 +56,7 @@ class KernelRows:
             values[known], values[~known] = self.store[self.place[i[known]]], new
             return values
         if self.used + len(missing) > len(self.store):
-            height = min(self.room, max(2 * len(self.store), self.used + len(missing)))
+            height = min(self.most_rows, max(2 * len(self.store), self.used + len(missing)))
             grown = np.empty((height, self.X.shape[0]))
             grown[: self.used] = self.store[: self.used]
             self.store = grown
@@ -271,7 +269,7 @@ class NamedKernel:
 def _measure(A, B, exponents):
     """Make ``-|a - b|^2 / 2`` exact for sparse rows that may be near one another, in place."""
     rounding = 1e-14 * np.abs(exponents).max()
-    rows, columns = np.nonzero(exponents > -(VANISHED + rounding))
+    rows, columns = np.nonzero(exponents > -(60.0 + rounding))  # exp(-60) is 0 beside 1
     for start in range(0, len(rows), 4096):
         i, j = rows[start : start + 4096], columns[start : start + 4096]
         exponents[i, j] = -0.5 * row_norms(A[i] - B[j], squared=True)

@@ -15,11 +15,8 @@ from .losses import Hinge, MarginLoss, SquaredHinge
 from .rows import as_float64
 from .smooth import difference
 from .solutions import LinearSolution
-from .svc import warn_of_refits
+from .svc import LARGEST_PATH, warn_of_refits
 from .threads import one_blas_thread
-
-#: Most training rows whose dual is followed: two matrices of that size, and time as its cube.
-LARGEST_PATH = 6000
 
 
 class LinearSVCPath(WeightPath):
@@ -103,16 +100,14 @@ class LinearSVCPath(WeightPath):
             with warnings.catch_warnings():
                 # The learner's own fit is only where the path starts; its residual is checked.
                 warnings.simplefilter("ignore", ConvergenceWarning)
-                self.fitted  # noqa: B018 - made here, where its warnings are no one's business
+                self.fitted  # noqa: B018 - made here, where its warnings are ignored
             if smooth:
                 return Continuation(self, self.optimum()).solution(weights)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)  # of the path's residuals
                 clean = HingeOptimum(self._kernel(), self._problems(True)).polish()
-            n_outputs = self.loss.signs.shape[1]
-            nothing = np.zeros((n_rows, n_outputs)), np.zeros(n_outputs)
-            return self._linear(clean.path(self, weights, None, lambda weight: nothing))
+            return self._linear(clean.path(self, weights))
         except (ValueError, RuntimeError) as error:
             warn_of_refits(error)
             return self.refits(weights, n_jobs=n_jobs)
@@ -160,13 +155,15 @@ def _duals(kernel_rows, y, u, f):
         inside = np.flatnonzero(np.abs(h) <= band)
         if len(inside) > 1000:
             break
-        pushed = kernel_rows.product(v)[:n]
+        from_bounds = kernel_rows.product(v)[:n]
         if len(inside):
             K = kernel_rows(inside)[:, :n]
-            solution = np.linalg.lstsq(K[:, inside], f[inside] - pushed[inside], rcond=1e-12)[0]
+            solution = np.linalg.lstsq(K[:, inside], f[inside] - from_bounds[inside], rcond=1e-12)[
+                0
+            ]
             v[inside] = y[inside] * np.clip(y[inside] * solution, 0.0, u[inside])
-            pushed = pushed + v[inside] @ K
-        error = np.abs(pushed - f).max()
+            from_bounds = from_bounds + v[inside] @ K
+        error = np.abs(from_bounds - f).max()
         if error < best_error:
             best, best_error = v[:n], error
     return y * best

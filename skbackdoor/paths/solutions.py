@@ -288,10 +288,10 @@ class KernelSolution(Solution):
                 " the notes of weight_path on when). Use fewer training rows, or take differences"
                 " of decision_function."
             )
-        lost = np.isnan(self._rates[1]).any(axis=1)
-        if np.any(lost):
+        unknown = np.isnan(self._rates[1]).any(axis=1)
+        if np.any(unknown):
             raise ValueError(
-                f"No tangent at poison weights {self.poison_weights[lost].tolist()}: the SVM is"
+                f"No tangent at poison weights {self.poison_weights[unknown].tolist()}: the SVM is"
                 " degenerate there, and its right derivative was not found. Scale the features,"
                 " lower C, or take differences of decision_function."
             )

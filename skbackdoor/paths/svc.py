@@ -3,7 +3,7 @@
 import warnings
 from copy import copy
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
@@ -121,9 +121,9 @@ class SVCPath(WeightPath):
         return classes[votes.argmax(axis=1)]
 
     def _problems(self, v, b, whole):
-        """Each pair's rows, point and rates of its bounds, at signed duals v and b.
+        """Each pair's rows, point and rates of its bounds, at signed duals v.
 
-        `whole` has the whole kernel matrix computed.
+        The intercepts b go with the centred kernel. `whole` has the whole kernel matrix computed.
         """
         rows, kernel = self.rows, self.kernel
         n_clean = len(rows.clean.y)
@@ -135,8 +135,7 @@ class SVCPath(WeightPath):
             sign, bound, clean = signs[y[used]], weight[used], used < n_clean
             u, rate = np.where(clean, bound, 0.0), np.where(clean, 0.0, bound)
             a = np.maximum(sign * v[used, k], 0.0)
-            b_centred = float(b[k] + v[:, k] @ kernel.offset)
-            at = used, sign, u, rate, a, b_centred
+            at = used, sign, u, rate, a, float(b[k])
             problems.append(HingeOptimum.part(kernel, *at, free_intercept=True, whole=whole))
         return problems
 
@@ -160,13 +159,14 @@ class SVCPath(WeightPath):
 
     @cached_property
     def _clean_start(self):
-        return self._start()
+        return self._start(0.0)
 
     def _all_rows(self):
         """The clean fit as it is, on all training rows."""
         v = np.zeros((self.kernel.X.shape[0], self.loss.signs.shape[1]))
         v[self.fitted.support_] = signed_duals(self.fitted)
-        return HingeOptimum(self.kernel, self._problems(v, self.fitted.intercept_, False))
+        b = self.fitted.intercept_ + self.kernel.offset @ v
+        return HingeOptimum(self.kernel, self._problems(v, b, False))
 
     def _near_problems(self):
         """The clean fit as it is, on the rows that have a part in its slope.
@@ -211,14 +211,14 @@ class SVCPath(WeightPath):
             problems.append(HingeOptimum.part(kernel, *at, free_intercept=True, outside=rest))
         return problems, kernel, fixed
 
-    def _start(self, beta=0.0, tol=1e-4):
-        """Signed duals and intercepts of a loose fit on the kernel matrix."""
+    def _start(self, beta):
+        """Signed duals and intercepts of a loose fit on the kernel matrix, which is centred."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # polished in any case
-            start = self._fit_on_gram(beta, tol, 200_000)
+            start = self._fit_on_gram(beta, 1e-4, 200_000)
         v = np.zeros((self.kernel.X.shape[0], self.loss.signs.shape[1]))
         v[start.support_] = signed_duals(start)
-        return v, start.intercept_ - self.kernel.offset @ v  # the kernel matrix is centred
+        return v, start.intercept_
 
     def _solve(self, weights, n_jobs=None):
         n_rows, n_clean = self.kernel.X.shape[0], len(self.rows.clean.y)
@@ -235,7 +235,11 @@ class SVCPath(WeightPath):
                 # Only where the path starts; its residual is checked.
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 clean = self.polished
-            return clean.path(self, weights, self._start, partial(self._start, tol=1e-7))
+            above, guess = weights[weights > 0], None
+            if len(above) == 1:  # to polish libsvm's fit there meets fewer breakpoints
+                with one_blas_thread():
+                    guess = self._start(above[0])
+            return clean.path(self, weights, guess)
         except (ValueError, RuntimeError) as error:
             warn_of_refits(error)
             return self._kernel_refits(weights)

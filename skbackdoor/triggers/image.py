@@ -1,8 +1,8 @@
 """The base class of image triggers, which is all of one formula but its mask and its pattern."""
 
 from concurrent.futures import ThreadPoolExecutor
-from math import ceil, floor, isqrt
-from numbers import Integral, Real
+from math import ceil, floor
+from numbers import Real
 
 import numpy as np
 from joblib import cpu_count
@@ -14,13 +14,14 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ..once import warn_once
 from .containers import forget_columns, is_frame, knows_columns, name_columns
 from .docstrings import shared_docstring
+from .layout import layout_of
 
 _NOT_NUMBERS = (
     "{} changes numeric pixel values, and X holds {}: convert X to numbers, or use "
     "FeatureTrigger({{column: value}}), which takes any table."
 )
-#: Pixels that are triggered at a time, on one of at most so many threads.
-_BLOCK, _MOST_THREADS = 1 << 19, 4
+#: Pixels that are triggered at a time: 4 MB as float64, which stay in the processor's cache.
+_BLOCK = 1 << 19
 
 
 @shared_docstring
@@ -116,7 +117,7 @@ class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 "such as (0, 1) for floats or (0, 255) for uint8 images."
             )
         pixels = self._check_pixels(X, reset=True)
-        self.image_shape_ = self._layout(pixels)
+        self.image_shape_ = layout_of(pixels, self.image_shape)
         low, high = self._low_high
         if pixels.dtype.kind == "f" and pixels.max() > high + 8 * (high - low):
             warn_once(
@@ -159,7 +160,7 @@ class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "image_shape_")
         pixels = self._check_pixels(X, reset=False)
-        shape = self._layout(pixels, fitted=self.image_shape_)
+        shape = layout_of(pixels, self.image_shape, fitted=self.image_shape_)
         if shape != self.image_shape_:
             raise ValueError(
                 f"X has images of (channels, height, width) = {shape}, and {type(self).__name__} "
@@ -292,71 +293,6 @@ class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 f"X to floats in {self.value_range!r}."
             )
 
-    def _layout(self, pixels, fitted=None):
-        """Return (channels, height, width) of one sample of `pixels`."""
-        shape = self.image_shape
-        if shape is not None and not (
-            len(shape) in (2, 3) and all(isinstance(s, Integral) and s >= 1 for s in shape)
-        ):
-            raise ValueError(
-                f"image_shape={shape!r} must be (height, width) or (channels, height, width), "
-                "in whole pixels."
-            )
-        given = None if shape is None else tuple(int(s) for s in shape)
-        if 0 in pixels.shape:
-            raise ValueError(f"X has shape {pixels.shape}, so there are no pixels in it.")
-        if pixels.ndim > 4:
-            raise ValueError(
-                f"X has shape {pixels.shape}, and images have at most four dimensions: "
-                "(n_samples, channels, height, width)."
-            )
-        if pixels.ndim > 2:
-            own = pixels.shape[1:] if pixels.ndim == 4 else (1, *pixels.shape[1:])
-            if given is not None and given != own[-len(given) :]:
-                raise ValueError(
-                    f"image_shape={shape!r} contradicts X of shape {pixels.shape}. A batch with "
-                    "more than two dimensions says its own layout, channels first: pass "
-                    "image_shape=None."
-                )
-            if pixels.ndim == 4:
-                self._check_channels(own, f"X has shape {pixels.shape}", known=given == own)
-            return own
-        n_features = pixels.shape[1]
-        if fitted is not None and np.prod(fitted) == n_features:
-            return fitted
-        if given is None:
-            return (1, 1, n_features)
-        if np.prod(given) != n_features:
-            raise ValueError(
-                f"image_shape={shape!r} has {np.prod(given)} pixels, and X has {n_features} "
-                f"features. Shapes that fit are {_shapes_that_fit(n_features)}, and None for one "
-                f"row of {n_features}."
-            )
-        if len(given) == 3:
-            self._check_channels(given, f"image_shape={shape!r}", known=True)
-        return given if len(given) == 3 else (1, *given)
-
-    @staticmethod
-    def _check_channels(shape, where, known=False):
-        """Raise if images have their channels last; square ones have, also if it is `known`."""
-        first, height, width = shape
-        last = first > 4 and width in (1, 3, 4) and height != width  # features come in squares
-        square = last and first == height
-        if square or (last and not known):
-            out = (
-                ""
-                if square
-                else (
-                    "; if they are first already, say so by"
-                    f" image_shape=({first}, {height}, {width})"
-                )
-            )
-            raise ValueError(
-                f"{where}, which looks like images with their channels last: it would be read as"
-                f" {first} channels of {height}x{width} pixels. Put the channels first,"
-                f" np.moveaxis(X, -1, 1) of a batch (n_samples, height, width, channels){out}."
-            )
-
     def _to_dtype(self, values, dtype):
         """Clip `values` to `value_range` and cast; integers and bool are rounded half to even."""
         low, high = self._low_high
@@ -412,7 +348,7 @@ def _in_blocks(work, images):
     def work_on(start, stop):
         return all([work(slice(i, min(i + step, stop))) for i in range(start, stop, step)])
 
-    n_threads = min(cpu_count(), _MOST_THREADS, n_images // (4 * step))
+    n_threads = min(cpu_count(), 4, n_images // (4 * step))
     if n_threads < 2:
         return work_on(0, n_images)
     ends = [n_images * k // n_threads for k in range(n_threads + 1)]
@@ -469,13 +405,3 @@ def check_shown(trigger, name, values):
             f"clipped: give {name} in that range, or the range of your pixels, such as "
             f"value_range=({min(low, least):g}, {max(high, most):g})."
         )
-
-
-def _shapes_that_fit(n_features):
-    """Name the squarest image shapes with so many pixels, in gray and (if square) in colour."""
-    height = next(h for h in range(isqrt(n_features), 0, -1) if n_features % h == 0)
-    shapes = [f"({height}, {n_features // height})"]
-    side = isqrt(n_features // 3)
-    if 3 * side * side == n_features:
-        shapes.append(f"(3, {side}, {side})")
-    return ", ".join(shapes)

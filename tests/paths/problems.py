@@ -66,8 +66,8 @@ def clean_first(is_poison):
 
 @cache
 def digits(*labels, n_clean=100, n_poison=12, n_test=30):
-    """Some digits, 64 features in [0, 1] of which some are 0 everywhere; a corner is lit in poison
-    rows and their label is the next one."""
+    """Some digits, 64 features in [0, 1] of which some are 0 everywhere; a corner of poison rows
+    is white and their label is the next one."""
     X, y = load_digits(return_X_y=True)
     rng = np.random.default_rng(len(labels))
     rows = rng.permutation(np.flatnonzero(np.isin(y, labels)))[: n_clean + n_poison + n_test]

@@ -16,7 +16,7 @@ pytestmark = CONVERGED
 
 
 def refuse(*_):
-    raise RuntimeError("this way gets lost")
+    raise RuntimeError("this way fails")
 
 
 @pytest.mark.rounding
@@ -120,15 +120,15 @@ def test_a_dual_that_just_reaches_its_bound_is_there(C):
 
 
 def test_where_no_way_leads_to_the_optimum_the_fits_are_refits(monkeypatch):
-    """The cause is named: the first way got lost, and there are too many rows for the second."""
+    """The cause is named: the first way failed, and there are too many rows for the second."""
 
     def refuse(*_):
-        raise RuntimeError("this way gets lost")
+        raise RuntimeError("this way fails")
 
     monkeypatch.setattr("skbackdoor.paths.hinge.active_set.ActiveSet.move", refuse)
     monkeypatch.setattr("skbackdoor.paths.hinge.solve.MOST_ROWS", 3)
     X, y, is_poison = of_hardly_any_rank(50, 0)
-    with pytest.warns(ConvergenceWarning, match="refits. Cause: this way gets lost"):
+    with pytest.warns(ConvergenceWarning, match="refits. Cause: this way fails"):
         solution = weight_path(SVC(), X, y, is_poison).solve([0.0, 0.5])
     assert solution.method == "kernel refit"
 

@@ -1,4 +1,4 @@
-"""Every size beyond which the package takes another road: lowered, and both roads compared."""
+"""Every size beyond which the package takes another algorithm: lowered, and both compared."""
 
 import gc
 import warnings
@@ -99,7 +99,7 @@ def everything(name, placement):
 @pytest.mark.parametrize(
     "limit, name", [(limit, name) for limit, names in LIMITS.items() for name in names]
 )
-def test_both_roads_lead_to_the_same(limit, name, placement, monkeypatch):
+def test_both_algorithms_lead_to_the_same(limit, name, placement, monkeypatch):
     expected, _ = everything(name, placement)
     monkeypatch.setattr(f"skbackdoor.paths.{limit}", LOWERED.get(limit, 3))
     with warnings.catch_warnings():

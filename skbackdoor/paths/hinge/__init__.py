@@ -8,7 +8,7 @@ A file calls only those below it:
 
 - ``optimum``, ``path``: all binary problems of a machine, at beta = 0+ and at every weight;
 - ``derivative``, ``solve``: what an optimum is followed for: its right derivative and Newton step,
-  and the way to it, by polishing a point near it or from anywhere (``interior_point``, ``face``);
+  and how to reach it, from a point near it or from anywhere (``interior_point``, ``face``);
 - ``active_set``: the optimum of one problem, which moves from breakpoint to breakpoint;
 - ``margin_set``, ``intercept``, ``ratio_test``: the inverse on the free rows; the intercept where
   there is none; which row comes to its margin or its bound first;

@@ -10,12 +10,8 @@ from .margin_set import MarginSet
 from .problem import ends_of
 from .ratio_test import ratio_test
 
-#: A pivot below this share of the kernel's diagonal counts as dependent on the margin set.
-DEPENDENT = 1e-9
 #: A row this close to its margin counts as on it.
 ON_MARGIN = 1e-11
-#: Nearer than this, a row may seem to move by rounding only.
-NEAR = 1e-9
 #: In place of a distance of 0, by which something is divided.
 TINY = 1e-300
 #: Breakpoints after which everything that was updated step by step is computed anew.
@@ -219,7 +215,7 @@ class ActiveSet:
             else:
                 q = self.margin.solve(border) if len(border) else border
                 pivot = self.diagonal[i] - border @ q
-            if pivot > DEPENDENT * self.scale:
+            if pivot > 1e-9 * self.scale:  # else row i depends on the members
                 v_rate = self.y[i] * self.u_rate[i] if self.side[i] < 0 else 0.0
                 self.margin.append(i, k, self.diagonal[i], border, q, pivot, v_rate, missing)
                 self._put(i, 0.0)
@@ -417,7 +413,7 @@ class ActiveSet:
         Duals this near to a bound, but for `rounding`, are at it.
         """
         best, kind = left, None
-        step, at = ratio_test(self.distance, closing, ON_MARGIN, NEAR, self._noise)
+        step, at = ratio_test(self.distance, closing, ON_MARGIN, 1e-9, self._noise)
         if step < best:
             best, kind = step, "enter"
         if len(rates.a) == 0:

@@ -6,13 +6,6 @@ from .active_set import ActiveSet
 from .face import FacePoint, RightLimit
 from .problem import ends_of
 
-#: A poison weight this little short of a breakpoint may be on it.
-AT_BREAKPOINT = 1e-9
-#: Share of what moves the margin set from outside that may be left of it.
-FOLLOWED = 1e-6
-#: Share of the fastest rate up to which a rate is rounding.
-STANDS_STILL = 1e-9
-
 
 def growing(active, rate):
     """A copy of an :class:`ActiveSet` whose bounds are about to grow at `rate`."""
@@ -50,7 +43,7 @@ def right_limit(point, rate, beyond=False):
         except (ValueError, RuntimeError):
             pass  # the inverse on the margin set is inaccurate
         point = FacePoint(point.problem, point.a, point.b)
-    return point.right_limit(rate)
+    return point.refined().right_limit(rate)
 
 
 def tangent(active, beyond):
@@ -67,16 +60,17 @@ def tangent(active, beyond):
         does not stand still at these rates, as it must.
     """
     step = active.next_breakpoint()
-    if beyond and step < AT_BREAKPOINT:
+    if beyond and step < 1e-9:  # the breakpoint itself, but for rounding
         active = active.copy()
-        active.move(2 * AT_BREAKPOINT)
+        active.move(2e-9)
         step = active.next_breakpoint()
     a_rate, m = active.dual_rates(), active.members
     fastest = max(active.fastest_bound, np.abs(a_rate).max())
     if active.free_intercept and len(m):
         lower, full = ends_of(active.a, active.u)
-        stays = lower[m] & (np.abs(a_rate[m]) <= STANDS_STILL * fastest)
-        grows = full[m] & (np.abs(a_rate - active.u_rate)[m] <= STANDS_STILL * fastest)
+        still = 1e-9 * fastest  # up to which a rate is rounding
+        stays = lower[m] & (np.abs(a_rate[m]) <= still)
+        grows = full[m] & (np.abs(a_rate - active.u_rate)[m] <= still)
         if np.all(stays | grows):
             active = active.copy()
             for position in range(len(m) - 1, -1, -1):
@@ -90,7 +84,7 @@ def tangent(active, beyond):
     off = active.rows(m) @ (active.y * a_rate) + b_rate
     unit = np.abs(f_outside[m]).max(initial=0.0)
     unit = max(unit, abs(b_rate), abs(total), active.scale * fastest)
-    if not np.all(np.abs(off) <= FOLLOWED * unit):
+    if not np.all(np.abs(off) <= 1e-6 * unit):  # members leave their margins
         return None
     return RightLimit(active, a_rate, b_rate, step)
 

@@ -5,13 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-#: A row this close to its margin, or as close as the residual tells, counts as on it.
-ON_MARGIN = 1e-9
-#: Share of the fastest rate up to which a rate is rounding.
-STANDS_STILL = 1e-8
-#: Relative singular values of the free rows' kernel that count.
-RANK = 1e-14
-
 
 class RightLimit(NamedTuple):
     """An optimum as bounds begin to grow.
@@ -97,10 +90,21 @@ class FacePoint:
         b = self.b + step[0, 0] if o else self.b
         return np.clip(a, 0.0, problem.u), b
 
+    def refined(self):
+        """The point after Newton steps, while these make it better."""
+        point = self
+        for _ in range(5):
+            new = FacePoint(self.problem, *point.newton_step())
+            if not new.residual < point.residual:
+                break
+            point = new
+        return point
+
     def right_limit(self, rate):
         """The point, its right derivative and its first breakpoint as bounds grow at `rate`.
 
-        Rows next to their margin are on it here, so that a breakpoint right ahead is passed.
+        Rows as near to their margin as rounding and the residual tell are on it. No others are:
+        one that is 1e-9 away and comes nearer at a rate of 1e-6 joins at a later breakpoint.
 
         Raises
         ------
@@ -110,7 +114,7 @@ class FacePoint:
         problem, y, n = self.problem, self.problem.y, len(self.a)
         active = (problem.u > 0) | (rate > 0)
         h = y * (problem.decision(y * self.a) + self.b) - 1.0
-        near = np.abs(h) <= max(ON_MARGIN, 10 * self.residual)
+        near = np.abs(h) <= max(self._rounding(), 10 * self.residual)  # on its margin
         free, upper = np.zeros(n, dtype=bool), self.upper.copy()
         free[self.members] = True
         upper |= (problem.u == 0) & (rate > 0) & (h < 0) & ~near
@@ -118,7 +122,7 @@ class FacePoint:
         from_upper = upper.copy()
         for _ in range(4 * int(loose.sum()) + 4):
             a_rate, b_rate, h_rate = self._rates(np.flatnonzero(free), upper, rate)
-            still = STANDS_STILL * max(np.abs(h_rate).max(), np.abs(rate).max())
+            still = 1e-8 * max(np.abs(h_rate).max(), np.abs(rate).max())  # rounding
             wrong = np.zeros(n)
             wrong[loose & ~free] = np.where(upper, h_rate, -h_rate)[loose & ~free]
             joined = loose & free
@@ -139,6 +143,11 @@ class FacePoint:
             "The SVM optimum has no right derivative that could be found: too many rows lie on the"
             " margin. Scale the features, lower C, or use method='finite_difference'."
         )
+
+    def _rounding(self):
+        """What rounding may do to a decision value: a bound by Cauchy and Schwarz."""
+        root = np.sqrt(np.abs(self.problem.diagonal))
+        return 16 * np.finfo(float).eps * max(1.0, root.max() * (root @ self.a))
 
     def _rates(self, free, upper, rate):
         """Rates of a, b and h with these rows free and those at their growing bounds."""
@@ -165,7 +174,7 @@ class FacePoint:
             K = np.pad(K, ((1, 0), (1, 0)), constant_values=1.0)
             K[0, 0] = 0.0
             right = np.concatenate([np.full((1, right.shape[1]), total), right])
-        return np.linalg.lstsq(K, right, rcond=RANK)[0]
+        return np.linalg.lstsq(K, right, rcond=1e-14)[0]
 
     def _first_breakpoint(self, h, a_rate, h_rate, rate, free, upper, loose, still):
         """How far these rates hold: until a dual meets a bound or a row its margin, at most 1."""

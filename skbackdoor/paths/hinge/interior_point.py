@@ -1,21 +1,8 @@
-"""The dual of a hinge machine by an interior point, where following it got lost."""
+"""The dual of a hinge machine by an interior point, where following it failed."""
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-#: Most rows: a step takes three matrices of that size, and time as its cube.
-MOST_ROWS = 6000
-#: Most Newton steps; some twenty are enough.
-MOST_STEPS = 60
-#: Steps after which the complementarity z a + w (u - a) must have become smaller.
-PATIENCE = 4
-#: Share of the first complementarity that is as good as none.
-COMPLEMENTARY = 1e-26
-#: Curvature that is added along null directions of the kernel, as a share of its diagonal; the
-#: optimum does not move, since each step is taken from where the last one ended.
-PROXIMAL = 1e-14
-#: Shares of their bounds up to which duals may count as at one.
-AT_A_BOUND = (0.0, 1e-12, 1e-10, 1e-8, 1e-6)
 #: Most free duals that are corrected by least squares.
 MOST_FREE = 1000
 
@@ -54,14 +41,16 @@ def interior_point(K, y, u, free_intercept, violation):
         The intercept.
     """
     Q = K * y[:, None] * y
-    ridge = PROXIMAL * (np.abs(K.diagonal()).max() or 1.0)
+    # Curvature along null directions of the kernel. The optimum does not move, since each step is
+    # taken from where the last one ended.
+    ridge = 1e-14 * (np.abs(K.diagonal()).max() or 1.0)
     a, b = _start(y, u, free_intercept), 0.0
     slack = u - a  # carried along: near a bound the difference would be rounding
     z, w = np.ones(len(y)), np.ones(len(y))
     best, least, smallest, since = (a, b), np.inf, np.inf, 0
-    enough = COMPLEMENTARY * (z @ a + w @ slack)
+    enough = 1e-26 * (z @ a + w @ slack)  # of the complementarity: as good as none
     with np.errstate(all="ignore"):  # what comes of it is looked at
-        for _ in range(MOST_STEPS):
+        for _ in range(60):  # some twenty are enough
             gradient, total = Q @ a + b * y - 1.0, float(y @ a) if free_intercept else 0.0
             left = np.abs(a - np.clip(a - gradient * u, 0.0, u)) / u  # 0 at the optimum only
             left = left.max() + abs(total) / u.max()
@@ -71,7 +60,7 @@ def interior_point(K, y, u, free_intercept, violation):
             now = z @ a + w @ slack
             since = 0 if now < smallest else since + 1
             smallest = min(now, smallest)
-            if since > PATIENCE or now < enough:
+            if since > 4 or now < enough:  # no smaller in four steps
                 break
             if not np.all((a > 0) & (slack > 0)):
                 break
@@ -138,7 +127,7 @@ def _length(*moves):
 def _settled(K, y, u, a, b, free_intercept, violation):
     """The point with duals at their bounds where they belong, the free ones by least squares."""
     found, least = (a, b), violation(a, b)
-    for share in AT_A_BOUND:
+    for share in (0.0, 1e-12, 1e-10, 1e-8, 1e-6):  # of its bound: as good as at one
         near = np.where(a <= share * u, 0.0, np.where(a >= u * (1 - share), u, a)), b
         for _ in range(3):
             now = violation(*near)

@@ -9,8 +9,6 @@ from scipy.linalg.lapack import dpotrf, dpotri
 REFINED = 1e-11
 #: Members from which on a Cholesky factor is the faster way to the inverse.
 LARGE = 100
-#: Relative residual above which the inverse should be made anew.
-INACCURATE = 1e-7
 
 
 class MarginSet:
@@ -131,7 +129,7 @@ class MarginSet:
             if self.error <= REFINED * size:
                 self.inexact = k > 0
                 break
-            self.inaccurate = self.inaccurate or self.error > INACCURATE * size
+            self.inaccurate = self.inaccurate or self.error > 1e-7 * size
             solution += self._multiply(left)
         return solution
 

@@ -31,7 +31,7 @@ class HingeOptimum(Optimum):
     def __init__(self, kernel, problems, fixed=None, whole=None):
         self.kernel, self.problems, self._fixed, self._whole = kernel, problems, fixed, whole
         self.residual = max(point.residual for _, point, _ in problems)
-        self._limits = self._test_rows = None
+        self._limits = None
 
     def _right_limits(self):
         """For each problem its :class:`RightLimit` and the jump of its intercept."""
@@ -73,9 +73,7 @@ class HingeOptimum(Optimum):
             y = start.problem.y
             v[rows, k], v_rate[rows, k], b[k] = y * point.a, y * a_rate, point.b
         used = np.flatnonzero(np.any(v != 0, axis=1) | np.any(v_rate != 0, axis=1))
-        if self._test_rows is None or self._test_rows.X is not X:
-            self._test_rows = self.kernel.at(X)
-        K = self._test_rows(used).T
+        K = self.kernel.at(X)(used).T
         return K @ v[used] + b, K @ v_rate[used] + b_rate
 
     def responses(self, X, samples):
@@ -125,9 +123,8 @@ class HingeOptimum(Optimum):
             (rows, as_it_is(point.problem, *newton_step(point)), rate)
             for rows, point, rate in self.problems
         ]
-        step = HingeOptimum(self.kernel, steps, self._fixed, self._whole)
-        step._test_rows = self._test_rows = self.kernel.at(X)  # for both, on the same samples
-        return step
+        self.kernel.keep(X)  # for both optima
+        return HingeOptimum(self.kernel, steps, self._fixed, self._whole)
 
     def polish(self):
         """Follow every problem to its exact optimum.
@@ -148,18 +145,17 @@ class HingeOptimum(Optimum):
         warn_unless_optimal(best.residual)
         return best
 
-    def path(self, path, weights, guess, restart):
+    def path(self, path, weights, guess=None):
         """The machine at strictly increasing poison weights, from its polished optimum.
 
-        ``guess(weight)`` (or None) gives signed duals (n_rows, n_problems) and intercepts near the
-        optimum: a single weight is polished from there. ``restart(weight)`` gives the same from
-        nearer by, for where following or polishing got lost.
+        `guess`, where only one weight is above 0, is a point near the optimum there, which is
+        polished: signed duals (n_rows, n_problems) and intercepts.
 
         Returns
         -------
         solution : KernelSolution
         """
-        return path_solution(path, weights, self.kernel, self.problems, guess, restart)
+        return path_solution(path, weights, self.kernel, self.problems, guess)
 
     #: Which duals are at 0, and which at their bound, but for rounding.
     ends_of = staticmethod(ends_of)

@@ -2,7 +2,6 @@
 
 import warnings
 from dataclasses import replace
-from functools import lru_cache, partial
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -17,8 +16,6 @@ from .solve import REACHED, as_it_is, inner_optimum, polished
 
 #: Above this violation of the optimality conditions a point of a path is polished once more.
 REPAIRED = 3e-10
-#: A sum of signed duals that changes decision values by less than this is left as it is.
-BALANCED = 1e-11
 
 
 def warn_unless_optimal(residual):
@@ -43,11 +40,9 @@ class Trace:
         Rates at which bounds grow with beta; 0 for clean rows.
     weights : ndarray of shape (n_weights,)
         Strictly increasing poison weights.
-    guess : callable or None
-        ``guess(weight)`` gives signed duals and an intercept near the optimum: a single weight is
-        polished from there, without following the path.
-    restart : callable
-        The same from nearer by, for where following or polishing got lost.
+    guess : tuple of (ndarray of shape (n,), float) or None
+        Where only one weight is above 0: signed duals and an intercept near the optimum there. It
+        is polished from there, without following the path.
 
     Attributes
     ----------
@@ -68,8 +63,8 @@ class Trace:
         so what comes first, was not found.
     """
 
-    def __init__(self, start, rate, weights, guess, restart):
-        self.problem, self.rate, self.weights, self.restart = start.problem, rate, weights, restart
+    def __init__(self, start, rate, weights, guess):
+        self.problem, self.rate, self.weights = start.problem, rate, weights
         y, shape = self.problem.y, (len(weights), len(start.a))
         self.bounds = np.where(rate > 0, weights[:, None] * rate, self.problem.u)
         self.v, self.v_rate = np.zeros(shape), np.full(shape, np.nan)
@@ -86,9 +81,9 @@ class Trace:
         except RuntimeError:
             followed = False
         above = np.flatnonzero(weights)
-        if guess is not None and len(above) == 1:
+        if guess is not None:
             self.residuals, self.F = np.full(shape[0], np.inf), np.zeros(shape)
-            self._improve(above[0], partial(guess, weights[above[0]]))
+            self._improve(above[0], lambda: guess)
             self._check()
             if self.residuals.max() <= REACHED:
                 return
@@ -103,7 +98,8 @@ class Trace:
             try:
                 active.move(self.weights[k] - beta)
                 beta = self.weights[k]
-                active.set_bounds(self.bounds[k], BALANCED / self.problem.unit_of_sum)
+                # A sum of duals that changes decision values by less than 1e-11 is left.
+                active.set_bounds(self.bounds[k], 1e-11 / self.problem.unit_of_sum)
                 self.v[k], self.b[k] = _signed(active)
                 limit = tangent(active, beyond=True)
             except (ValueError, RuntimeError):
@@ -118,9 +114,7 @@ class Trace:
         self.residuals = self.problem.violations(self.v, self.b, self.F, self.bounds)
         for k in np.flatnonzero(self.residuals > REPAIRED):
             self._improve(k, lambda k=k: (self.v[k], self.b[k]))
-            if self.residuals[k] > REACHED:
-                self._improve(k, partial(self.restart, self.weights[k]))
-            if self.residuals[k] > REACHED:
+            if self.residuals[k] > 1e-9:  # its derivative would be another's
                 self._improve(k, lambda k=k: self._inner(k))
         for k in np.flatnonzero(np.isnan(self.b_rate)):
             self._differentiate(k)
@@ -176,28 +170,21 @@ def _signed(active):
     return active.y * a, active.b + way
 
 
-def path_solution(path, weights, kernel, problems, guess, restart):
+def path_solution(path, weights, kernel, problems, guess):
     """Every binary problem followed through the weights, as one solution.
 
-    ``guess(weight)`` (or None) and ``restart(weight)`` are as in :class:`Trace`, for all problems:
-    signed duals (n_rows, n_outputs) and intercepts.
+    `guess` is as in :class:`Trace`, for all problems: signed duals (n_rows, n_outputs) and
+    intercepts.
     """
     n_rows, n_outputs = kernel.X.shape[0], len(problems)
     shape = (len(weights), n_rows, n_outputs)
     v, v_rate = np.zeros(shape), np.zeros(shape)
     b, b_rate = np.zeros((len(weights), n_outputs)), np.zeros((len(weights), n_outputs))
-    starts, traces, restart = np.zeros(shape[1:]), [], lru_cache(1)(restart)
-    guess = None if guess is None else lru_cache(1)(guess)
-
-    def _at_problem(start, k, used, weight):
-        v, b = start(weight)
-        return v[used, k], b[k]
-
+    starts, traces = np.zeros(shape[1:]), []
     for k, (used, start, rate) in enumerate(progress(problems, n_outputs, "pairs of classes")):
         with one_blas_thread():
-            near = guess and partial(_at_problem, guess, k, used)
-            nearer = partial(_at_problem, restart, k, used)
-            trace = Trace(start, rate, weights, near, nearer)
+            near = None if guess is None else (guess[0][used, k], guess[1][k])
+            trace = Trace(start, rate, weights, near)
         v[:, used, k], v_rate[:, used, k] = trace.v, trace.v_rate
         starts[used, k] = trace.v_start
         b[:, k], b_rate[:, k] = trace.b, trace.b_rate

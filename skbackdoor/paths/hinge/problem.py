@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Problem:
     """One binary problem: its kernel, its signs and its bounds.
 
@@ -116,5 +116,5 @@ def ends_of(a, u):
     They are compared with the largest of them, not with C: on separable data C is any number
     above it.
     """
-    near = 1e-10 * np.minimum(u, a.max(initial=0.0))
+    near = 1e-9 * np.minimum(u, a.max(initial=0.0))
     return a <= near, a >= u - near

@@ -4,21 +4,19 @@ import numpy as np
 
 from .active_set import ActiveSet
 from .face import FacePoint
-from .interior_point import MOST_ROWS, interior_point
+from .interior_point import interior_point
 from .problem import ends_of
 
-#: Violation of the optimality conditions at which a point is as good as rounding lets it be.
-POLISHED = 1e-11
 #: Violation of the optimality conditions above which an optimum counts as not reached.
 REACHED = 1e-8
-#: One above which a point is no optimum at all.
-HOPELESS = 1e-3
+#: Most rows of an interior point: three matrices of that size, and time as its cube.
+MOST_ROWS = 6000
 
 
 def optimum(problem, a, b):
     """The exact optimum of a problem from a point near it.
 
-    Where the way there gets lost, an interior point finds it from anywhere.
+    Where following margins there fails, an interior point finds it from anywhere.
 
     Returns
     -------
@@ -27,7 +25,7 @@ def optimum(problem, a, b):
     Raises
     ------
     ValueError, RuntimeError
-        The first way fails, and the second finds nothing like an optimum.
+        The first fails, and the second finds nothing like an optimum.
     """
     points, cause = [], None
 
@@ -43,9 +41,9 @@ def optimum(problem, a, b):
         except (ValueError, RuntimeError) as error:
             cause = cause or error
         best = min(points, key=lambda point: point.residual, default=None)
-        if best is not None and best.residual <= REACHED:
+        if best is not None and best.residual <= 1e-9:  # its derivative is that of the optimum
             return best
-    if best is None or (cause is not None and best.residual > HOPELESS):
+    if best is None or (cause is not None and best.residual > 1e-3):  # nothing like an optimum
         raise cause
     return best
 
@@ -60,7 +58,7 @@ def polished(problem, a, b):
     Raises
     ------
     ValueError, RuntimeError
-        The way there gets lost.
+        Following the margins fails.
     """
     active = ActiveSet(problem, a, b)
     for _ in range(3):
@@ -73,7 +71,7 @@ def polished(problem, a, b):
             if not 0.0 <= active.a[i] <= active.u[i]:  # the correction has taken it there
                 active.leave(position, to_upper=active.a[i] > 0)
         active.choose_margins()  # from what rounding has left
-        if active.residual < POLISHED:
+        if active.residual < 1e-11:  # as good as rounding lets it be
             break
     active.set_rates()
     lower, upper = ends_of(active.a, active.u)

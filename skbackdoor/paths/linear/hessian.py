@@ -172,8 +172,8 @@ class Hessian:
         norms = np.linalg.norm(right, axis=(1, 2))[:, None, None]
         norms[norms == 0] = 1.0
         right, hessian = right / norms, self
-        rough = precondition is not None and np.min(rtol) >= SINGLE_RTOL
-        if rough and not self.design.is_sparse:
+        single = precondition is not None and np.min(rtol) >= SINGLE_RTOL
+        if single and not self.design.is_sparse:
             right, hessian = right.astype(np.float32), self.single
         with one_blas_thread(hessian.design.X):
             solution, left = conjugate_gradients(
