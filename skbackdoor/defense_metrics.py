@@ -87,10 +87,10 @@ def evaluate_detection(detector, attack, X, y):
     Examples
     --------
     >>> from skbackdoor import Attack, PatchTrigger, evaluate_detection, load_digits_pair
-    >>> from skbackdoor import LeaveGroupOutDetector  # doctest: +SKIP
+    >>> from skbackdoor import LeaveGroupOutDetector
     >>> X, y = load_digits_pair((7, 1), return_X_y=True)
     >>> attack = Attack(PatchTrigger(size=2, image_shape=(8, 8)), target=1, random_state=0)
-    >>> evaluate_detection(LeaveGroupOutDetector(), attack, X, y)  # doctest: +SKIP
+    >>> evaluate_detection(LeaveGroupOutDetector(), attack, X, y)
     DetectionEvaluation(true_positive_rate=1.0, false_positive_rate=0.0, auroc=1.0)
     """
     attack = _seeded_attack(attack, "evaluate_detection").fit(X, y)
@@ -153,14 +153,14 @@ def evaluate_defense(estimator, defended, attack, X_train, y_train, X_test, y_te
     >>> from sklearn.svm import SVC
     >>> from skbackdoor import (
     ...     Attack, PatchTrigger, SanitizedClassifier, evaluate_defense, load_digits_pair)
-    >>> from skbackdoor import LeaveGroupOutDetector  # doctest: +SKIP
+    >>> from skbackdoor import LeaveGroupOutDetector
     >>> X, y = load_digits_pair((7, 1), return_X_y=True)
     >>> data = train_test_split(X, y, random_state=0, stratify=y)
     >>> attack = Attack(PatchTrigger(size=2, image_shape=(8, 8)), target=1, random_state=0)
-    >>> defended = SanitizedClassifier(SVC(C=10), LeaveGroupOutDetector())  # doctest: +SKIP
+    >>> defended = SanitizedClassifier(SVC(C=10), LeaveGroupOutDetector())
     >>> row = evaluate_defense(
-    ...     SVC(C=10), defended, attack, data[0], data[2], data[1], data[3])  # doctest: +SKIP
-    >>> row.attack_success_after < 0.1 < 0.9 < row.attack_success_before  # doctest: +SKIP
+    ...     SVC(C=10), defended, attack, data[0], data[2], data[1], data[3])
+    >>> row.attack_success_after < 0.1 < 0.9 < row.attack_success_before
     True
     """
     for each in (estimator, defended):

@@ -32,6 +32,7 @@ from skbackdoor import (
     FunctionTrigger,
     ImageTrigger,
     LabelAssociation,
+    LeaveGroupOutDetector,
     LowVarianceTrigger,
     MaskTrigger,
     PatchTrigger,
@@ -170,6 +171,7 @@ class AnyWidth(ClassifierMixin, BaseEstimator):
 
 
 DETECTORS = [
+    LeaveGroupOutDetector(),
     SpectralSignatures(),
     ActivationClustering(),
     ActivationClustering(analysis="exclusionary", reduction="pca"),

@@ -63,12 +63,12 @@ class SanitizedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     --------
     >>> from sklearn.svm import SVC
     >>> from skbackdoor import Attack, PatchTrigger, SanitizedClassifier, load_digits_pair
-    >>> from skbackdoor import LeaveGroupOutDetector  # doctest: +SKIP
+    >>> from skbackdoor import LeaveGroupOutDetector
     >>> X, y = load_digits_pair((7, 1), return_X_y=True)
     >>> attack = Attack(PatchTrigger(size=2, image_shape=(8, 8)), target=1, random_state=0)
     >>> X_given, y_given, is_poison = attack.fit(X[:250], y[:250]).poison(X[:250], y[:250])
-    >>> model = SanitizedClassifier(SVC(C=10), LeaveGroupOutDetector())  # doctest: +SKIP
-    >>> model.fit(X_given, y_given).detector_.is_poison_[is_poison].mean()  # doctest: +SKIP
+    >>> model = SanitizedClassifier(SVC(C=10), LeaveGroupOutDetector())
+    >>> model.fit(X_given, y_given).detector_.is_poison_[is_poison].mean()
     np.float64(1.0)
     """
 

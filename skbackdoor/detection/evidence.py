@@ -56,8 +56,8 @@ def coverage(members, rows, y, content, random_state):
     """How far members are spread over the classes that they are taken for.
 
     For each content class s: the share of its rows that have a member no farther than their own
-    fifth neighbour, over the same share for random rows of s as many as the members; both averaged over
-    the classes by the numbers of members.
+    fifth neighbour, over the same share for random rows of s as many as the members; both averaged
+    over the classes by the numbers of members.
 
     Parameters
     ----------
