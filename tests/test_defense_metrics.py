@@ -123,7 +123,7 @@ def test_errors():
         evaluate_defense(poisoner(), SANITIZED, attack(), *TRAIN, *TEST)
     with pytest.raises(TypeError, match="got a BackdoorPoisoner for a classifier"):
         evaluate_defense(LEARNER, poisoner(SANITIZED), attack(), *TRAIN, *TEST)
-    with pytest.raises(TypeError, match="regressor"):
+    with pytest.raises(ValueError, match="regressor"):
         evaluate_defense(Ridge(), SANITIZED, attack(), *TRAIN, *TEST)
     everything = attack(target="next", poisoning_rate=1.0, placement="replace")
     with pytest.raises(ValueError, match="All 120 rows are poisoned"):

@@ -55,9 +55,9 @@ def in_common(X, K, y, G, content):
 def coverage(members, rows, y, content, random_state):
     """How far members are spread over the classes that they are taken for.
 
-    For each content class s: the share of its rows that have a member no farther than their own
-    fifth neighbour, over the same share for random rows of s as many as the members; both averaged
-    over the classes by the numbers of members.
+    For each content class s: the share of its rows that have a member nearer than their own
+    fifth neighbour, or right on them, over the same share for random rows of s as many as the
+    members; both averaged over the classes by the numbers of members.
 
     Parameters
     ----------
@@ -85,14 +85,20 @@ def coverage(members, rows, y, content, random_state):
             continue
         distances = cdist(of_class, of_class)
         radius = np.partition(distances, N_NEIGHBORS, axis=1)[:, N_NEIGHBORS]
-        got += len(in_class) * np.mean(cdist(of_class, in_class).min(axis=1) <= radius)
+        got += len(in_class) * _share_near(cdist(of_class, in_class), radius)
         size = min(len(in_class), len(of_class) // 2)
         for _ in range(N_DRAWS):
             drawn = np.zeros(len(of_class), dtype=bool)
             drawn[random_state.choice(len(of_class), size, replace=False)] = True
-            hit = distances[np.ix_(~drawn, drawn)].min(axis=1) <= radius[~drawn]
-            expected += len(in_class) * np.mean(hit) / N_DRAWS
+            hit = _share_near(distances[np.ix_(~drawn, drawn)], radius[~drawn])
+            expected += len(in_class) * hit / N_DRAWS
     return float(got / expected) if expected else np.nan
+
+
+def _share_near(distances, radius):
+    """Share of rows that have a column nearer than their radius, or at distance 0."""
+    nearest = distances.min(axis=1)
+    return np.mean((nearest < radius) | (nearest == 0.0))
 
 
 def transfer(ridge, kernel, X, G, common, label, content, random_state):

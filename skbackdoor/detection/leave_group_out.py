@@ -396,6 +396,8 @@ def _judged(group, search=None, common=None):
     With `common`, what poison of another label has in common, it is judged by having it too.
     """
     least = ALONE if common is None else ALIKE
+    if search is not None and len(group.indices) < search.smallest:  # half of it: to be sure
+        least = (*ALONE[:2], ALIKE[2])
     if not _is_poison(group, least):
         return group
     if search is not None:

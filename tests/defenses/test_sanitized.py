@@ -240,7 +240,7 @@ def test_methods_are_those_of_the_classifier(method):
 
 
 def test_a_regressor_is_refused():
-    with pytest.raises(TypeError, match="Ridge is a regressor"):
+    with pytest.raises(ValueError, match="which is a regressor"):
         sanitized(Ridge()).fit(X, Y)
 
 
