@@ -6,7 +6,6 @@ from sklearn.base import (
     ClassifierMixin,
     MetaEstimatorMixin,
     clone,
-    is_regressor,
 )
 from sklearn.metrics import accuracy_score
 from sklearn.utils.metaestimators import available_if
@@ -101,18 +100,11 @@ class SanitizedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
         Raises
         ------
-        TypeError
-            A regressor.
         ValueError
-            Weights that the classifier would drop, a class of which nothing is left.
+            A regressor, weights that the classifier would drop, a class of which nothing is left.
         """
         self._validate_params()
         check_learner(self.estimator)
-        if is_regressor(self.estimator):
-            name = type(self.estimator).__name__
-            raise TypeError(
-                f"{name} is a regressor; give a classifier (RidgeClassifier for Ridge)."
-            )
         X, y = check_data(X, y)
         y, weight = np.asarray(y), check_weights(sample_weight, X)
         fit_params = {} if weight is None else {weight_argument(self.estimator): weight}
