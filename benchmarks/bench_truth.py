@@ -206,7 +206,7 @@ def hinge_violation(Z, sign, u, w):
     scale = max(1.0, np.abs(w).max(), (np.abs(Z[full]).T @ u[full]).max(initial=0.0))
     if free.any():
         A = (sign[free, None] * Z[free]).T
-        found = lsq_linear(A * u[free], left, (0.0, 1.0), tol=1e-14, max_iter=500)
+        found = lsq_linear(A * u[free], left, (0.0, 1.0), method="bvls", tol=1e-14)
         left = A @ (found.x * u[free]) - left
     return np.abs(left).max() / scale, np.linalg.norm(left)
 
