@@ -47,7 +47,7 @@ class LeaveGroupOutDetector(PoisonDetector):
     content. Leave a single one out and its label stays, since the others carry the trigger.
     Ordinary rows do the opposite: leave any group of them out, and the rest of the class still
     vouches for it. For kernel ridge regression both predictions are closed forms
-    (:mod:`skbackdoor.detection.kernel_ridge`), so that thousands of groups are tried for the price
+    (stated in `kernel_ridge.py`), so that thousands of groups are tried for the price
     of one matrix inverse. The model to be protected may be any other.
 
     No clean data, no poisoning rate, no target and no threshold tuned on an attack are needed.
@@ -62,7 +62,7 @@ class LeaveGroupOutDetector(PoisonDetector):
         networks, any numbers). "values": rows that share a value of a column, a word, or a pair
         of them (tables, texts). "auto" is "values" for texts and DataFrames, else "clusters".
     gamma : float or None, default=None
-        Width of the kernel exp(-gamma |x - x'|^2); None is the one of 1/2, 1, 2 and 4 over the
+        Width of the kernel ``exp(-gamma |x - x'|^2)``; None is the one of 1/2, 1, 2 and 4 over the
         median squared distance with the best leave-one-out accuracy.
     penalty : float or None, default=None
         Ridge penalty; None is the best one of 0.001, 0.01, 0.1 and 1.

@@ -17,7 +17,7 @@ class MaskTrigger(ImageTrigger):
     ``x' = (1 - mask) * x + shift``, clipped to `value_range` where the trigger acts. With
     ``shift = mask * pattern`` that is the trigger of Wang et al., *Neural Cleanse* (2019), eq. 3;
     with a mask of 0 it is an additive one. What a group of suspected rows has in common is
-    told in this form (:meth:`PoisonGroup.trigger <skbackdoor.detection.PoisonGroup.trigger>`).
+    told in this form (:meth:`PoisonGroup.trigger <skbackdoor.PoisonGroup.trigger>`).
 
     Parameters
     ----------
