@@ -132,7 +132,10 @@ report("sanitized, tolerance 0.02", sanitized.estimator_.best_estimator_.estimat
 # would prove nothing, though: choose a robust model all the same.
 
 defended = SanitizedClassifier(SVC(C=30), LeaveGroupOutDetector())
-print(evaluate_defense(SVC(C=30), defended, attack, X_train, y_train, X_test, y_test))
+row = evaluate_defense(SVC(C=30), defended, attack, X_train, y_train, X_test, y_test)
+print(f"accuracy {row.accuracy_before:.2f}, with the defence {row.accuracy_after:.2f}")
+print(f"success {row.attack_success_before:.2f}, with the defence {row.attack_success_after:.2f}")
+print(f"its base rate {row.base_rate:.2f}")
 
 # %%
 # The slope has a trap, too. theta says how fast a model would take *more* poison in: of a backdoor
