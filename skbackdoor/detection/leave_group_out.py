@@ -50,7 +50,8 @@ class LeaveGroupOutDetector(PoisonDetector):
     (stated in `kernel_ridge.py`), so that thousands of groups are tried for the price
     of one matrix inverse. The model to be protected may be any other.
 
-    No clean data, no poisoning rate, no target and no threshold tuned on an attack are needed.
+    No clean data, no poisoning rate and no target are needed. What a verdict takes is the same for
+    all data (Notes); these numbers were chosen on attacks on digits and photographs.
 
     Parameters
     ----------
@@ -192,7 +193,6 @@ class LeaveGroupOutDetector(PoisonDetector):
                 self._carriers.append(carrier)
             if not accepted:
                 break
-        self._considered = groups + suspects
         suspects = [group for group in suspects if group.score >= SUSPECT]
         groups += sorted(suspects, key=lambda group: -group.score)
         scores = is_poison.astype(float)
