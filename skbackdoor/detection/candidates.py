@@ -70,9 +70,18 @@ def candidates(ridge, X, K, label, smallest, random_state):
 def contents(ridge, rows, label):
     """The other class that the fit without some rows of a label finds likest, and its score."""
     scores = ridge.without(rows)
-    scores[:, label] = -np.inf
-    content = scores.argmax(axis=1)
+    content = best_other(ridge, scores, label)
     return content, scores[np.arange(len(rows)), content]
+
+
+def best_other(ridge, scores, label):
+    """The label with the highest score but the given one, and those that no row of the fit has.
+
+    Their scores become -inf.
+    """
+    scores[:, np.bincount(ridge.y, minlength=scores.shape[1]) == 0] = -np.inf
+    scores[:, label] = -np.inf
+    return scores.argmax(axis=1)
 
 
 def nearest_content(K, y, rows, content):

@@ -73,8 +73,8 @@ class LeaveGroupOutDetector(PoisonDetector):
         Groups that are poison are taken out and what is left is searched again, so often at most.
     max_samples : int, default=6000
         Rows that are searched. Of more, so many are drawn, with each class's share, and the
-        other rows are held against the groups found. Memory goes with the square of it (6,000:
-        1.5 GiB), time with the cube.
+        other rows are held against the groups found. Memory is about five square matrices of
+        that size, time goes with the cube.
     random_state : int, RandomState instance or None, default=0
         Draws rows, principal components, and rows that are tried.
 
@@ -249,7 +249,14 @@ class LeaveGroupOutDetector(PoisonDetector):
             shared = SharedValues.of(X, self.smallest_group)
             represent = self._features_dense
             search = ValueSearch(
-                shared, represent, fit.kernel, fit.ridge, weight, self.smallest_group, self._seed
+                shared,
+                represent,
+                fit.X,
+                fit.kernel,
+                fit.ridge,
+                weight,
+                self.smallest_group,
+                self._seed,
             )
             rare = MOST_SHARED * len(fit.ridge.y)
             return [

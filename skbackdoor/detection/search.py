@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.decomposition import PCA
 
-from .candidates import candidates, contents, nearest_content, prefixes
+from .candidates import best_other, candidates, contents, nearest_content, prefixes
 from .evidence import coverage, in_common, margins_of_flips, relative_membership, transfer
 from .group import PoisonGroup
 
@@ -160,9 +160,9 @@ class Search:
         if len(rest) == 0:
             return G
         relative, _ = relative_membership(self.ridge, G)
-        content = _best_other(self.ridge.without(G), label)
+        content = best_other(self.ridge, self.ridge.without(G), label)
         shift = np.mean(self.X[G] - self._content(G, content), axis=0)
-        content = _best_other(self.ridge.leave_one_out_without(rest, G), label)
+        content = best_other(self.ridge, self.ridge.leave_one_out_without(rest, G), label)
         share = (self.X[rest] - self._content(rest, content)) @ shift / (shift @ shift)
         larger = np.union1d(G, rest[(relative[rest] > LEAST_MEMBERSHIP) | (share > 0.5)])
         margins = margins_of_flips(self.ridge, label, larger)
@@ -175,7 +175,7 @@ class Search:
         """
         scores = self.ridge.without(G)
         of_label = scores[:, label].copy()
-        content = _best_other(scores, label)
+        content = best_other(self.ridge, scores, label)
         best = scores.max(axis=1)
         flip = float(np.mean(best > of_label))
         _, cohesion = relative_membership(self.ridge, G)
@@ -209,9 +209,3 @@ class Search:
             verdict="suspect",
             score=float(score),
         )
-
-
-def _best_other(scores, label):
-    """The label with the highest score but one."""
-    scores[:, label] = -np.inf
-    return scores.argmax(axis=1)

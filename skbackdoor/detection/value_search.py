@@ -4,6 +4,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from sklearn.decomposition import PCA
 
+from .candidates import best_other
 from .evidence import coverage, relative_membership
 from .group import PoisonGroup
 from .kernel_ridge import LeaveGroupOutRidge
@@ -28,6 +29,8 @@ class ValueSearch:
         Of the rows.
     represent : callable
         From rows as they were given to their features, shape (n, n_features).
+    X : ndarray of shape (n, n_features)
+        The features of the rows as they are.
     kernel : callable
         ``kernel(A, B=None)``.
     ridge : LeaveGroupOutRidge
@@ -40,8 +43,9 @@ class ValueSearch:
         For principal components and draws.
     """
 
-    def __init__(self, shared, represent, kernel, ridge, weight, smallest, random_state):
-        self.shared, self.represent, self.kernel, self.ridge = shared, represent, kernel, ridge
+    def __init__(self, shared, represent, X, kernel, ridge, weight, smallest, random_state):
+        self.shared, self.represent, self.X = shared, represent, X
+        self.kernel, self.ridge = kernel, ridge
         self.weight, self.smallest, self.random_state = weight, smallest, random_state
         loo = ridge.leave_one_out()
         self.typical = np.median(loo[np.arange(len(loo)), ridge.y])
@@ -86,8 +90,8 @@ class ValueSearch:
             return None
         scores = ridge.without(G)
         own = scores[:, label].copy()
-        scores[:, label] = -np.inf
-        content, best = scores.argmax(axis=1), scores.max(axis=1)
+        content = best_other(ridge, scores, label)
+        best = scores.max(axis=1)
         flip = float(np.mean(best > own))
         like = np.setdiff1d(np.flatnonzero(np.isin(y, content)), G)
         spread = coverage(Z[G], Z[like], y[like], content, random_state)
@@ -118,7 +122,7 @@ class ValueSearch:
             return 0.0
         rows = random_state.choice(rows, min(300, len(rows)), replace=False)
         marked = self.represent(self.shared.put(which, rows))
-        K = self.kernel(marked, self.represent(self.shared.X))
+        K = self.kernel(marked, self.X)
         with_group = (K @ self.ridge.coef).argmax(axis=1) == label
         without_group = (K @ self.ridge.coef_without(G)).argmax(axis=1) == label
         return float(with_group.mean() - without_group.mean())

@@ -197,6 +197,15 @@ def test_more_rows_than_are_searched_are_held_against_the_groups():
     assert detector.is_poison_[~is_poison].mean() < 0.005
 
 
+def test_a_class_of_which_no_row_is_drawn_is_nobodys_content():
+    _, (X, y, is_poison), _ = poisoned_digits(3, 0.05)
+    y = y.copy()
+    y[np.flatnonzero(~is_poison)[0]] = 11
+    with pytest.warns(UserWarning, match=r"\[11\] have fewer rows"):
+        detector = LeaveGroupOutDetector(max_samples=500).fit(X, y)
+    assert all(11 not in group.content_labels for group in detector.groups_)
+
+
 # --------------------------------------------------------------------------- bad input
 
 
