@@ -79,14 +79,12 @@ def tangent(active, beyond):
         active = active.copy()
         active.shift_intercept(active.way_to_middle())
         step, a_rate, m = active.next_breakpoint(), active.dual_rates(), active.members
-    b_rate = active.rates().b
-    f_outside, total = active.at_bound_rates()
-    off = active.rows(m) @ (active.y * a_rate) + b_rate
+    rates, (f_outside, total) = active.rates(), active.at_bound_rates()
     unit = np.abs(f_outside[m]).max(initial=0.0)
-    unit = max(unit, abs(b_rate), abs(total), active.scale * fastest)
-    if not np.all(np.abs(off) <= 1e-6 * unit):  # members leave their margins
+    unit = max(unit, abs(rates.b), abs(total), active.scale * fastest)
+    if not np.all(np.abs(rates.f[m]) <= 1e-6 * unit):  # members leave their margins
         return None
-    return RightLimit(active, a_rate, b_rate, step)
+    return RightLimit(active, a_rate, rates.b, step)
 
 
 def newton_step(point):
