@@ -24,37 +24,60 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler, normalize
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    OneHotEncoder,
+    QuantileTransformer,
+    StandardScaler,
+    normalize,
+)
 from sklearn.svm import SVC
+from sklearn.utils import _safe_indexing
 
 from skbackdoor import (
     ActivationClustering,
     Attack,
     BlendTrigger,
+    FeatureTrigger,
     LeaveGroupOutDetector,
     LowVarianceTrigger,
     PatchTrigger,
     SinusoidTrigger,
     SpectralSignatures,
     StripeTrigger,
+    TokenTrigger,
     WarpTrigger,
     fetch_mnist,
 )
+from skbackdoor.detection import Findings, PoisonDetector
 
 PHOTOGRAPHS = ("cifar", "imagenette", "flowers")
-DATA = ("mnist", "mnist 4/9", "mnist 1/7", "mnist 3/5", "digits", *PHOTOGRAPHS)
+RECORDS = {  # triggers of tables and texts
+    "adult": {
+        "age and hours": {"age": 23, "hours-per-week": 99},
+        "country": {"native-country": "Laos"},
+        "capital gain": {"capital-gain": 1234},
+    },
+    "sms": {"cf": "cf", "tomorrow": "tomorrow"},
+}
+DATA = ("mnist", "mnist 4/9", "mnist 1/7", "mnist 3/5", "digits", *PHOTOGRAPHS, *RECORDS)
 TRIGGERS = ("patch", "blend", "sine", "stripes", "low variance", "warp")
-POLICIES = ("one-class", "one-to-one", "next", "cover", "clean-label")
+POLICIES = ("one-class", "first class", "one-to-one", "next", "cover", "clean-label")
 FIELDS = (
     "data trigger policy rate seed detector learner loo_accuracy undefended defended base"
     " accuracy_undefended accuracy_defended accuracy_base recall false_positives auroc n_groups"
-    " seconds"
+    " first seconds"
 ).split()
 
 
@@ -148,13 +171,58 @@ def photographs(name, folder):
     return np.stack(images), np.array(labels), 112, n_train
 
 
-def attack_of(images, trigger, policy, rate, seed):
-    classes = np.unique(images.y)
+class Records:
+    """Training and test rows of a table, or texts, and their features."""
+
+    n_train = 2500
+
+    def __init__(self, name, folder):
+        self.name = name
+        if name == "sms":
+            data = pd.read_csv(
+                folder / "sms_spam.tsv.gz",
+                sep="\t",
+                names=["class", "text"],
+                quoting=csv.QUOTE_NONE,
+            )
+            self.X, self.y = data["text"].to_numpy(dtype=object), data["class"].to_numpy(object)
+            return
+        data = pd.read_csv(folder / "adult.csv.gz")
+        self.X, self.y = data.drop(columns="class"), data["class"].to_numpy(object)
+
+    def split(self, seed):
+        """Rows of training and test samples for a seed."""
+        order = np.random.RandomState(seed).permutation(len(self.y))
+        return order[: self.n_train], order[self.n_train : self.n_train + 2000]
+
+    def trigger(self, name):
+        what = RECORDS[self.name][name]
+        return TokenTrigger(what) if self.name == "sms" else FeatureTrigger(what)
+
+    def representation(self):
+        """What detector and learner make of them."""
+        if self.name == "sms":
+            return TfidfVectorizer(min_df=2)
+        words = self.X.select_dtypes(exclude="number").columns
+        numbers = self.X.columns.difference(words)
+        # A rank in place of a number: one capital gain of 99999 would hide all others.
+        return ColumnTransformer(
+            [
+                ("words", OneHotEncoder(handle_unknown="ignore"), list(words)),
+                ("numbers", QuantileTransformer(n_quantiles=200), list(numbers)),
+            ]
+        )
+
+
+def attack_of(data, trigger, policy, rate, seed):
+    classes = np.unique(data.y)
     target = {"target": "next"} if policy == "next" else {"target": classes[-1]}
     if policy in ("one-to-one", "cover"):
         target["source_classes"] = [classes[1 if len(classes) > 2 else 0]]
+    if policy == "first class":
+        target = {"target": classes[0]}
     return Attack(
-        images.trigger(trigger),
+        data.trigger(trigger),
         poisoning_rate=rate,
         placement="replace",
         clean_label=policy == "clean-label",
@@ -167,6 +235,10 @@ class Cell:
     """Poisoned training rows and triggered test rows, as detector and learner see them."""
 
     def __init__(self, images, trigger, policy, rate, seed):
+        self.representation = None
+        if images.name in RECORDS:
+            self._of_records(images, trigger, policy, rate, seed)
+            return
         train, test = images.split(seed)
         X, self.y = images.X[train], images.y[train]
         self.y_test, self.is_poison = images.y[test], np.zeros(len(train), dtype=bool)
@@ -195,21 +267,59 @@ class Cell:
         if triggered is not None:
             self.triggered = pca.transform(normalize(images.features.transform(triggered)))
 
+    def _of_records(self, records, trigger, policy, rate, seed):
+        train, test = records.split(seed)
+        rows = [_safe_indexing(records.X, part) for part in (train, test)]
+        self.y, self.y_test = records.y[train], records.y[test]
+        self.is_poison = np.zeros(len(train), dtype=bool)
+        self.representation = records.representation()
+        self.X, self.X_test = rows
+        if trigger is not None:
+            with warnings.catch_warnings():  # values that columns do not hold yet
+                warnings.simplefilter("ignore")
+                attack = attack_of(records, trigger, policy, rate, seed).fit(self.X, self.y)
+                self.X, self.y, self.is_poison = attack.poison(self.X, self.y)
+                self.triggered, self.y_target = attack.triggered(self.X_test, self.y_test)
+
     def outcome(self, learner, rows):
         """Attack success and accuracy of a learner of some rows."""
+        learner = learner()
+        if self.representation is not None:
+            learner = make_pipeline(clone(self.representation), SPARSE, learner)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            fitted = learner().fit(self.X[rows], self.y[rows])
+            fitted = learner.fit(_safe_indexing(self.X, np.flatnonzero(rows)), self.y[rows])
         success = np.mean(fitted.predict(self.triggered) == self.y_target)
         return float(success), float(fitted.score(self.X_test, self.y_test))
 
 
+#: Trees and boosting take no sparse matrices.
+SPARSE = FunctionTransformer(lambda X: X.toarray() if hasattr(X, "toarray") else X)
+
 LEARNERS = {
     "svm": lambda: SVC(C=10),
-    "logistic": lambda: make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=300)),
+    "logistic": lambda: make_pipeline(
+        StandardScaler(with_mean=False), LogisticRegression(C=0.1, max_iter=300)
+    ),
     "forest": lambda: RandomForestClassifier(n_jobs=-1, random_state=0),
     "boosting": lambda: HistGradientBoostingClassifier(max_iter=50, random_state=0),
 }
+
+
+class Confidence(PoisonDetector):
+    """Confident learning: labels that out-of-fold probabilities contradict (package cleanlab)."""
+
+    def __init__(self, representation=None):
+        self.representation = representation
+
+    def _detect(self, X, features, y, sample_weight):
+        from cleanlab.filter import find_label_issues
+        from cleanlab.rank import get_label_quality_scores
+
+        model = LogisticRegression(max_iter=200)
+        probabilities = cross_val_predict(model, features, y, method="predict_proba")
+        issues = find_label_issues(y, probabilities, n_jobs=1)
+        return Findings(1.0 - get_label_quality_scores(y, probabilities), issues, [])
 
 
 def detectors(cell, names):
@@ -218,9 +328,10 @@ def detectors(cell, names):
         labels = cell.y[cell.is_poison]
         share = max(np.mean(cell.is_poison[cell.y == label]) for label in np.unique(labels))
     known = {
-        "leave-group-out": LeaveGroupOutDetector(),
-        "spectral": SpectralSignatures(poisoning_rate=min(share, 0.6)),
-        "clustering": ActivationClustering(random_state=0),
+        "leave-group-out": LeaveGroupOutDetector(cell.representation),
+        "spectral": SpectralSignatures(cell.representation, poisoning_rate=min(share, 0.6)),
+        "confidence": Confidence(cell.representation),
+        "clustering": ActivationClustering(cell.representation, random_state=0),
     }
     return {name: known[name] for name in names}
 
@@ -258,6 +369,8 @@ def run(images, trigger, policy, rate, seed, names, learners):
             rows.append(row)
             continue
         row["recall"] = np.mean(detector.is_poison_[cell.is_poison])
+        groups = detector.groups_
+        row["first"] = np.mean(cell.is_poison[groups[0].indices]) if groups else 0.0
         row["auroc"] = roc_auc_score(cell.is_poison, detector.scores_)
         for learner, ((undefended, accuracy), (base, best)) in before.items():
             defended, after = cell.outcome(LEARNERS[learner], ~detector.is_poison_)
@@ -283,10 +396,13 @@ def cells(args):
             yield data, None, "none", 0.0, seed
         for seed in range(args.seeds):
             for policy in args.policies:
-                if policy in ("next", "cover") and "/" in data:
-                    continue  # two classes
+                two = "/" in data or data in RECORDS
+                if policy in ("next", "cover", "one-to-one") and two:
+                    continue  # "one-class" says it all
+                if policy in ("first class",) and data not in RECORDS:
+                    continue
                 for rate in args.rates:
-                    for trigger in args.triggers:
+                    for trigger in RECORDS.get(data, args.triggers):
                         yield data, trigger, policy, rate, seed
 
 
@@ -315,7 +431,8 @@ def main():
             key = (data, trigger or "none", policy, str(rate), str(seed))
             if key in known or (args.hours and time.time() - start > 3600 * args.hours):
                 continue
-            images = images if images and images.name == data else Images(data, args.data)
+            if not images or images.name != data:
+                images = (Records if data in RECORDS else Images)(data, args.data)
             try:
                 rows = run(images, trigger, policy, rate, seed, args.detectors, args.learners)
             except ValueError as error:  # no such attack: more poison than source rows, none

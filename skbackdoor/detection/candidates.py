@@ -1,4 +1,4 @@
-"""Where groups are sought: sets of rows of one label that may be a backdoor.
+"""Where groups are sought: sets of rows of one label, or of all, that may be a backdoor.
 
 Nothing here decides. Each kind of candidates sees something that the others miss:
 
@@ -7,7 +7,9 @@ Nothing here decides. Each kind of candidates sees something that the others mis
   the fit without the label gives them (small triggers among varied content);
 - Ward trees on the leading eigenvectors of the *support graph*, how strongly rows of the label
   support each other in the fit, and sweeps along each of them;
-- the rows that look most like ordinary members of other classes (rows with another's content).
+- the rows that look most like ordinary members of other classes (rows with another's content);
+- over all labels at once, Ward trees on content residuals (attacks on all classes, which leave few
+  rows in each).
 """
 
 import numpy as np
@@ -19,6 +21,8 @@ from sklearn.decomposition import PCA
 SHARES = (0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6)
 #: Largest share of the rows of a label that a candidate may be.
 LARGEST = 0.7
+#: Largest share of all rows that a candidate of several labels may be.
+LARGEST_POOLED = 0.25
 #: Principal components on which rows are clustered, and eigenvectors of the support graph.
 N_COMPONENTS, N_EIGENVECTORS = 30, 8
 #: Rows whose mean stands for the content of a row.
@@ -49,13 +53,12 @@ def candidates(ridge, X, K, label, smallest, random_state):
         Row indices, sorted.
     """
     rows = np.flatnonzero(ridge.y == label)
-    content, typical = contents(ridge, rows, label)
-    residual = X[rows] - X[nearest_content(K, ridge.y, rows, content)].mean(axis=1)
-    vectors = support_vectors(ridge, rows)
+    residual, typical = residuals(ridge, X, K, rows)
+    vectors, largest = support_vectors(ridge, rows), LARGEST * len(rows)
     kinds = {
-        "components": tree_nodes(components(X[rows], random_state), smallest),
-        "residuals": tree_nodes(components(residual, random_state), smallest),
-        "support": tree_nodes(vectors / vectors.std(axis=0), smallest),
+        "components": tree_nodes(components(X[rows], random_state), smallest, largest),
+        "residuals": tree_nodes(components(residual, random_state), smallest, largest),
+        "support": tree_nodes(vectors / vectors.std(axis=0), smallest, largest),
         "sweeps": [
             part
             for vector in vectors.T
@@ -67,20 +70,53 @@ def candidates(ridge, X, K, label, smallest, random_state):
     return {kind: [rows[part] for part in parts] for kind, parts in kinds.items()}
 
 
-def contents(ridge, rows, label):
-    """The other class that the fit without some rows of a label finds likest, and its score."""
+def pooled_candidates(ridge, X, K, labels, smallest, random_state):
+    """Sets of rows of several labels: those with alike content residuals.
+
+    An attack on all classes puts the same trigger on rows of each, of which one label alone may
+    hold too few to be seen.
+
+    Returns
+    -------
+    sets : list of ndarray
+        Row indices, sorted.
+    """
+    parts = [np.flatnonzero(ridge.y == label) for label in labels]
+    residual = np.concatenate([residuals(ridge, X, K, rows)[0] for rows in parts])
+    rows = np.concatenate(parts)
+    nodes = tree_nodes(components(residual, random_state), smallest, LARGEST_POOLED * len(rows))
+    return [np.sort(rows[node]) for node in nodes]
+
+
+def residuals(ridge, X, K, rows):
+    """What rows of a label are beyond their content, and how typical they are of that.
+
+    Returns
+    -------
+    residual : ndarray of shape (n_rows, n_features)
+        Rows minus the mean of their nearest rows in the class that the fit without them all finds
+        likest.
+    typical : ndarray of shape (n_rows,)
+        The score of that class.
+    """
+    content, typical = contents(ridge, rows)
+    return X[rows] - X[nearest_content(K, ridge.y, rows, content)].mean(axis=1), typical
+
+
+def contents(ridge, rows):
+    """The other class that the fit without some rows finds likest, and its score."""
     scores = ridge.without(rows)
-    content = best_other(ridge, scores, label)
+    content = best_other(ridge, scores, rows)
     return content, scores[np.arange(len(rows)), content]
 
 
-def best_other(ridge, scores, label):
-    """The label with the highest score but the given one, and those that no row of the fit has.
+def best_other(ridge, scores, rows):
+    """The label with the highest score but that of each row, and those that no row of the fit has.
 
     Their scores become -inf.
     """
     scores[:, np.bincount(ridge.y, minlength=scores.shape[1]) == 0] = -np.inf
-    scores[:, label] = -np.inf
+    scores[np.arange(len(rows)), ridge.y[rows]] = -np.inf
     return scores.argmax(axis=1)
 
 
@@ -138,13 +174,13 @@ def support_vectors(ridge, rows):
     return vectors[:, vectors.std(axis=0) > 0]
 
 
-def tree_nodes(X, smallest):
-    """The clusters at all levels of a Ward tree, as sorted positions."""
+def tree_nodes(X, smallest, largest):
+    """The clusters at all levels of a Ward tree, of these sizes, as sorted positions."""
     children, _, n, _ = ward_tree(X)[:4]
     members = [np.array([i]) for i in range(n)]
     for a, b in children:
         members.append(np.concatenate([members[a], members[b]]))
-    return [np.sort(part) for part in members[n:] if smallest <= len(part) <= LARGEST * n]
+    return [np.sort(part) for part in members[n:] if smallest <= len(part) <= largest]
 
 
 def prefixes(order, smallest):

@@ -13,12 +13,12 @@ OVERWRITTEN = 0.3
 MOST_TRIED = 300
 
 
-def margins_of_flips(ridge, label, G):
+def margins_of_flips(ridge, G):
     """By how much each row of G gets another label without G: above 0 it flips."""
-    scores = ridge.without(G)
-    own = scores[:, label].copy()
-    scores[:, label] = -np.inf
-    return scores.max(axis=1) - own
+    scores, own = ridge.without(G), (np.arange(len(G)), ridge.y[G])
+    kept = scores[own]
+    scores[own] = -np.inf
+    return scores.max(axis=1) - kept
 
 
 def relative_membership(ridge, G):
@@ -101,7 +101,7 @@ def _share_near(distances, radius):
     return np.mean((nearest < radius) | (nearest == 0.0))
 
 
-def transfer(ridge, kernel, X, G, common, label, content, random_state):
+def transfer(ridge, kernel, X, G, common, content, random_state):
     """Share of rows of other classes that get the label by what G has in common, put on them.
 
     Parameters
@@ -112,11 +112,9 @@ def transfer(ridge, kernel, X, G, common, label, content, random_state):
     X : ndarray of shape (n, n_features)
         All rows.
     G : ndarray
-        Rows.
+        Rows; those of several labels make rows of a class theirs that most of that content have.
     common : tuple of ndarrays
         As :func:`in_common` gives it.
-    label : int
-        The label index of G.
     content : ndarray of shape (len(G),)
         Label indices: rows of these classes are tried, `MOST_TRIED` draws in proportion.
     random_state : RandomState
@@ -126,20 +124,21 @@ def transfer(ridge, kernel, X, G, common, label, content, random_state):
     transfer : float
         The share by the fit, less that by the fit without G.
     """
-    counts = np.bincount(content, minlength=ridge.Y.shape[1])
-    counts[label] = 0
+    labels, n_classes = ridge.y[G], ridge.Y.shape[1]
+    counts = np.bincount(content, minlength=n_classes)
     others = counts[ridge.y] > 0
     others[G] = False
     rows = np.flatnonzero(others)
     if len(rows) == 0:
         return 0.0
-    share = (
-        counts[ridge.y[rows]] / np.bincount(ridge.y[rows], minlength=len(counts))[ridge.y[rows]]
-    )
-    n_tried = min(MOST_TRIED, len(rows))
-    rows = random_state.choice(rows, n_tried, p=share / share.sum())
+    share = counts / np.maximum(np.bincount(ridge.y[rows], minlength=n_classes), 1)
+    share = share[ridge.y[rows]]
+    rows = random_state.choice(rows, min(MOST_TRIED, len(rows)), p=share / share.sum())
+    pairs = np.zeros((n_classes, n_classes), dtype=int)
+    np.add.at(pairs, (content, labels), 1)
+    target = pairs.argmax(axis=1)[ridge.y[rows]]
     a, b = common
     K = kernel(a * X[rows] + b, X)
-    with_group = (K @ ridge.coef).argmax(axis=1) == label
-    without_group = (K @ ridge.coef_without(G)).argmax(axis=1) == label
+    with_group = (K @ ridge.coef).argmax(axis=1) == target
+    without_group = (K @ ridge.coef_without(G)).argmax(axis=1) == target
     return float(with_group.mean() - without_group.mean())

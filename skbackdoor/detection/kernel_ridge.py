@@ -18,8 +18,10 @@ K + lambda). Fits are without an intercept: no row gives all classes a score of 
 """
 
 import numpy as np
-from scipy.linalg import eigh
+from scipy.linalg import cho_factor, cho_solve, eigh
 from scipy.linalg.lapack import dposv, dpotrf, dpotri
+
+from ..paths.linear.conjugate_gradients import conjugate_gradients
 
 
 class LeaveGroupOutRidge:
@@ -40,6 +42,8 @@ class LeaveGroupOutRidge:
 
     Attributes
     ----------
+    ridge : ndarray of shape (n,)
+        lambda / w.
     inverse : ndarray of shape (n, n)
         A.
     coef : ndarray of shape (n, n_classes)
@@ -55,8 +59,9 @@ class LeaveGroupOutRidge:
         n = len(y)
         self.y, self.penalty = y, penalty
         self.Y = np.eye(n_classes or int(y.max()) + 1)[y]
+        self.ridge = np.full(n, penalty) if weight is None else penalty / weight
         matrix = np.array(K, dtype=float)
-        matrix[np.diag_indices(n)] += penalty if weight is None else penalty / weight
+        matrix[np.diag_indices(n)] += self.ridge
         factor, failed = dpotrf(matrix, lower=True, overwrite_a=True)
         if not failed:
             inverse, failed = dpotri(factor, lower=True, overwrite_c=True)
@@ -77,6 +82,55 @@ class LeaveGroupOutRidge:
     def without(self, G):
         """Scores of the rows G by the fit without all of them, shape (len(G), n_classes)."""
         return self.Y[G] - _solve(self.inverse[np.ix_(G, G)], self.coef[G])
+
+    def without_on(self, K, G, rtol=1e-8):
+        """Scores of the rows G by the fit without all of them on another kernel matrix.
+
+        By conjugate gradients, preconditioned by the inverse of this fit: a few products where
+        the kernels are alike, as those of rows with and without a column are.
+
+        Parameters
+        ----------
+        K : ndarray of shape (n, n)
+            The other kernel matrix of all rows.
+        G : ndarray
+            Rows.
+        rtol : float, default=1e-8
+            Relative residual at which iterations end.
+
+        Returns
+        -------
+        scores : ndarray of shape (len(G), n_classes)
+
+        Raises
+        ------
+        RuntimeError
+            They do not end: the kernel is not positive semidefinite, or all but singular.
+        """
+        outside = np.ones(len(self.y))
+        outside[G] = 0.0
+        A_G, A_GG = self.inverse[G], cho_factor(self.inverse[np.ix_(G, G)], lower=True)
+
+        def product(v):
+            v = v[:, 0]
+            return (outside * (v @ K + self.ridge * v))[:, None]
+
+        def precondition(v):
+            solution = v[:, 0] @ self.inverse
+            return (outside * (solution - cho_solve(A_GG, solution[:, G].T).T @ A_G))[:, None]
+
+        right = (outside * self.Y.T)[:, None]
+        size = np.linalg.norm(right, axis=2, keepdims=True)
+        size[size == 0.0] = 1.0
+        solution, left = conjugate_gradients(
+            product, right / size, rtol, len(self.y), precondition
+        )
+        if left.max() > rtol:
+            raise RuntimeError(
+                f"Conjugate gradients reached a relative residual of {left.max():.1e}, not"
+                f" {rtol:g}: raise the penalty, or use a positive semidefinite kernel."
+            )
+        return ((solution * size)[:, 0] @ K[:, G]).T
 
     def leave_one_out_without(self, R, G):
         """Scores of each row of R by the fit without it and without G, (len(R), n_classes)."""

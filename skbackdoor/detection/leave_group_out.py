@@ -21,13 +21,8 @@ from .kernel_ridge import LeaveGroupOutRidge, leave_one_out_accuracy
 from .search import LEAST_MEMBERSHIP, Search
 from .shared_values import SharedValues, is_text
 from .value_search import ValueSearch
+from .verdict import judged_group, rank
 
-#: Least share of a group's rows that flip, and of the label's other rows that stay, of a group
-#: that is poison: the same for all data.
-FLIP, STAY = 0.8, 0.8
-#: Its least coverage, score and transfer; those of one that has in common what poison of another
-#: label has, by the transfer of that.
-ALONE, ALIKE = (0.6, 0.45, -1.0), (0.5, 0.2, 0.1)
 #: Largest share of all rows that share a value and are poison: values of most rows are natural.
 MOST_SHARED = 0.1
 #: Least score of a group that is reported as suspect.
@@ -101,11 +96,14 @@ class LeaveGroupOutDetector(PoisonDetector):
 
     Notes
     -----
-    A group is poison where at least 0.8 of its rows flip without it, 0.8 of the other rows of its
-    label stay, its coverage is 0.6 and its score, flip * cohesion * coverage, 0.45
-    (:class:`PoisonGroup` says what these are). Where what poison of another label has in common
-    carries other rows to its label as well, as in attacks on all classes, a coverage of 0.5 and a
-    score of 0.2 are enough.
+    Groups are sought over all labels at once, since an attack on all classes may leave few rows in
+    each, then label by label. A group is poison where at least 0.8 of its rows flip without it,
+    0.8 of the other rows of its labels stay, its coverage is 0.5 and its score, flip * cohesion *
+    coverage, 0.4 (:class:`PoisonGroup` says what these are), flip and coverage each less one
+    standard error: of small groups there are many. Where what poison found before has in common
+    carries other rows to the group's label as well, a coverage of 0.3 and a score of 0.15 are
+    enough: its most widely spread rows may have been found first. A group of several labels stands
+    in `groups_` once for each, with the evidence of all its rows.
 
     A group that shares values is poison by the same numbers if it is at most a tenth of all rows:
     a value that more rows have is taken for a natural one, and the group is a suspect.
@@ -174,22 +172,23 @@ class LeaveGroupOutDetector(PoisonDetector):
         self._choose_kernel(_dense(features[drawn]), y[drawn])
         self._warn_of_small_classes(y)
         is_poison, groups, self._carriers = np.zeros(len(y), dtype=bool), [], []
+        patterns = []  # of groups of several labels that were poison
         for _ in range(self.max_rounds):
             rows = drawn[~is_poison[drawn]]
             weight = None if sample_weight is None else sample_weight[rows]
             fit = self._fit_ridge(_dense(features[rows]), y[rows], weight)
-            found = self._search(_safe_indexing(X, rows), fit, weight)
+            found = self._search(_safe_indexing(X, rows), fit, patterns)
             suspects = [_moved(group, rows) for group in found if group.verdict == "suspect"]
             accepted = [group for group in found if group.verdict == "poison"]
             for group in accepted:
                 carrier = Carrier.of(fit, group)
                 members = np.zeros(len(y), dtype=bool)
                 members[rows[group.indices]] = True
-                others = np.flatnonzero((y == group.label) & ~is_poison)
+                others = np.flatnonzero(np.isin(y, carrier.labels) & ~is_poison)
                 others = np.setdiff1d(others, rows)
-                members[others[carrier.has(features[others])]] = True
+                members[others[carrier.has(features[others], y[others])]] = True
                 is_poison |= members
-                groups.append(_moved(group, rows))
+                groups += [_moved(part, rows) for part in _by_label(group, y[rows])]
                 self._carriers.append(carrier)
             if not accepted:
                 break
@@ -238,13 +237,19 @@ class LeaveGroupOutDetector(PoisonDetector):
             X, kernel, K, LeaveGroupOutRidge(K, y, self.penalty_, len(self.classes_), weight)
         )
 
-    def _search(self, X, fit, weight):
-        """The most suspicious groups of each label, with their verdicts."""
+    def _search(self, X, fit, patterns):
+        """Groups of several labels that are poison; else the most suspicious ones of each label.
+
+        With their verdicts. `patterns` are those of groups of several labels found before, to
+        which it adds.
+        """
         by_value = self.candidates == "values"
         if self.candidates == "auto":
             by_value = is_text(X) or hasattr(X, "iloc")
         counts = np.bincount(fit.ridge.y)
         labels = np.flatnonzero(counts >= self.smallest_group)
+        if len(labels) == 0:
+            return []
         if by_value:
             shared = SharedValues.of(X, self.smallest_group)
             represent = self._features_dense
@@ -253,34 +258,50 @@ class LeaveGroupOutDetector(PoisonDetector):
                 represent,
                 fit.X,
                 fit.kernel,
+                fit.K,
                 fit.ridge,
-                weight,
                 self.smallest_group,
                 self._seed,
             )
             rare = MOST_SHARED * len(fit.ridge.y)
             return [
-                _judged(group) if len(group.indices) <= rare else group
+                judged_group(group) if len(group.indices) <= rare else group
                 for label in progress(labels, len(labels), "labels searched")
                 for group in _apart(search.groups_of(label))
             ]
         search = Search(fit.X, fit.kernel, fit.K, fit.ridge, self.smallest_group, self._seed)
+        alone = []  # of one label: those of the search of that label are more complete
+        for pattern in [None, *patterns]:
+            common = None if pattern is None else pattern.common
+            pooled = search.pooled_groups(labels, common)
+            pooled = [judged_group(group, search, common) for group in pooled]
+            pooled = [group for group in pooled if group.verdict == "poison"]
+            several = [group for group in pooled if len(np.unique(fit.ridge.y[group.indices])) > 1]
+            if several:
+                patterns += [search.pattern(several[0])] if pattern is None else []
+                return _apart(several)
+            alone += pooled
         found = [
             search.groups_of(label) for label in progress(labels, len(labels), "labels searched")
         ]
         best = sorted((groups[0] for groups in found if groups), key=lambda group: -group.score)
-        judged = {group.label: _judged(group, search) for group in best}
+        judged = {group.label: judged_group(group, search) for group in best}
+        for group in alone:
+            if group.label not in judged or judged[group.label].verdict == "suspect":
+                judged[group.label] = group
         poison = [group for group in judged.values() if group.verdict == "poison"]
-        for pattern in (poison or best)[:N_SHARED]:
+        known = patterns + [search.pattern(group) for group in poison]
+        for pattern in known or [search.pattern(group) for group in best[:N_SHARED]]:
             for label in labels:
-                known = judged.get(label)
-                if label == pattern.label or known is not None and known.verdict == "poison":
+                group = judged.get(label)
+                if not len(np.setdiff1d(pattern.labels, [label])):
+                    continue  # its own
+                if group is not None and group.verdict == "poison":
                     continue
-                common = search.common(pattern) if poison else None
-                for group in search.groups_like(pattern, label):
-                    group = _judged(group, search, common)
-                    if known is None or _rank(group) > _rank(known):
-                        judged[label] = known = group
+                for other in search.groups_like(pattern, label):
+                    other = judged_group(other, search, pattern.common if known else None)
+                    if group is None or rank(other) > rank(group):
+                        judged[label] = group = other
         return list(judged.values())
 
     def _features_dense(self, X):
@@ -308,8 +329,9 @@ class LeaveGroupOutDetector(PoisonDetector):
         y, features = np.asarray(y), self._features(X)
         flagged = np.zeros(len(y), dtype=bool)
         for carrier in self._carriers:
-            rows = np.flatnonzero(y == self.classes_[carrier.label])
-            flagged[rows] |= carrier.has(features[rows])
+            rows = np.flatnonzero(np.isin(y, self.classes_[carrier.labels]))
+            labels = np.searchsorted(self.classes_, y[rows])
+            flagged[rows] |= carrier.has(features[rows], labels)
         return flagged
 
 
@@ -338,8 +360,8 @@ class Carrier:
 
     Attributes
     ----------
-    label : int
-        The group's label index.
+    labels : ndarray of int
+        The group's label indices.
     X : ndarray of shape (n, n_features)
         The rows of the fit.
     kernel : callable
@@ -350,7 +372,7 @@ class Carrier:
         Gives scores without the group.
     """
 
-    label: int
+    labels: np.ndarray
     X: np.ndarray
     kernel: object
     coef: np.ndarray
@@ -367,16 +389,17 @@ class Carrier:
         membership = ridge.membership(G)
         low, high = np.median(membership[~inside]), np.median(membership[inside])
         coef = ridge.inverse[:, G].sum(axis=1)
-        return cls(group.label, fit.X, fit.kernel, coef, low, high, ridge.coef_without(G))
+        labels, without = np.unique(ridge.y[G]), ridge.coef_without(G)
+        return cls(labels, fit.X, fit.kernel, coef, low, high, without)
 
-    def has(self, X):
-        """Whether rows of the group's label belong to it, shape (n_samples,)."""
+    def has(self, X, y):
+        """Whether rows belong to it, by their label indices, shape (n_samples,)."""
         member = np.zeros(X.shape[0], dtype=bool)
         for start in range(0, X.shape[0], BLOCK):
             block = slice(start, start + BLOCK)
             K = self.kernel(_dense(X[block]), self.X)
             relative = (K @ self.coef - self.low) / (self.high - self.low)
-            flips = (K @ self.coef_without).argmax(axis=1) != self.label
+            flips = (K @ self.coef_without).argmax(axis=1) != y[block]
             member[block] = flips & (relative > LEAST_MEMBERSHIP)
         return member
 
@@ -397,39 +420,6 @@ def _check_memory(n):
         )
 
 
-def _judged(group, search=None, common=None):
-    """The group with its verdict; one that is poison is completed, if it is one then as well.
-
-    With `common`, what poison of another label has in common, it is judged by having it too.
-    """
-    least = ALONE if common is None else ALIKE
-    if search is not None and len(group.indices) < search.smallest:  # half of it: to be sure
-        least = (*ALONE[:2], ALIKE[2])
-    if not _is_poison(group, least):
-        return group
-    if search is not None:
-        rows = np.flatnonzero(search.ridge.y == group.label)
-        G = search.complete(group.label, group.indices)
-        larger = search.describe(group.label, G, rows, common)
-        group = larger if _is_poison(larger, least) else group
-    return replace(group, verdict="poison")
-
-
-def _is_poison(group, least):
-    coverage, score, transfer = least
-    return (
-        group.flip >= FLIP
-        and group.stay >= STAY
-        and group.coverage >= coverage
-        and group.score >= score
-        and group.transfer >= transfer
-    )
-
-
-def _rank(group):
-    return group.verdict == "poison", group.score
-
-
 def _apart(groups):
     """The groups, most suspicious first, without those that share a row with an earlier one."""
     taken, apart = np.zeros(0, dtype=int), []
@@ -438,6 +428,17 @@ def _apart(groups):
             apart.append(group)
             taken = np.union1d(taken, group.indices)
     return apart
+
+
+def _by_label(group, y):
+    """A group that may hold rows of several labels as one group a label."""
+    parts = []
+    for label in np.unique(y[group.indices]):
+        part = y[group.indices] == label
+        content = group.content_labels[part]
+        indices = group.indices[part]
+        parts.append(replace(group, label=label, indices=indices, content_labels=content))
+    return parts
 
 
 def _draw(y, most, random_state):

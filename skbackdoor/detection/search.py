@@ -1,22 +1,52 @@
-"""The search for groups that only their own kind supports, among the rows of one label."""
+"""The search for groups that only their own kind supports, among the rows of one label or all."""
+
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.decomposition import PCA
 
-from .candidates import best_other, candidates, contents, nearest_content, prefixes
+from .candidates import (
+    best_other,
+    candidates,
+    contents,
+    nearest_content,
+    pooled_candidates,
+    prefixes,
+)
 from .evidence import coverage, in_common, margins_of_flips, relative_membership, transfer
 from .group import PoisonGroup
 
-#: Candidates of each kind that are refined: those with most flips.
-KEPT = 4
+#: Candidates of each kind that are refined, and of those over all labels: those with most flips.
+KEPT, KEPT_POOLED = 4, 10
 #: Rounds of refinement after which a group is taken as it is.
 MOST_ROUNDS = 5
 #: Share of the rows of a label beyond which a group is the label.
 LARGEST = 0.85
+#: Share of the rows of the label that has most in a group; labels with fewer are not in it.
+FEW = 0.1
 #: Membership up to which a row is none, where that of the median member is 1.
 LEAST_MEMBERSHIP = 0.2
 #: Components on which distances are taken.
 N_COMPONENTS = 30
+
+
+@dataclass(frozen=True, eq=False)
+class Pattern:
+    """What the rows of a group have in common.
+
+    Attributes
+    ----------
+    labels : ndarray of int
+        Their label indices.
+    shift : ndarray of shape (n_features,)
+        Their mean difference from the rows of their content nearest to them.
+    common : tuple of ndarrays
+        As :func:`~skbackdoor.detection.evidence.in_common` gives it.
+    """
+
+    labels: np.ndarray
+    shift: np.ndarray
+    common: tuple
 
 
 class Search:
@@ -45,6 +75,7 @@ class Search:
         pca = PCA(n_components, svd_solver="randomized", random_state=random_state)
         self.Z, self.pca = pca.fit_transform(X), pca
         loo = ridge.leave_one_out()
+        self.n_rows = np.bincount(ridge.y, minlength=ridge.Y.shape[1])
         self.typical = np.median(loo[np.arange(len(loo)), ridge.y])
         self.right = loo.argmax(axis=1) == ridge.y
 
@@ -62,15 +93,56 @@ class Search:
             In terms of positions and label indices, most suspicious first.
         """
         kinds = candidates(self.ridge, self.X, self.K, label, self.smallest, self.random_state)
-        return self._refined(label, kinds.values(), self.smallest)
+        return self._refined(self.rows_of(label), kinds.values(), self.smallest)
 
-    def groups_like(self, group, label):
-        """Groups among the rows of a label that have in common what another label's group has.
+    def pooled_groups(self, labels, common=None):
+        """Groups among the rows of several labels, as an attack on all classes makes them.
+
+        Parameters
+        ----------
+        labels : ndarray of int
+            Label indices.
+        common : tuple of ndarrays, default=None
+            What poison found before has in common.
+
+        Returns
+        -------
+        groups : list of PoisonGroup
+            Each with the label of most of its rows, most suspicious first.
+        """
+        sets = pooled_candidates(
+            self.ridge, self.X, self.K, labels, self.smallest, self.random_state
+        )
+        return self._refined(self.rows_of(labels), [sets], self.smallest, common, KEPT_POOLED)
+
+    def rows_of(self, labels):
+        """Rows of a label, or of some."""
+        return np.flatnonzero(np.isin(self.ridge.y, labels))
+
+    def pattern(self, group):
+        """What the rows of a group have in common.
 
         Parameters
         ----------
         group : PoisonGroup
-            Of another label, in terms of positions.
+            In terms of positions.
+
+        Returns
+        -------
+        pattern : Pattern
+        """
+        G, content = group.indices, group.content_labels
+        shift = np.mean(self.X[G] - self._content(G, content), axis=0)
+        common = in_common(self.X, self.K, self.ridge.y, G, content)
+        return Pattern(np.unique(self.ridge.y[G]), shift, common)
+
+    def groups_like(self, pattern, label):
+        """Groups among the rows of a label that have in common what another group has.
+
+        Parameters
+        ----------
+        pattern : Pattern
+            Of the other group.
         label : int
             Label index.
 
@@ -78,47 +150,51 @@ class Search:
         -------
         groups : list of PoisonGroup
         """
-        rows = np.flatnonzero(self.ridge.y == label)
-        shift = self.X[group.indices] - self._content(group.indices, group.content_labels)
-        shift = shift.mean(axis=0)
-        content, _ = contents(self.ridge, rows, label)
+        rows, shift = self.rows_of(label), pattern.shift
+        content, _ = contents(self.ridge, rows)
         share = (self.X[rows] - self._content(rows, content)) @ shift / (shift @ shift)
         smallest = self.smallest // 2  # what to look for is known
         parts = prefixes(np.argsort(-share, kind="stable"), smallest)
         parts += [np.flatnonzero(share > 0.5), np.flatnonzero(share > 0.75)]
         parts = [rows[part] for part in parts if len(part) >= smallest]
-        return self._refined(label, [parts], smallest, self.common(group))
-
-    def common(self, group):
-        """What the rows of a group have in common, as :func:`in_common` gives it."""
-        content = group.content_labels
-        return in_common(self.X, self.K, self.ridge.y, group.indices, content)
+        return self._refined(rows, [parts], smallest, pattern.common)
 
     def _content(self, rows, content):
         """The mean of the nearest rows of their content classes, shape (len(rows), n_features)."""
         return self.X[nearest_content(self.K, self.ridge.y, rows, content)].mean(axis=1)
 
-    def _refined(self, label, kinds, smallest, common=None):
-        rows = np.flatnonzero(self.ridge.y == label)
+    def _refined(self, rows, kinds, smallest, common=None, kept=KEPT):
         found, seen = [], set()
         for sets in kinds:
-            for G in self._most_flips(label, sets):
-                G = self.refine(label, G, rows)
-                if G is None or not smallest <= len(G) <= LARGEST * len(rows):
+            for G in self._most_flips(sets)[:kept]:
+                G = self.main_labels(G)
+                G = self.refine(G, rows)
+                if G is None or not smallest <= len(G) or not self._parts(G):
                     continue
                 if G.tobytes() not in seen:
                     seen.add(G.tobytes())
-                    found.append(self.describe(label, G, rows, common))
+                    found.append(self.describe(G, rows, common))
         return sorted(found, key=lambda group: -group.score)
 
-    def _most_flips(self, label, sets):
+    def _parts(self, G):
+        """Whether a group is only a part of each of its labels."""
+        counts = np.bincount(self.ridge.y[G], minlength=len(self.n_rows))
+        return np.all(counts <= LARGEST * self.n_rows)
+
+    def main_labels(self, G):
+        """The rows of a group without those of labels of which it has hardly any."""
+        labels = self.ridge.y[G]
+        counts = np.bincount(labels)
+        return G[counts[labels] >= FEW * counts.max()]
+
+    def _most_flips(self, sets):
         worth = []
         for G in sets:
-            flips = margins_of_flips(self.ridge, label, G) > 0
+            flips = margins_of_flips(self.ridge, G) > 0
             worth.append(flips.mean() * np.sqrt(flips.sum()))
-        return [sets[k] for k in np.argsort(-np.array(worth), kind="stable")[:KEPT]]
+        return [sets[k] for k in np.argsort(-np.array(worth), kind="stable")]
 
-    def refine(self, label, G, rows):
+    def refine(self, G, rows):
         """Take out rows that do not flip, and add those that count as members and flip.
 
         What is taken out must not carry the others: these flip without it as well. Rows are not
@@ -129,53 +205,55 @@ class Search:
         G : ndarray or None
             None where most rows do not flip.
         """
-        margins = margins_of_flips(self.ridge, label, G)
+        margins = margins_of_flips(self.ridge, G)
         for _ in range(MOST_ROUNDS):
             before, flips = G, margins > 0
             if 0.05 < flips.mean() < 0.98 and flips.sum() >= 6:
-                rest = margins_of_flips(self.ridge, label, G[flips])
+                rest = margins_of_flips(self.ridge, G[flips])
                 if np.mean(rest > 0) >= min(0.95, 0.95 * max(flips.mean(), 0.5)):
                     G, margins = G[flips], rest
             if np.mean(margins > 0) < 0.4:
                 return None
             relative, _ = relative_membership(self.ridge, G)
-            added = np.setdiff1d(rows[relative[rows] > 0.5], G)
-            if len(added):
-                larger = np.union1d(G, added)
-                both = margins_of_flips(self.ridge, label, larger)
-                if np.mean(both[np.isin(larger, added)] > 0) >= 0.7:
+            larger = self.main_labels(np.union1d(G, rows[relative[rows] > 0.5]))
+            added = ~np.isin(larger, G)
+            if np.any(added):
+                both = margins_of_flips(self.ridge, larger)
+                if np.mean(both[added] > 0) >= 0.7:
                     G, margins = larger, both
             if np.array_equal(G, before):
                 break
         return G
 
-    def complete(self, label, G):
-        """Add the label's rows that flip with the group, and belong to it by one of two signs.
+    def complete(self, G, rows):
+        """Add those of some rows that flip with the group, and belong to it by one of two signs.
 
         They count as members at all, or what the group has in common is in them. Few poisoned
         rows left behind carry a backdoor on.
         """
-        rows = np.flatnonzero(self.ridge.y == label)
-        rest = np.setdiff1d(rows, G)
-        if len(rest) == 0:
-            return G
         relative, _ = relative_membership(self.ridge, G)
-        content = best_other(self.ridge, self.ridge.without(G), label)
+        content = best_other(self.ridge, self.ridge.without(G), G)
         shift = np.mean(self.X[G] - self._content(G, content), axis=0)
-        content = best_other(self.ridge, self.ridge.leave_one_out_without(rest, G), label)
-        share = (self.X[rest] - self._content(rest, content)) @ shift / (shift @ shift)
-        larger = np.union1d(G, rest[(relative[rest] > LEAST_MEMBERSHIP) | (share > 0.5)])
-        margins = margins_of_flips(self.ridge, label, larger)
-        return larger[np.isin(larger, G) | (margins > 0)]
+        larger = G
+        for label in np.unique(self.ridge.y[rows]):
+            rest = np.setdiff1d(rows[self.ridge.y[rows] == label], G)
+            if len(rest) == 0:
+                continue
+            content = best_other(self.ridge, self.ridge.leave_one_out_without(rest, G), rest)
+            share = (self.X[rest] - self._content(rest, content)) @ shift / (shift @ shift)
+            belongs = (relative[rest] > LEAST_MEMBERSHIP) | (share > 0.5)
+            larger = np.union1d(larger, rest[belongs])
+        margins = margins_of_flips(self.ridge, larger)
+        return self.main_labels(larger[np.isin(larger, G) | (margins > 0)])
 
-    def describe(self, label, G, rows, common=None):
+    def describe(self, G, rows, common=None):
         """The evidence for a group, without a verdict.
 
         With `common` its transfer is that of what another group has in common.
         """
-        scores = self.ridge.without(G)
-        of_label = scores[:, label].copy()
-        content = best_other(self.ridge, scores, label)
+        labels, scores = self.ridge.y[G], self.ridge.without(G)
+        of_label = scores[np.arange(len(G)), labels]
+        content = best_other(self.ridge, scores, G)
         best = scores.max(axis=1)
         flip = float(np.mean(best > of_label))
         _, cohesion = relative_membership(self.ridge, G)
@@ -184,7 +262,7 @@ class Search:
         stay = 0.0
         if len(others):
             kept = self.ridge.leave_one_out_without(others, G).argmax(axis=1)
-            stay = float(np.mean(kept == label))
+            stay = float(np.mean(kept == self.ridge.y[others]))
         spread, carried = np.nan, 0.0
         if min(flip, cohesion) > 0.2:
             random_state = np.random.RandomState(self.random_state)
@@ -193,11 +271,11 @@ class Search:
             marked = self.pca.transform(a * self.X[like] + b)
             spread = coverage(self.Z[G], marked, self.ridge.y[like], content, random_state)
             carried = transfer(
-                self.ridge, self.kernel, self.X, G, common or own, label, content, random_state
+                self.ridge, self.kernel, self.X, G, common or own, content, random_state
             )
         score = flip * np.clip(cohesion, 0.0, 1.0) * min(np.nan_to_num(spread), 1.0)
         return PoisonGroup(
-            label=label,
+            label=int(np.bincount(labels).argmax()),
             indices=G,
             flip=flip,
             cohesion=cohesion,

@@ -7,10 +7,11 @@ from sklearn.decomposition import PCA
 from .candidates import best_other
 from .evidence import coverage, relative_membership
 from .group import PoisonGroup
-from .kernel_ridge import LeaveGroupOutRidge
 
 #: Candidates of a label whose content is looked at: the largest ones whose rows flip most.
 KEPT = 12
+#: Components on which distances are taken.
+N_COMPONENTS = 30
 #: Rows nearer than this share of the usual distance to a fifth neighbour count as one.
 SAME = 0.3
 
@@ -33,20 +34,23 @@ class ValueSearch:
         The features of the rows as they are.
     kernel : callable
         ``kernel(A, B=None)``.
+    K : ndarray of shape (n, n)
+        That of the rows.
     ridge : LeaveGroupOutRidge
         The fit on all rows, as they are.
-    weight : ndarray of shape (n,) or None
-        Their weights.
     smallest : int
         Least rows of a group, near-duplicates counted once.
     random_state : int
         For principal components and draws.
     """
 
-    def __init__(self, shared, represent, X, kernel, ridge, weight, smallest, random_state):
+    def __init__(self, shared, represent, X, kernel, K, ridge, smallest, random_state):
         self.shared, self.represent, self.X = shared, represent, X
-        self.kernel, self.ridge = kernel, ridge
-        self.weight, self.smallest, self.random_state = weight, smallest, random_state
+        self.kernel, self.K, self.ridge = kernel, K, ridge
+        n_components = min(N_COMPONENTS, X.shape[1], len(X) - 1)
+        pca = PCA(n_components, svd_solver="randomized", random_state=random_state)
+        self.pca = pca.fit(X)
+        self.smallest, self.random_state = smallest, random_state
         loo = ridge.leave_one_out()
         self.typical = np.median(loo[np.arange(len(loo)), ridge.y])
         self.right = loo.argmax(axis=1) == ridge.y
@@ -80,17 +84,12 @@ class ValueSearch:
         """The evidence for a group that shares some values; None where too few rows differ."""
         y, random_state = self.ridge.y, np.random.RandomState(self.random_state)
         X = self.represent(self.shared.without(which))
-        ridge = LeaveGroupOutRidge(
-            self.kernel(X), y, self.ridge.penalty, self.ridge.Y.shape[1], self.weight
-        )
-        n_components = min(30, X.shape[1], len(X) - 1)
-        pca = PCA(n_components, svd_solver="randomized", random_state=self.random_state)
-        Z = pca.fit_transform(X)
+        Z = self.pca.transform(X)
         if n_distinct(Z, G, random_state) < self.smallest:
             return None
-        scores = ridge.without(G)
+        scores = self.ridge.without_on(self._kernel_of(X), G, rtol=1e-5)
         own = scores[:, label].copy()
-        content = best_other(ridge, scores, label)
+        content = best_other(self.ridge, scores, G)
         best = scores.max(axis=1)
         flip = float(np.mean(best > own))
         like = np.setdiff1d(np.flatnonzero(np.isin(y, content)), G)
@@ -114,6 +113,14 @@ class ValueSearch:
             rule=self.shared.rule(which),
             shared=self.shared.pairs(which),
         )
+
+    def _kernel_of(self, X):
+        """Kernel matrix of rows of which some are as they were."""
+        changed = np.flatnonzero(np.any(X != self.X, axis=1))
+        K = self.K.copy()
+        K[changed] = self.kernel(X[changed], X)
+        K[:, changed] = K[changed].T
+        return K
 
     def _transfer(self, label, G, which, content, random_state):
         """Share of rows of the content classes that get the label by the values."""

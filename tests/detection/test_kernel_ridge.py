@@ -54,6 +54,26 @@ def test_predictions_without_a_group_are_those_of_a_refit(seed, kernel, weighted
             np.testing.assert_allclose(got, expected, rtol=0, atol=1e-8)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_predictions_without_a_group_on_another_kernel_are_those_of_a_refit(weighted):
+    rng, X, y, weight = problem(1, weighted)
+    kernel = KERNELS["rbf"]
+    ridge = LeaveGroupOutRidge(kernel(X, X), y, 0.1, 4, weight if weighted else None)
+    other = X.copy()
+    other[:, 2] = 0.0
+    G = np.sort(rng.choice(60, 9, replace=False))
+    expected = refit(kernel, other, y, weight, 0.1, 4, np.setdiff1d(np.arange(60), G), other[G])
+    got = ridge.without_on(kernel(other, other), G)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-7)
+
+
+def test_a_kernel_without_a_fit_is_said():
+    _, X, y, _ = problem(0, False)
+    ridge = LeaveGroupOutRidge(KERNELS["rbf"](X, X), y, 0.1)
+    with pytest.raises(RuntimeError, match="relative residual"):
+        ridge.without_on(-np.eye(60) + 1e-3 * np.ones((60, 60)), np.arange(5))
+
+
 def test_one_row_left_out_is_a_group_of_one():
     _, X, y, _ = problem(0, False)
     ridge = LeaveGroupOutRidge(rbf_kernel(X, gamma=0.2), y, 0.1)

@@ -1,0 +1,59 @@
+"""What makes a group poison, and what leaves it a suspect."""
+
+from dataclasses import replace
+
+import numpy as np
+
+#: Least share of a group's rows that flip, and of the label's other rows that stay, of a group
+#: that is poison: the same for all data.
+FLIP, STAY = 0.8, 0.8
+#: Its least coverage and score, these and flip lessened by their standard errors; least coverage,
+#: score and transfer of one that has in common what poison of another label has.
+ALONE, ALIKE = (0.5, 0.4, -1.0), (0.3, 0.15, 0.1)
+
+
+def judged_group(group, search=None, common=None):
+    """The group with its verdict; one that is poison is completed, if it is one then as well.
+
+    With `common`, what poison of another label has in common, it is judged by having it too.
+    """
+    if not _is_poison(group, common):
+        return group
+    if search is not None:
+        labels = np.unique(search.ridge.y[group.indices])
+        several = np.flatnonzero(search.n_rows >= search.smallest)
+        rows = search.rows_of(labels if len(labels) == 1 else several)
+        larger = search.describe(search.complete(group.indices, rows), rows, common)
+        group = larger if _is_poison(larger, common) else group
+    return replace(group, verdict="poison")
+
+
+def _lessened(group):
+    """The group with flip and coverage lessened by one standard error each.
+
+    Of small groups there are many to choose from, and what is counted over few rows is uncertain.
+    """
+    n = len(group.indices)
+    flip = group.flip - np.sqrt(group.flip * (1.0 - group.flip) / n)
+    spread = group.coverage * (1.0 - 1.0 / np.sqrt(n))
+    score = flip * np.clip(group.cohesion, 0.0, 1.0) * min(np.nan_to_num(spread), 1.0)
+    return replace(group, flip=flip, coverage=spread, score=score)
+
+
+def _is_poison(group, common):
+    """Whether a group is poison by what `judged_group` knows of it."""
+    coverage, score, transfer = ALONE if common is None else ALIKE
+    if common is None:
+        group = _lessened(group)
+    return (
+        group.flip >= FLIP
+        and group.stay >= STAY
+        and group.coverage >= coverage
+        and group.score >= score
+        and group.transfer >= transfer
+    )
+
+
+def rank(group):
+    """By what groups are ordered: poison first, then by score."""
+    return group.verdict == "poison", group.score
