@@ -2,9 +2,11 @@
 
 from .attack import Attack
 from .curves import (
+    BackdoorBreakdown,
     BackdoorCurve,
     BackdoorSlope,
     ParameterDeviation,
+    backdoor_breakdown,
     backdoor_learning_curve,
     backdoor_learning_slope,
     parameter_deviation,
@@ -77,6 +79,7 @@ __all__ = [
     "Attack",
     "AttackEvaluation",
     "AttackSplit",
+    "BackdoorBreakdown",
     "BackdoorCurve",
     "BackdoorLearningCurveDisplay",
     "BackdoorPoisoner",
@@ -109,6 +112,7 @@ __all__ = [
     "attack_split",
     "attack_success_rate",
     "attack_success_rate_scorer",
+    "backdoor_breakdown",
     "backdoor_learning_curve",
     "backdoor_learning_slope",
     "backdoor_slope_scorer",

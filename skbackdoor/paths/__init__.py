@@ -21,9 +21,11 @@ from .refit import RefitPath
 from .rows import Preparation, Rows, prepared
 from .solutions import KernelSolution, LinearSolution, RefitSolution, Solution
 from .svc import SVCPath, look_up_gram
+from .switches import LabelSwitches
 
 __all__ = [
     "KernelSolution",
+    "LabelSwitches",
     "LinearSolution",
     "Optimum",
     "RefitSolution",

@@ -12,6 +12,7 @@ from sklearn.base import clone
 from .._compat import validate_params
 from ..learners import label_index, weight_argument
 from ..progress import progress
+from .interpolation import interpolated_switches
 from .solutions import RefitSolution
 from .threads import one_blas_thread
 
@@ -209,6 +210,31 @@ class WeightPath(ABC):
 
     def _polish(self):
         return self.optimum().polish()
+
+    # -- where labels change ------------------------------------------------------------------
+
+    def label_switches(self, rows, y):
+        """At which poison weights prepared rows get and lose labels.
+
+        Parameters
+        ----------
+        rows : array of shape (n_samples, n_features)
+            Samples as the learner sees them.
+        y : ndarray of int of shape (n_samples,)
+            Index of the label that each of them is asked about.
+
+        Returns
+        -------
+        switches : LabelSwitches or None
+            None where only fits at single weights are to be had.
+        """
+        if self.refusal is not None or self.method != "implicit":
+            return None
+        return self._label_switches(rows, y)
+
+    def _label_switches(self, rows, y):
+        """What a family says; here fits and right derivatives at some weights, interpolated."""
+        return interpolated_switches(self, rows, y)
 
     # -- other paths on these rows ------------------------------------------------------------
 

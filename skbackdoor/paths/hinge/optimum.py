@@ -4,6 +4,7 @@ import numpy as np
 
 from ..base import Optimum
 from ..threads import one_blas_thread
+from .breakpoints import breakpoints
 from .derivative import newton_step, right_limit
 from .path import path_solution, warn_unless_optimal
 from .problem import Problem, ends_of
@@ -156,6 +157,18 @@ class HingeOptimum(Optimum):
         solution : KernelSolution
         """
         return path_solution(path, weights, self.kernel, self.problems, guess)
+
+    def breakpoints(self, rows):
+        """For each problem decision values on some samples at all breakpoints of its path.
+
+        The optimum must be polished.
+
+        Returns
+        -------
+        breakpoints : iterator of Breakpoints
+            One after the other is followed as it is asked for.
+        """
+        return breakpoints(self.problems, self.kernel, rows)
 
     #: Which duals are at 0, and which at their bound, but for rounding.
     ends_of = staticmethod(ends_of)
