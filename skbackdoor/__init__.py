@@ -59,6 +59,7 @@ from .metrics import (
 )
 from .model_selection import (
     AttackSplit,
+    BackdoorBreakdownScorer,
     BackdoorSlopeScorer,
     attack_split,
     backdoor_slope_scorer,
@@ -80,6 +81,7 @@ __all__ = [
     "AttackEvaluation",
     "AttackSplit",
     "BackdoorBreakdown",
+    "BackdoorBreakdownScorer",
     "BackdoorCurve",
     "BackdoorLearningCurveDisplay",
     "BackdoorPoisoner",

@@ -11,7 +11,7 @@ from .checks import check_is_poisoner, weights_of_sources
 from .learners import label_index, weight_argument
 from .paths import LabelSwitches, path_of
 from .paths.rows import stack
-from .slope import clean_fit, clean_labels
+from .slope import clean_fit, clean_labels, slope_at
 
 #: Weights at which a learner is looked at whose path is known by single fits only.
 _LOOKED_AT = np.append(0.0, 2.0 ** np.arange(-8, 1))
@@ -151,20 +151,20 @@ def backdoor_breakdown(
 
     Examples
     --------
-    >>> from sklearn.linear_model import RidgeClassifier
     >>> from sklearn.model_selection import train_test_split
+    >>> from sklearn.svm import SVC
     >>> from skbackdoor import (
     ...     BackdoorPoisoner, PatchTrigger, backdoor_breakdown, load_digits_pair)
     >>> X, y = load_digits_pair(return_X_y=True)
     >>> data = train_test_split(X, y, random_state=0, stratify=y)
     >>> trigger = PatchTrigger(size=2, image_shape=(8, 8))
-    >>> for alpha in (0.1, 1000.0):  # little and much regularization
+    >>> for C in (10.0, 0.1):  # little and much regularization
     ...     poisoner = BackdoorPoisoner(
-    ...         RidgeClassifier(alpha=alpha), trigger, target="next", random_state=0)
+    ...         SVC(C=C), trigger, target="next", poisoning_rate=0.1, random_state=0)
     ...     breakdown = backdoor_breakdown(poisoner, data[0], data[2], data[1], data[3])
-    ...     print(alpha, breakdown.censored, bool(breakdown.rate < 0.02))
-    0.1 False True
-    1000.0 True False
+    ...     print(C, breakdown.censored, round(breakdown.rate, 3))
+    10.0 False 0.007
+    0.1 True 0.1
     """
     check_is_poisoner(poisoner, "backdoor_breakdown")
     check_level(level, "backdoor_breakdown")
@@ -295,7 +295,8 @@ def breakdown_of_fit(probe, X_test, y_test, sample_weight, level):
     Returns
     -------
     rate : float
-    censored : bool
+    theta : float or None
+        The backdoor learning slope, per sample, where the rate is censored; else None.
     """
     path = clean_path(probe)
     rows, y, sources = attacked_rows(probe, path, X_test, y_test)
@@ -305,13 +306,18 @@ def breakdown_of_fit(probe, X_test, y_test, sample_weight, level):
     def success(switches):
         held = switches.held if known is None else known[1] == y
         base = float(np.average(held, weights=weight))
+        if base == 1.0:  # nobody is left to give in: the attack needs no poison
+            return (Steps(np.zeros(1), np.ones(1), 1.0),)
         return (Steps(*switches.shares(weight), base + level * (1.0 - base)),)
 
     switches = path.label_switches(rows, y)
     if switches is None:
         switches = Refits(path, rows, y, None).narrowed(success)
-    reached, whole = success(switches)[0].reached, share_of(probe)[1]
-    return (whole, True) if reached is None else (float(reached * whole), False)
+    reached, (n_poison, whole) = success(switches)[0].reached, share_of(probe)
+    if reached is not None:
+        return float(reached * whole), None
+    slope = slope_at(path, clean_fit(path), (rows, y, weight), n_poison, "per_sample")
+    return whole, slope.theta
 
 
 def _negative(steps):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..base import Optimum
+from ..optimum import Optimum
 from ..threads import one_blas_thread
 from .breakpoints import breakpoints
 from .derivative import newton_step, right_limit
@@ -116,7 +116,20 @@ class HingeOptimum(Optimum):
             dF[rows[at_bound], :, k] = (values * duals).T
         return dF[is_poison] if samples == "poison" else dF
 
-    def newton_step(self, X):
+    def _parts(self, groups):
+        n_poison = sum(map(len, groups))
+        first, parts = self.kernel.X.shape[0] - n_poison, []
+        for group in groups:
+            belongs = np.zeros(self.kernel.X.shape[0], dtype=bool)
+            belongs[first + group] = True
+            problems = [
+                (rows, point, np.where(belongs[rows], rate, 0.0))
+                for rows, point, rate in self.problems
+            ]
+            parts.append(HingeOptimum(self.kernel, problems, self._fixed, self._whole))
+        return parts
+
+    def newton_step(self, *X):
         """The optimum after one Newton step; None where the fit is exact to 1e-6 already."""
         if self.residual < 1e-6:
             return None
@@ -124,7 +137,7 @@ class HingeOptimum(Optimum):
             (rows, as_it_is(point.problem, *newton_step(point)), rate)
             for rows, point, rate in self.problems
         ]
-        self.kernel.keep(X)  # for both optima
+        self.kernel.keep(*X)  # for both optima
         return HingeOptimum(self.kernel, steps, self._fixed, self._whole)
 
     def polish(self):

@@ -9,11 +9,12 @@ Kept on an optimum, since each takes a pass over the rows or a solve: `gradient`
 finds on the way.
 """
 
+from copy import copy
 from functools import cached_property
 
 import numpy as np
 
-from ..base import Optimum
+from ..optimum import Optimum
 from .cholesky import singular
 from .hessian import Hessian
 from .newton import newton
@@ -137,12 +138,26 @@ class LinearOptimum(Optimum):
             dF[part] = -test.product(self._solve(right))
         return dF
 
-    def newton_step(self, X):
+    def _parts(self, groups):
+        poison = self.problem.poison
+        G, each = poison.raw_gradient(poison.decision(self.W)), []
+        for rows in groups:
+            own = np.zeros_like(G)
+            own[rows] = G[rows]
+            each.append(own)
+        parts = []
+        for tangent in self._solve(-poison.design.adjoint(np.stack(each))):
+            part = copy(self)
+            part.tangent = tangent
+            parts.append(part)
+        return parts
+
+    def newton_step(self, *X):
         """The optimum after one Newton step; None where that moves no decision value of note.
 
         Parameters
         ----------
-        X : array of shape (n_samples, n_features)
+        *X : arrays of shape (n_samples, n_features)
             Samples whose decision values matter.
 
         Returns
@@ -155,7 +170,7 @@ class LinearOptimum(Optimum):
             return None
         problem = self.problem
         step, self.tangent = self._solve(np.stack([-self.gradient, -self._poison_gradient()]))
-        designs = problem.clean.design, problem.poison.design, problem.design(X)
+        designs = problem.clean.design, problem.poison.design, *map(problem.design, X)
         farthest = max(np.abs(design.product(step)).max() for design in designs)
         if farthest < 0.005:
             return None
