@@ -71,6 +71,8 @@ from .poisoning import BackdoorPoisoner
 from .studies import SlopeGrid, slope_grid
 from .triggers import *  # noqa: F403
 from .triggers import __all__ as _triggers
+from .triggers import trigger_family
+from .worst_trigger import worst_trigger
 
 __version__ = "0.1.0"
 
@@ -134,5 +136,7 @@ __all__ = [
     "parameter_deviation",
     "poison_influence",
     "slope_grid",
+    "trigger_family",
     "weight_path",
+    "worst_trigger",
 ]
