@@ -45,6 +45,7 @@ from .display import (
     ParameterDeviationDisplay,
     PoisonGroupDisplay,
     RobustnessHeatmapDisplay,
+    SearchReportDisplay,
     TriggerDisplay,
 )
 from .gradients import InputGradient, input_gradient
@@ -68,6 +69,7 @@ from .model_selection import (
 )
 from .paths import weight_path
 from .poisoning import BackdoorPoisoner
+from .search_report import SearchReport, search_report
 from .studies import SlopeGrid, slope_grid
 from .triggers import *  # noqa: F403
 from .triggers import __all__ as _triggers
@@ -108,6 +110,8 @@ __all__ = [
     "RetrainingReport",
     "RobustnessHeatmapDisplay",
     "SanitizedClassifier",
+    "SearchReport",
+    "SearchReportDisplay",
     "SlopeGrid",
     "SpectralSignatures",
     "StripFilter",
@@ -135,6 +139,7 @@ __all__ = [
     "neg_backdoor_slope_scorer",
     "parameter_deviation",
     "poison_influence",
+    "search_report",
     "slope_grid",
     "trigger_family",
     "weight_path",

@@ -136,10 +136,10 @@ def backdoor_breakdown(
       are linear in the weight.
     - "closed form" (`RidgeClassifier`): exactly. Decision values are sums of simple fractions,
       whose zeros are all found, by bounds on their second derivatives.
-    - "continuation" (`LogisticRegression`, `LinearSVC` with squared hinge): from fits and right
-      derivatives at some weights, between which decision values are interpolated by cubic
-      polynomials. Their error is measured, and weights are added until it moves no flip rate by
-      more than 1e-5 of it; `width` is what is left.
+    - "continuation" (`LogisticRegression`, `LinearSVC` with squared hinge): from fits at some
+      weights, between which decision values are interpolated by cubic splines. Their error is
+      measured, and weights are added until it moves no flip rate by more than 1e-4 of it; `width`
+      is what is left.
     - refits, of whatever kind: the learner is fitted at weights 1/256, 1/128, ..., 1, and then
       between the last without and the first with success, until the two are one in a hundred
       apart. A success that comes and goes between two of the first nine weights is missed.

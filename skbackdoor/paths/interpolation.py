@@ -1,28 +1,31 @@
-"""Where labels change along a smooth path: zeros of its interpolant, to a measured error."""
+"""Where labels change along a smooth path: zeros of a spline, to a measured error."""
 
 import numpy as np
+from scipy.interpolate import CubicSpline
 
 from .switches import SignChanges, by_comparisons, margins
 
 #: Error of a weight, as a share of it, that is aimed at, and times that pieces are cut in two.
-AIM, ROUNDS = 1e-5, 6
+AIM, ROUNDS = 1e-4, 4
+#: Pieces at first, and the weight below which they are of equal length in the weight itself.
+PIECES, SMALL = 64, 1e-4
 #: Points of a piece between which a sign is looked at.
 STEPS = np.linspace(0.0, 1.0, 9)
 
 
 def interpolated_switches(path, rows, y):
-    r"""When samples get and lose labels, from fits at some weights and their right derivatives.
+    r"""When samples get and lose labels, from fits at some weights.
 
-    Between two weights decision values are the cubic polynomials that have their values and right
-    derivatives. Each piece is cut in two once, which measures how far the polynomial of the
-    whole was off where it is off most, in the middle; halves are taken to be off by an eighth of
-    that (a sixteenth where the path is smooth). Pieces with a zero whose weight is not known to
-    1e-5 of it are cut again.
+    Decision values are cubic splines in :math:`u = \log(1 + 10^4 \beta)` through their values at
+    65 weights. A spline through every other of these tells, at the others, how far it is off
+    where it is off most; the one through all of them is taken to be off by an eighth of that (a
+    sixteenth where the path is smooth). Pieces with a zero whose weight is not known to 1e-4 of
+    it are cut in two, with their neighbours.
 
     Parameters
     ----------
     path : WeightPath
-        Its solutions have tangents.
+        A smooth one.
     rows : array of shape (n_samples, n_features)
         Samples as the learner sees them.
     y : ndarray of int of shape (n_samples,)
@@ -34,16 +37,15 @@ def interpolated_switches(path, rows, y):
         Its `error` is the largest that is left. A label that is held for less than an eighth of
         a piece, between two weights at which it is not, may be missed.
     """
-    curve = _Cubics(path, rows, y)
-    curve.cut(np.arange(curve.n_pieces))
-    for _ in range(ROUNDS):
-        piece, functions, weights, errors = curve.zeros()
+    curve = _Splines(path, rows, y)
+    for rounds_left in reversed(range(ROUNDS + 1)):
+        piece, functions, u, errors = curve.zeros()
+        weights = _weight(u)
         wanted = np.unique(piece[errors > AIM * weights])
-        if len(wanted) == 0:
+        if len(wanted) == 0 or rounds_left == 0:
             break
-        curve.cut(wanted)
-    else:
-        piece, functions, weights, errors = curve.zeros()
+        beside = np.concatenate([wanted - 1, wanted, wanted + 1])
+        curve.cut(np.unique(np.clip(beside, 0, curve.n_pieces - 1)))
     order = np.argsort(weights, kind="stable")
     changes = SignChanges(curve.G[0] > 0, functions[order], weights[order])
     owners = np.repeat(np.arange(len(y)), curve.n_comparisons)
@@ -52,52 +54,58 @@ def interpolated_switches(path, rows, y):
     return by_comparisons(owners, changes, curve.method, error)
 
 
-class _Cubics:
-    """Margins of samples between weights at which they and their right derivatives are known."""
+def _weight(u):
+    """The poison weight at u."""
+    return np.minimum(SMALL * np.expm1(u), 1.0)
+
+
+class _Splines:
+    """Margins of samples as functions of u, known at some u."""
 
     def __init__(self, path, rows, y):
         self.path, self.rows, self.y = path, rows, y
-        self.beta = np.linspace(0.0, 1.0, 13) ** 3
-        self.G, self.D = self._solved(self.beta)
+        self.u = np.linspace(0.0, np.log1p(1.0 / SMALL), PIECES + 1)
+        self.G = self._solved(self.u)
+        coarse = CubicSpline(self.u[::2], self.G[::2])
         #: How far each function may be off in each piece.
-        self.off = np.full((self.n_pieces, self.G.shape[1]), np.inf)
+        self.off = np.repeat(np.abs(coarse(self.u[1::2]) - self.G[1::2]) / 8, 2, axis=0)
+        self._draw()
 
     @property
     def n_pieces(self):
-        return len(self.beta) - 1
+        return len(self.u) - 1
 
-    def _solved(self, weights):
-        solution = self.path.solve(weights)
+    def _draw(self):
+        self.D = CubicSpline(self.u, self.G)(self.u, 1)
+
+    def _solved(self, u):
+        solution = self.path.solve(_weight(u))
         self.method = solution.method
-        values = solution.at_rows(self.rows), solution.tangent_at_rows(self.rows)
-        G, D = (margins(F, self.y) for F in values)
+        G = margins(solution.at_rows(self.rows), self.y)
         self.n_comparisons = G.shape[2]
-        return G.reshape(len(weights), -1), D.reshape(len(weights), -1)
+        return G.reshape(len(u), -1)
 
     def _at(self, k, functions, share):
         """Values and slopes of some functions, each at a share of the way through a piece."""
-        h, t = self.beta[k + 1] - self.beta[k], share
-        g, g_next = self.G[k, functions], self.G[k + 1, functions]
+        h, t = self.u[k + 1] - self.u[k], share
+        g, rise = self.G[k, functions], self.G[k + 1, functions] - self.G[k, functions]
         d, d_next = h * self.D[k, functions], h * self.D[k + 1, functions]
-        rise = g_next - g
         bend, twist = 3 * rise - 2 * d - d_next, d + d_next - 2 * rise
         return g + t * (d + t * (bend + t * twist)), (d + t * (2 * bend + 3 * t * twist)) / h
 
     def cut(self, pieces):
         """Cut pieces in two."""
-        middle = (self.beta[pieces] + self.beta[pieces + 1]) / 2
-        G, D = self._solved(middle)
-        everything = np.arange(G.shape[1])
-        expected, _ = self._at(pieces[:, None], everything, 0.5)
+        middle = (self.u[pieces] + self.u[pieces + 1]) / 2
+        G = self._solved(middle)
+        expected, _ = self._at(pieces[:, None], np.arange(G.shape[1]), 0.5)
         self.off[pieces] = np.abs(G - expected) / 8
-        self.beta = np.insert(self.beta, pieces + 1, middle)
-        self.G, self.D = (
-            np.insert(old, pieces + 1, new, axis=0) for old, new in ((self.G, G), (self.D, D))
-        )
+        self.u = np.insert(self.u, pieces + 1, middle)
+        self.G = np.insert(self.G, pieces + 1, G, axis=0)
         self.off = np.insert(self.off, pieces + 1, self.off[pieces], axis=0)
+        self._draw()
 
     def zeros(self):
-        """The zeros of all functions: their pieces, functions, weights, and errors of these."""
+        """All zeros: their pieces, functions, u, and errors of their weights."""
         pieces, functions, low, high = [], [], [], []
         everything = np.arange(self.G.shape[1])
         for k in range(self.n_pieces):
@@ -113,8 +121,10 @@ class _Cubics:
             middle = (low + high) / 2
             same = (self._at(k, f, middle)[0] > 0) == below
             low, high = np.where(same, middle, low), np.where(same, high, middle)
-        length, share = self.beta[k + 1] - self.beta[k], (low + high) / 2
-        slope = np.abs(self._at(k, f, share)[1])
+        share = (low + high) / 2
+        u, slope = self.u[k] + share * (self.u[k + 1] - self.u[k]), self._at(k, f, share)[1]
+        off = self.off[k, f]
         with np.errstate(divide="ignore", invalid="ignore"):
-            errors = np.where(self.off[k, f] > 0, self.off[k, f] / slope, 0.0)
-        return k, f, self.beta[k] + share * length, np.minimum(errors, length)
+            errors = np.where(off > 0, off / np.abs(slope), 0.0)
+        errors = np.minimum(errors, self.u[k + 1] - self.u[k])
+        return k, f, u, errors * (SMALL + _weight(u))  # d weight / d u
