@@ -34,6 +34,8 @@ class SearchReport:
         The share of poison that is feared.
     largest_share : float
         The largest share that was looked at, m / n of the attack.
+    largest_class : float
+        Share of the largest class of the test data: the accuracy of one label for all.
     withstand : ndarray of bool of shape (n_candidates,)
         Which of them neither break down nor collapse up to the feared rate.
     """
@@ -45,23 +47,27 @@ class SearchReport:
     most_accurate: int
     feared_rate: float
     largest_share: float
+    largest_class: float
     withstand: np.ndarray
 
     @property
     def verdict(self):
         """In words: whether choosing helps against the feared rate."""
-        feared = f"{self.feared_rate:.2%}"
+        feared = _percent(self.feared_rate)
         if not self.withstand.any():
             return (
                 f"No candidate withstands {feared} of poison: no choice of these parameters"
-                " helps. Look for the poison instead (LeaveGroupOutDetector), or gather data that"
+                " helps.\nLook for the poison instead (LeaveGroupOutDetector), or gather data that"
                 " you trust."
             )
         if self.withstand[self.chosen]:
-            more = "as does" if self.withstand[self.most_accurate] else "unlike"
-            return (
-                f"The chosen model withstands {feared} of poison, {more} the one of best accuracy."
-            )
+            if self.chosen == self.most_accurate:
+                other = "and is the one of best accuracy"
+            elif self.withstand[self.most_accurate]:
+                other = "and so does the one of best accuracy"
+            else:
+                other = "the one of best accuracy does not"
+            return f"The chosen model withstands {feared} of poison, {other}."
         best = max(np.flatnonzero(self.withstand), key=lambda i: (self.accuracy[i], -i))
         return (
             f"The chosen model does not withstand {feared} of poison; {_words(self.params[best])}"
@@ -71,16 +77,19 @@ class SearchReport:
     def __str__(self):
         names = [_words(params) for params in self.params]
         width = max(map(len, [*names, "candidate"]))
-        head = f"{'candidate':{width}} accuracy  breaks down at  success"
-        lines = [head + f" at {self.largest_share:.2%} (base)"]
+        success = f"success at {_percent(self.largest_share)}"
+        lines = [f"{'candidate':{width}}  accuracy  breaks down at  {success}  base rate"]
         for i, (name, found) in enumerate(zip(names, self.breakdowns, strict=True)):
-            rate = f"{found.rate:.2%}"
-            rate = f"> {rate}" if found.censored else rate
+            rate = ("> " if found.censored else "") + _percent(found.rate)
             notes = ["chosen"] * (i == self.chosen) + ["best accuracy"] * (i == self.most_accurate)
+            if self.accuracy[i] <= self.largest_class:
+                notes.append("no better than one label for all")
             if not found.collapse_censored:
-                notes.append(f"collapses at {found.collapse_rate:.2%}")
-            success = f"{found.attack_success_rate:.2f} ({found.base_rate:.2f})"
-            line = f"{name:{width}} {self.accuracy[i]:8.3f} {rate:>15} {success:>24}"
+                notes.append(f"collapses at {_percent(found.collapse_rate)}")
+            line = (
+                f"{name:{width}}  {self.accuracy[i]:8.3f}  {rate:>14}"
+                f"  {found.attack_success_rate:>{len(success)}.2f}  {found.base_rate:9.2f}"
+            )
             lines.append(f"{line}  {', '.join(notes)}".rstrip())
         return "\n".join([*lines, self.verdict])
 
@@ -188,8 +197,14 @@ def search_report(
         most_accurate=int(np.nanargmax(results[key])),
         feared_rate=feared_rate,
         largest_share=largest,
+        largest_class=float(np.unique(y_test, return_counts=True)[1].max() / len(y_test)),
         withstand=withstand,
     )
+
+
+def _percent(share):
+    """A share in words, to two digits: ``0.022 %``."""
+    return f"{100 * share:.2g} %"
 
 
 def _words(params):

@@ -55,7 +55,7 @@ def test_verdicts():
     assert some.withstand.tolist() == [end > between for end in ends]
     if max(ends) < 0.14:
         none = search_report(search, *TRAIN, *TEST, feared_rate=0.14)
-        assert none.verdict.startswith("No candidate withstands 14.00% of poison")
+        assert none.verdict.startswith("No candidate withstands 14 % of poison")
         assert "LeaveGroupOutDetector" in none.verdict
 
     weakest = searched({"estimator__C": [0.1, 1.0, 100.0]}, refit=lambda _: int(order[0]))
@@ -72,26 +72,30 @@ def test_no_candidate_withstands_a_rate_that_breaks_all():
     assert max(rates) < 0.14
     report = search_report(search, *TRAIN, *TEST, feared_rate=0.14)
     assert not report.withstand.any()
-    assert report.verdict.startswith("No candidate withstands 14.00% of poison")
+    assert report.verdict.startswith("No candidate withstands 14 % of poison")
 
 
 def test_the_table():
     search = searched({"estimator__C": [0.001, 100.0], "estimator__gamma": ["scale", 0.5]})
     report = search_report(search, *TRAIN, *TEST)
-    lines = str(report).splitlines()
-    assert len(lines) == 6 and lines[-1] == report.verdict
+    assert str(report).endswith(report.verdict)
+    lines = str(report).removesuffix(report.verdict).splitlines()
+    assert len(lines) == 5
     assert "C=0.001, gamma=scale" in lines[1] and "C=100, gamma=0.5" in lines[4]
     assert "chosen" in lines[1 + report.chosen]
     assert "best accuracy" in lines[1 + report.most_accurate]
+    assert report.largest_class == max(np.mean(TEST[1]), 1 - np.mean(TEST[1]))
     for line, found in zip(lines[1:], report.breakdowns, strict=False):
         assert ("collapses at" in line) != found.collapse_censored
-        assert ("> " in line) == found.censored
+        assert ("> 15 %" in line) == found.censored
+        assert ("one label for all" in line) == (found.clean_accuracy <= report.largest_class)
 
 
 def test_one_score_is_accuracy():
     search = searched({"estimator__C": [1.0, 100.0]}, refit=True, scoring="accuracy")
     report = search_report(search, *TRAIN, *TEST)
     assert report.chosen == report.most_accurate
+    assert "and is the one of best accuracy" in report.verdict or not report.withstand[0]
 
 
 def test_what_it_refuses():

@@ -103,5 +103,6 @@ def test_switches_are_those_of_labels_along_the_path(name, rows):
     for k, (i, label) in enumerate(asked):
         own = switches.weights[switches.rows == k]
         has = switches.held[k] ^ (np.searchsorted(own, weights) % 2 == 1)
-        near = np.abs(own[:, None] - weights).min(axis=0, initial=1.0) < 2e-4 * np.maximum(weights, 1e-2)
+        distance = np.abs(own[:, None] - weights).min(axis=0, initial=1.0)
+        near = distance < 2e-4 * np.maximum(weights, 1e-2)
         assert np.array_equal(has[~near], (labels[:, i] == label)[~near])
