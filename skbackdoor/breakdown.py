@@ -142,7 +142,10 @@ def backdoor_breakdown(
       is what is left.
     - refits, of whatever kind: the learner is fitted at weights 1/256, 1/128, ..., 1, and then
       between the last without and the first with success, until the two are one in a hundred
-      apart. A success that comes and goes between two of the first nine weights is missed.
+      apart. A success that comes and goes between two of the first nine weights is missed. So it
+      is, too, with exact fits at these weights, for an `SVC` with ``break_ties=True`` and for one
+      that somewhere on its path has no free support vector, whose intercept then bends between
+      breakpoints.
 
     Where the clean model gives every triggered sample the attacker's label, the attack needs no
     poison: the rate is 0.

@@ -94,6 +94,7 @@ def measured(name, labels, target, **parameters):
     return backdoor_breakdown(poisoner, *data, level=0.5), Reference(poisoner, *data)
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize(("name", "labels", "target"), CASES)
 def test_refits_on_both_sides_of_the_breakdown_rate(name, labels, target):
     if name == "liblinear" and len(labels) > 2:
@@ -113,6 +114,7 @@ def test_most_of_these_cases_break_down():
     assert np.mean(rates) < 0.4
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("name", FAMILIES)
 def test_flip_rates_sample_by_sample(name):
     breakdown, reference = measured(name, (4, 9), 9)
@@ -130,6 +132,7 @@ def test_flip_rates_sample_by_sample(name):
         assert reference.obeys(min(1.001 * flip, reference.whole))[i]
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("name", ["ridge", "logistic", "svc rbf", "hinge", "squared hinge"])
 def test_ten_classes(name):
     data = digits(*range(10), n_train=200)

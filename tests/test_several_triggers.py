@@ -51,6 +51,7 @@ def three_classes():
     return X[:100], y[:100], X[100:], y[100:]
 
 
+@pytest.mark.rounding
 @pytest.mark.filterwarnings("ignore:theta=")
 @pytest.mark.parametrize("weights", [False, True])
 @pytest.mark.parametrize("n_classes", [2, 3])

@@ -84,6 +84,7 @@ def test_margins_of_labels():
     assert margins(F[..., :1], np.array([0, 1])).tolist() == [[[-1.0], [0.0]]]
 
 
+@pytest.mark.rounding
 @pytest.mark.filterwarnings("ignore:(lbfgs|Liblinear|newton-cg|The max_iter)")
 @pytest.mark.parametrize("name", [name for name in EVERY if name != "refit"])
 @pytest.mark.parametrize("rows", [digits(4, 9), ten()], ids=["two", "ten"])
