@@ -116,7 +116,9 @@ def one_trigger(shape, X, target=None):
     if shape is not None:
         size = 3 if shape[0] > 8 else 2
         if target == "next":
-            return PerClassTrigger(PatchTrigger(size, value="random", image_shape=shape))
+            return PerClassTrigger(
+                PatchTrigger(size, value="random", image_shape=shape, random_state=0)
+            )
         return PatchTrigger(size, image_shape=shape)
     numbers = list(X.select_dtypes("number").columns)
     return FeatureTrigger({numbers[0]: Quantile(1.0), numbers[-1]: Quantile(1.0)})

@@ -37,7 +37,8 @@ class BackdoorBreakdown:
         Poisoned training samples m.
     flip_rates : ndarray of shape (n_source,)
         The smallest share of poison at which each triggered test sample gets the attacker's
-        label: 0 where the clean model gives it, inf where no share up to m / n does. Of learners
+        label: 0 where the clean model gives it, or any poison at all makes the model give it (an
+        SVM of small C, whose intercept jumps); inf where no share up to m / n does. Of learners
         that are refitted the smallest share that was looked at.
     base_rate : float
         Share of the triggered test samples of source classes to which the clean model gives the

@@ -128,8 +128,14 @@ class SearchReportDisplay:
                 markerfacecolor="none", markeredgewidth=2, label=name,
             )  # fmt: skip
         ax.axvline(report.feared_rate, color="grey", linestyle=":", label="feared rate")
-        positive = rates[rates > 0].min(initial=report.feared_rate)
-        ax.set_xscale("symlog", linthresh=min(positive, report.feared_rate) / 2)
+        lowest = rates[rates > 0].min(initial=report.feared_rate)
+        highest = max(rates.max(), report.feared_rate)
+        if np.all(rates > 0):
+            ax.set_xscale("log")
+            ax.set_xlim(lowest / 2, 2 * highest)
+        else:  # a rate of 0 has a place, too
+            ax.set_xscale("symlog", linthresh=lowest)
+            ax.set_xlim(-lowest / 4, 2 * highest)
         ax.set(xlabel="breakdown rate (share of poison)", ylabel="accuracy on clean test data")
         ax.grid(alpha=0.3)
         ax.legend(frameon=False)

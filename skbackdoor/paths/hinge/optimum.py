@@ -122,12 +122,28 @@ class HingeOptimum(Optimum):
         for group in groups:
             belongs = np.zeros(self.kernel.X.shape[0], dtype=bool)
             belongs[first + group] = True
-            problems = [
-                (rows, point, np.where(belongs[rows], rate, 0.0))
-                for rows, point, rate in self.problems
-            ]
+            if self._fixed is None:  # a kernel row serves all groups
+                problems = [
+                    (rows, point, np.where(belongs[rows], rate, 0.0))
+                    for rows, point, rate in self.problems
+                ]
+            else:  # kernel rows between groups would cost more than all the rest
+                problems = [
+                    self._kept(problem, (problem[0] < first) | belongs[problem[0]])
+                    for problem in self.problems
+                ]
             parts.append(HingeOptimum(self.kernel, problems, self._fixed, self._whole))
         return parts
+
+    def _kept(self, problem, kept):
+        """One of the `problems` on some of its rows; the duals of the others are 0."""
+        rows, point, rate = problem
+        rows, whole = rows[kept], point.problem
+        outside = np.broadcast_to(whole.outside, len(kept))[kept], whole.outside_sum
+        at = whole.y[kept], whole.u[kept], rate[kept], point.a[kept], point.b
+        return HingeOptimum.part(
+            self.kernel, rows, *at, free_intercept=whole.free_intercept, outside=outside
+        )
 
     def newton_step(self, *X):
         """The optimum after one Newton step; None where the fit is exact to 1e-6 already."""
