@@ -314,7 +314,12 @@ def breakdown_of_fit(probe, X_test, y_test, sample_weight, level):
             return (Steps(np.zeros(1), np.ones(1), 1.0),)
         return (Steps(*switches.shares(weight), base + level * (1.0 - base)),)
 
-    switches = path.label_switches(rows, y)
+    def enough(at_zero, held):
+        """Whether success is reached where these samples give in; then the rest is not needed."""
+        base = float(np.average(at_zero if known is None else known[1] == y, weights=weight))
+        return np.average(held, weights=weight) >= base + level * (1.0 - base) - 1e-9
+
+    switches = path.label_switches(rows, y, enough)
     if switches is None:
         switches = Refits(path, rows, y, None).narrowed(success)
     reached, (n_poison, whole) = success(switches)[0].reached, share_of(probe)

@@ -162,7 +162,7 @@ class WeightPath(ABC):
 
     # -- where labels change ------------------------------------------------------------------
 
-    def label_switches(self, rows, y):
+    def label_switches(self, rows, y, until=None):
         """At which poison weights prepared rows get and lose labels.
 
         Parameters
@@ -171,6 +171,10 @@ class WeightPath(ABC):
             Samples as the learner sees them.
         y : ndarray of int of shape (n_samples,)
             Index of the label that each of them is asked about.
+        until : callable, default=None
+            ``until(at_zero, held)``, with bools for each sample, says whether it is enough that
+            these have their labels at weight 0 and at some other: what comes after that one may
+            then be left out. Smooth paths are then looked at nine weights first.
 
         Returns
         -------
@@ -179,11 +183,15 @@ class WeightPath(ABC):
         """
         if self.refusal is not None or self.method != "implicit":
             return None
-        return self._label_switches(rows, y)
+        return self._label_switches(rows, y, until)
 
-    def _label_switches(self, rows, y):
-        """What a family says; here fits and right derivatives at some weights, interpolated."""
-        return interpolated_switches(self, rows, y)
+    def _label_switches(self, rows, y, until=None):
+        """What a family says; here fits at some weights, interpolated."""
+        return interpolated_switches(self, rows, y, until)
+
+    def _holding(self, y, until):
+        """`until` as a function of decision values."""
+        return lambda *F: until(*(self.labels(values) == self.rows.classes[y] for values in F))
 
     # -- other paths on these rows ------------------------------------------------------------
 

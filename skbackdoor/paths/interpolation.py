@@ -9,11 +9,13 @@ from .switches import SignChanges, by_comparisons, margins
 AIM, ROUNDS = 1e-4, 4
 #: Pieces at first, and the weight below which they are of equal length in the weight itself.
 PIECES, SMALL = 64, 1e-4
+#: Pieces that a search for a first weight begins with.
+FEW = 8
 #: Points of a piece between which a sign is looked at.
 STEPS = np.linspace(0.0, 1.0, 9)
 
 
-def interpolated_switches(path, rows, y):
+def interpolated_switches(path, rows, y, until=None):
     r"""When samples get and lose labels, from fits at some weights.
 
     Decision values are cubic splines in :math:`u = \log(1 + 10^4 \beta)` through their values at
@@ -30,6 +32,10 @@ def interpolated_switches(path, rows, y):
         Samples as the learner sees them.
     y : ndarray of int of shape (n_samples,)
         Index of the label that each of them is asked about.
+    until : callable, default=None
+        As in :meth:`WeightPath.label_switches`. Of nine weights the first at which it holds is
+        then the last that is looked at, and the two pieces before it become eight; weights that
+        lie before these are rough, and an error of 1e-3 is aimed at.
 
     Returns
     -------
@@ -37,11 +43,12 @@ def interpolated_switches(path, rows, y):
         Its `error` is the largest that is left. A label that is held for less than an eighth of
         a piece, between two weights at which it is not, may be missed.
     """
-    curve = _Splines(path, rows, y)
+    path.polished  # noqa: B018 - where every solve starts
+    curve, aim = _Splines(path, rows, y, until), AIM if until is None else 10 * AIM
     for rounds_left in reversed(range(ROUNDS + 1)):
         piece, functions, u, errors = curve.zeros()
         weights = _weight(u)
-        wanted = np.unique(piece[errors > AIM * weights])
+        wanted = np.unique(piece[errors > aim * weights])
         if len(wanted) == 0 or rounds_left == 0:
             break
         beside = np.concatenate([wanted - 1, wanted, wanted + 1])
@@ -62,14 +69,40 @@ def _weight(u):
 class _Splines:
     """Margins of samples as functions of u, known at some u."""
 
-    def __init__(self, path, rows, y):
+    def __init__(self, path, rows, y, until=None):
         self.path, self.rows, self.y = path, rows, y
-        self.u = np.linspace(0.0, np.log1p(1.0 / SMALL), PIECES + 1)
+        self.u = np.linspace(0.0, np.log1p(1.0 / SMALL), PIECES + 1 if until is None else FEW + 1)
         self.G = self._solved(self.u)
-        coarse = CubicSpline(self.u[::2], self.G[::2])
+        fine = 0  # from this node on
+        if until is not None:
+            fine = self._find(until)
+        coarse = CubicSpline(self.u[fine::2], self.G[fine::2])
+        measured = np.abs(coarse(self.u[fine + 1 :: 2]) - self.G[fine + 1 :: 2]) / 8
         #: How far each function may be off in each piece.
-        self.off = np.repeat(np.abs(coarse(self.u[1::2]) - self.G[1::2]) / 8, 2, axis=0)
+        self.off = np.concatenate(
+            [np.zeros((fine, self.G.shape[1])), np.repeat(measured, 2, axis=0)]
+        )
         self._draw()
+
+    def _find(self, until):
+        """Leave out what comes after enough, and have eight pieces in place of the last two.
+
+        Returns
+        -------
+        fine : int
+            The node from which on pieces are so.
+        """
+        held = np.all(self.G.reshape(len(self.u), len(self.y), -1) > 0, axis=2)
+        found = (k for k in range(2, len(self.u)) if until(held[0], held[k]))
+        last = next(found, len(self.u) - 1)
+        first, middle, end = last - 2, last - 1, last
+        u = np.linspace(self.u[first], self.u[end], 9)
+        new = np.delete(u, [0, 4, 8])
+        G = self._solved(new)
+        known = self.G[[first, middle, end]]
+        self.G = np.concatenate([self.G[:first], known[:1], G[:3], known[1:2], G[3:], known[2:]])
+        self.u = np.concatenate([self.u[:first], u])
+        return first
 
     @property
     def n_pieces(self):

@@ -9,7 +9,7 @@ from sklearn.svm import LinearSVC
 
 from .base import WeightPath
 from .hinge import HingeOptimum
-from .hinge.breakpoints import changes_between
+from .hinge.breakpoints import changes_between, followed
 from .kernels import AffineKernel, Kernel
 from .linear import Continuation, LinearOptimum, LinearProblem, linear_decision, parameters
 from .losses import Hinge, MarginLoss, SquaredHinge
@@ -114,16 +114,17 @@ class LinearSVCPath(WeightPath):
             warn_of_refits(error)
             return self.refits(weights, n_jobs=n_jobs)
 
-    def _label_switches(self, rows, y):
+    def _label_switches(self, rows, y, until=None):
         if self.estimator.loss == "squared_hinge":
-            return super()._label_switches(rows, y)
+            return super()._label_switches(rows, y, until)
         if len(self.rows.clean.y) + len(self.rows.poison.y) > LARGEST_PATH:
             return None
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)  # residuals are checked
                 clean = HingeOptimum(self._kernel(), self._problems(True)).polish()
-            found = list(clean.breakpoints(rows))
+            enough = None if until is None else self._holding(y, until)
+            found = list(followed(clean.breakpoints(rows), enough))
         except (ValueError, RuntimeError):
             return None
         above, functions, weights, owners = [], [], [], []

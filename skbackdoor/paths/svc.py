@@ -16,6 +16,7 @@ from .._compat import ovr_decision_function
 from ..progress import progress
 from .base import WeightPath
 from .hinge import HingeOptimum
+from .hinge.breakpoints import followed
 from .kernels import Kernel, NamedKernel, look_up, number_rows
 from .losses import Hinge, MarginLoss
 from .rows import as_float64, stack
@@ -231,7 +232,7 @@ class SVCPath(WeightPath):
         free = np.any((v != 0) & (np.abs(v) < self._bounds(1.0)[:, None]), axis=1)
         return n_rows <= 3000 or free.sum() <= n_clean / 2
 
-    def _label_switches(self, rows, y):
+    def _label_switches(self, rows, y, until=None):
         svc, n_classes = self.estimator, len(self.rows.classes)
         by_sums = n_classes > 2 and svc.break_ties and svc.decision_function_shape == "ovr"
         if by_sums or not self._is_followed:
@@ -241,7 +242,8 @@ class SVCPath(WeightPath):
                 # Only where the path starts; its residuals are checked.
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 pairs = self.polished.breakpoints(rows)
-            changes = [pair.sign_changes() for pair in pairs]
+            enough = None if until is None else self._holding(y, until)
+            changes = [pair.sign_changes() for pair in followed(pairs, enough)]
         except (ValueError, RuntimeError):
             return None
         if n_classes == 2:

@@ -107,3 +107,29 @@ def test_switches_are_those_of_labels_along_the_path(name, rows):
         distance = np.abs(own[:, None] - weights).min(axis=0, initial=1.0)
         near = distance < 2e-4 * np.maximum(weights, 1e-2)
         assert np.array_equal(has[~near], (labels[:, i] == label)[~near])
+
+
+@pytest.mark.filterwarnings("ignore:(lbfgs|Liblinear|newton-cg|The max_iter)")
+@pytest.mark.parametrize("name", [name for name in EVERY if name != "refit"])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.99])
+def test_what_comes_after_enough_may_be_left_out(name, share):
+    rows = digits(4, 9)
+    path, y = rows.path(EVERY[name]), np.zeros(len(rows.y_test), int)
+
+    def first_reached(switches):
+        weights, shares = switches.shares()
+        return weights[shares >= share][:1]
+
+    asked = []
+
+    def until(at_zero, held):
+        assert np.array_equal(at_zero, whole.held)
+        asked.append(held.mean())
+        return held.mean() >= share
+
+    X = path.prepare(rows.X_test)
+    whole = path.label_switches(X, y)
+    assert_allclose(
+        first_reached(path.label_switches(X, y, until)), first_reached(whole), rtol=2e-3
+    )
+    assert asked or name == "ridge"  # which is no dearer as a whole

@@ -11,8 +11,9 @@ from .solve import REACHED
 
 #: Breakpoints whose decision values are computed in one product.
 BLOCK = 256
-#: Pieces of the way, after which bounds are put where they should be but for rounding.
-PIECES = 16
+#: Weights at which bounds are put where they should be but for rounding, and where a search for
+#: a first weight may end.
+ENDS = np.append(2.0 ** np.arange(-14, -4), np.arange(1, 17) / 16)
 
 
 class Breakpoints:
@@ -25,18 +26,12 @@ class Breakpoints:
     K : ndarray of shape (n_samples, n)
         The kernel between the samples and the rows of the problem.
 
-    Attributes
-    ----------
-    beta : ndarray of shape (n_breakpoints,)
-        Poison weights from 0 to 1. One comes twice where the intercept jumps.
-    F : ndarray of shape (n_breakpoints, n_samples)
-        Decision values there.
-
     Raises
     ------
     RuntimeError
-        The path cannot be followed, is not optimal somewhere on it, or has no free row somewhere,
-        so that the intercept is the middle of an interval, which bends between breakpoints.
+        Here and later: the path cannot be followed, is not optimal somewhere on it, or has no free
+        row somewhere, so that the intercept is the middle of an interval, which bends between
+        breakpoints.
     """
 
     def __init__(self, problem, K):
@@ -45,23 +40,45 @@ class Breakpoints:
             raise RuntimeError("The optimum is degenerate: its breakpoints cannot be followed.")
         self.problem, self.K = start.problem, K
         self._beta, self._v, self._b, self._done = [], [], [], []
-        b = start.b + start.way_to_middle()
-        self._record(0.0, start.problem.y * start.a, b)
-        active = growing(start, self.rate)
-        for piece in range(PIECES):
-            self._from = piece / PIECES
-            active.move(1.0 / PIECES, self._visit)
-            bounds = self._bounds((piece + 1) / PIECES)
-            active.set_bounds(bounds, 1e-11 / self.problem.unit_of_sum)
-        self._flush()
-        self.beta, self.F = (np.concatenate(part) for part in zip(*self._done, strict=True))
+        self._record(0.0, start.problem.y * start.a, start.b + start.way_to_middle())
+        self.active, self.end = growing(start, self.rate), 0.0
+
+    def advance(self, end):
+        """Follow the path to a poison weight.
+
+        Returns
+        -------
+        F : ndarray of shape (n_samples,)
+            Decision values there.
+        """
+        with one_blas_thread():
+            self.active.move(end - self.end, self._visit)
+            self.end = end
+            self.active.set_bounds(self._bounds(end), 1e-11 / self.problem.unit_of_sum)
+            self._flush()
+        return self._done[-1][1][-1]
+
+    @property
+    def first(self):
+        """Decision values at weight 0, shape (n_samples,)."""
+        return self._done[0][1][0]
+
+    @property
+    def beta(self):
+        """Poison weights, shape (n_breakpoints,); one comes twice where the intercept jumps."""
+        return np.concatenate([beta for beta, _ in self._done])
+
+    @property
+    def F(self):
+        """Decision values there, shape (n_breakpoints, n_samples)."""
+        return np.concatenate([F for _, F in self._done])
 
     def _bounds(self, beta):
         return np.where(self.rate > 0, beta * self.rate, self.problem.u)
 
     def _visit(self, active, gone):
         """Record where a piece begins, if the intercept has jumped, and where it ends."""
-        beta, free = self._from + gone, active.members
+        beta, free = self.end + gone, active.members
         if active.free_intercept:
             rates = active.rates().a
             moving = np.any(np.abs(rates) > 1e-12 * active.fastest_bound)
@@ -101,9 +118,10 @@ class Breakpoints:
 
     def at(self, beta, samples):
         """Decision values of some samples at some weights, where no intercept jumps."""
-        k = np.clip(np.searchsorted(self.beta, beta, side="right") - 1, 0, len(self.beta) - 2)
-        length = self.beta[k + 1] - self.beta[k]
-        share = np.where(length > 0, (beta - self.beta[k]) / np.where(length > 0, length, 1), 1.0)
+        own = self.beta
+        k = np.clip(np.searchsorted(own, beta, side="right") - 1, 0, len(own) - 2)
+        length = own[k + 1] - own[k]
+        share = np.where(length > 0, (beta - own[k]) / np.where(length > 0, length, 1), 1.0)
         F = self.F[:, samples]
         return F[k] + share[:, None] * (F[k + 1] - F[k])
 
@@ -139,7 +157,7 @@ def changes_between(beta, F):
 
 
 def breakpoints(problems, kernel, rows):
-    """The :class:`Breakpoints` of each of the problems, one after the other.
+    """The :class:`Breakpoints` of each of the problems, from one to the next, at weight 0.
 
     Parameters
     ----------
@@ -152,5 +170,32 @@ def breakpoints(problems, kernel, rows):
     """
     kernel_rows = kernel.at(rows)
     for problem in problems:
-        with one_blas_thread():
-            yield Breakpoints(problem, kernel_rows(problem[0]).T)
+        yield Breakpoints(problem, kernel_rows(problem[0]).T)
+
+
+def followed(found, until=None):
+    """What :func:`breakpoints` gives, followed through all weights.
+
+    Parameters
+    ----------
+    found : iterator of Breakpoints
+    until : callable, default=None
+        ``until(F_zero, F)`` with decision values of shape (n_samples, n_problems) at weight 0 and
+        at another says whether to go no further. All problems are then followed side by side.
+
+    Yields
+    ------
+    breakpoints : Breakpoints
+    """
+    if until is None:
+        for one in found:
+            for end in ENDS:
+                one.advance(end)
+            yield one
+        return
+    found = list(found)
+    for end in ENDS:
+        F = np.column_stack([one.advance(end) for one in found])
+        if until(np.column_stack([one.first for one in found]), F):
+            break
+    yield from found

@@ -66,9 +66,9 @@ class RidgePath(WeightPath):
                 return Continuation(self, self.optimum()).solution(weights)
             return self._closed_form.solution(weights)
 
-    def _label_switches(self, rows, y):
+    def _label_switches(self, rows, y, until=None):
         if self._is_large:
-            return super()._label_switches(rows, y)
+            return super()._label_switches(rows, y, until)
         with one_blas_thread(self.rows.clean.X):
             return self._closed_form.label_switches(rows, y)
 
