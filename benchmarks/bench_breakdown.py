@@ -223,7 +223,9 @@ def cost(args):
 
 
 def searches(args):
-    X, y, _, _ = fetch_mnist(path=args.mnist, random_state=0, return_X_y=True)
+    X, y, _, _ = fetch_mnist(
+        n_train=args.n_train, path=args.mnist, random_state=0, return_X_y=True
+    )
     trigger = PatchTrigger(size=3, image_shape=(28, 28))
     print(f"\nGridSearchCV on MNIST 7 vs 1, n = {len(X)}, five candidates, three folds.\n")
     print("| learner | threads | accuracy s | breakdown / accuracy (limit 4)"

@@ -16,7 +16,7 @@ from .breakdown import breakdown_of_fit, check_level
 from .metrics import PoisonerScorer
 from .once import warn_once
 from .policy import resolve_targets
-from .slope import slopes_of_fit
+from .slope import worst_slope_of_fit
 
 
 class BackdoorSlopeScorer(PoisonerScorer):
@@ -102,8 +102,7 @@ class BackdoorSlopeScorer(PoisonerScorer):
         probes = [clean]
         if self.triggers is not None:
             probes = [clean.with_trigger(trigger) for trigger in self.triggers]
-        slopes = slopes_of_fit(probes, X, y, sample_weight, self.scale)
-        slope, after_newton = max(slopes, key=lambda found: found[0].theta)
+        slope, after_newton = worst_slope_of_fit(probes, X, y, sample_weight, self.scale)
         if after_newton is not None and abs(after_newton - slope.theta) > 0.02:
             fitted, name = clean.estimator_, ""
             while isinstance(fitted, Pipeline):

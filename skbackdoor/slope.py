@@ -204,8 +204,8 @@ def slope_at(path, fit, test, n_poison, scale):
         return _implicit(path, fit, test, n_poison, scale)
 
 
-def slopes_of_fit(probes, X_test, y_test, sample_weight, scale):
-    """Slopes of one fit as it is, under several triggers: what a scorer sees.
+def worst_slope_of_fit(probes, X_test, y_test, sample_weight, scale):
+    """The largest slope of one fit as it is, under several triggers: what a scorer sees.
 
     Victims, the fit and the solver of its Hessian, or the kernel of its margin set, serve all of
     them.
@@ -224,35 +224,39 @@ def slopes_of_fit(probes, X_test, y_test, sample_weight, scale):
 
     Returns
     -------
-    slopes : list of (BackdoorSlope, float or None)
-        With theta after one Newton step towards the optimum; None where the fit is close enough,
+    slope : BackdoorSlope
+        Of the trigger with the largest theta.
+    theta_after_newton : float or None
+        Its theta after one Newton step towards the optimum; None where the fit is close enough,
         or has no closed form.
     """
     n_poison = len(probes[0].poisoned_indices_)
     path = clean_path(*probes)
     if path.method != "implicit" and len(probes) > 1:
-        return [slopes_of_fit([p], X_test, y_test, sample_weight, scale)[0] for p in probes]
+        each = [worst_slope_of_fit([p], X_test, y_test, sample_weight, scale) for p in probes]
+        return max(each, key=lambda found: found[0].theta)
     tests = []
     for probe in probes:
         prepared, y_target, rows = attacked_rows(probe, path, X_test, y_test)
         tests.append((prepared, y_target, weights_of_sources(sample_weight, rows)))
     if path.method != "implicit":
-        return [(_difference(path, tests[0], DEFAULT_H, n_poison, scale), None)]
+        return _difference(path, tests[0], DEFAULT_H, n_poison, scale), None
+    groups = path.poison_groups(len(probes))
     with one_blas_thread(path.rows.clean.X):  # dozens of products of a few milliseconds each
         optimum = path.optimum(rtol=1e-5)  # theta is asked to two digits
-        moved = optimum.newton_step(*(test[0] for test in tests))
-        groups = path.poison_groups(len(probes))
+        moved = optimum.newton_step(tests[0][0]) if len(tests) == 1 else None
         slopes = [
             _implicit(path, part, test, n_poison, scale)
             for part, test in zip(optimum.parts(groups), tests, strict=True)
         ]
+        worst = int(np.argmax([slope.theta for slope in slopes]))
+        if len(tests) > 1:
+            moved = optimum.newton_step(tests[worst][0])
         if moved is None:
-            return [(slope, None) for slope in slopes]
-        after = []
-        for part, test in zip(moved.parts(groups), tests, strict=True):
-            derivative = _right_derivative(path, *part.right_limit(test[0]), test)
-            after.append(angle(derivative, n_poison, scale))
-        return list(zip(slopes, after, strict=True))
+            return slopes[worst], None
+        (part,) = moved.parts(groups, [worst])
+        derivative = _right_derivative(path, *part.right_limit(tests[worst][0]), tests[worst])
+        return slopes[worst], angle(derivative, n_poison, scale)
 
 
 def _right_derivative(path, F, dF, test):

@@ -60,21 +60,26 @@ class Optimum(ABC):
     def newton_step(self, *X):
         """The Optimum after one Newton step; None where that changes nothing of note on any X."""
 
-    def parts(self, groups):
+    def parts(self, groups, which=None):
         """The same optimum once for each of some groups of poison rows, the others left out.
 
         Parameters
         ----------
         groups : list of ndarray of int
-            Poison rows by their numbers. One group alone is all of them.
+            Poison rows by their numbers; together all of them.
+        which : list of int, default=None
+            Positions of the groups that are wanted; None is all.
 
         Returns
         -------
         parts : list of Optimum
             For their right limits.
         """
-        return [self] if len(groups) == 1 else self._parts(groups)
+        if len(groups) == 1:
+            return [self]
+        wanted = groups if which is None else [groups[k] for k in which]
+        return self._parts(wanted, sum(map(len, groups)))
 
     @abstractmethod
-    def _parts(self, groups):
-        """What :meth:`parts` gives for several groups."""
+    def _parts(self, groups, n_poison):
+        """What :meth:`parts` gives, of `n_poison` rows in all."""

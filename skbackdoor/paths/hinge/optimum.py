@@ -116,8 +116,7 @@ class HingeOptimum(Optimum):
             dF[rows[at_bound], :, k] = (values * duals).T
         return dF[is_poison] if samples == "poison" else dF
 
-    def _parts(self, groups):
-        n_poison = sum(map(len, groups))
+    def _parts(self, groups, n_poison):
         first, parts = self.kernel.X.shape[0] - n_poison, []
         for group in groups:
             belongs = np.zeros(self.kernel.X.shape[0], dtype=bool)

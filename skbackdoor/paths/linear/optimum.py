@@ -138,7 +138,7 @@ class LinearOptimum(Optimum):
             dF[part] = -test.product(self.solve(right))
         return dF
 
-    def _parts(self, groups):
+    def _parts(self, groups, n_poison):
         poison = self.problem.poison
         G, each = poison.raw_gradient(poison.decision(self.W)), []
         for rows in groups:
