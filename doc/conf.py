@@ -48,6 +48,7 @@ numpydoc_show_class_members = False
 
 _EXAMPLES = [
     "plot_choose_C.py",
+    "plot_breakdown.py",
     "plot_already_poisoned.py",
     "plot_learning_curves.py",
     "plot_slope_grid.py",

@@ -4,7 +4,8 @@
 
 For each learner and each C: accuracy and backdoor slope theta of the clean model by
 cross-validation, which is all that the choice looks at; then, as a check, the attack is really
-carried out and measured on test data.
+carried out on test data: what it achieves with a tenth of poison, and from which share of poison
+on it works.
 """
 
 import argparse
@@ -26,8 +27,8 @@ from skbackdoor import (
     BackdoorPoisoner,
     PatchTrigger,
     PerClassTrigger,
+    backdoor_breakdown,
     backdoor_learning_curve,
-    evaluate_attack,
     load_digits_pair,
     most_robust,
     neg_backdoor_slope_scorer,
@@ -78,7 +79,7 @@ def main():
         " corner and the other label.\n"
     )
 
-    curves = {}
+    curves, breaks = {}, {}
     for name, (estimator, parameter, value_of) in LEARNERS.items():
         progress(f"{name}: choosing C by cross-validation")
         attack = BackdoorPoisoner(estimator, trigger, target="next", random_state=0)
@@ -91,40 +92,56 @@ def main():
         theta = -search.cv_results_["mean_test_robustness"]
         by_accuracy, by_slope = int(np.argmax(accuracy)), search.best_index_
 
-        progress(f"{name}: really poisoning it, {len(CS)} times")
-        print(f"{name}\n       C   accuracy    theta   base rate   attack success")
+        progress(f"{name}: really poisoning it, more and more, {len(CS)} times")
+        print(f"{name}\n       C  accuracy   theta  breaks down at  base rate  attack success")
         for i, (C, value) in enumerate(zip(CS, values, strict=True)):
             candidate = clone(attack).set_params(**{f"estimator__{parameter}": value})
-            result = evaluate_attack(candidate, *data)
-            chosen = (i == by_accuracy) * "  <- best accuracy" + (i == by_slope) * "  <- by slope"
+            result = backdoor_breakdown(candidate, *data)
+            notes = ["best accuracy"] * (i == by_accuracy) + ["by slope"] * (i == by_slope)
+            if result.clean_accuracy < 0.6:
+                notes.append("gives one label to nearly everybody")
+            elif not result.collapse_censored:
+                notes.append(f"collapses to one label from {result.collapse_rate:.1%} on")
+            rate = f"{'> ' * result.censored}{result.rate:.2%}"
             print(
-                f"{C:8g} {accuracy[i]:10.3f} {theta[i]:8.3f} {result.base_rate:11.2f}"
-                f" {result.attack_success_rate:16.2f}{chosen}"
+                f"{C:8g} {accuracy[i]:9.3f} {theta[i]:7.3f} {rate:>15} {result.base_rate:10.2f}"
+                f" {result.attack_success_rate:15.2f}{'  <- ' * bool(notes)}{', '.join(notes)}"
             )
             if name == "RBF SVM" and i in (by_accuracy, by_slope):
                 why = "best accuracy" if i == by_accuracy else "by slope"
                 curves[f"C={C:g} ({why})"] = backdoor_learning_curve(candidate, *data)
+                share = result.n_poison / len(X_train)
+                breaks[f"C={C:g} ({why})"] = None if result.censored else result.rate / share
         print()
 
     display = BackdoorLearningCurveDisplay.from_results(curves)
+    for lines, weight in zip(display.lines_[3::4], breaks.values(), strict=True):
+        if weight is not None:  # where the backdoor begins to work
+            display.axes_[1].axvline(weight, color=lines.get_color(), linestyle=":")
     display.figure_.savefig(args.output, dpi=150)
     progress("done")
     print(
         "accuracy, theta: cross-validated, clean model; theta in [-1, 1], the larger the easier to"
-        " backdoor.\nbase rate, attack success: share of triggered test images that the clean and"
-        " the really\npoisoned model give the attacker's label.\n"
-        f"The RBF SVM's learning curves are in {args.output.resolve()}\n\n"
+        " backdoor.\nbreaks down at: the share of poison from which on the backdoor works on half"
+        " of the test images\nthat the clean model gets right; >: all of the attack's poison does"
+        " not do it.\n"
+        "base rate, attack success: share of triggered test images that the clean model, and the"
+        " one poisoned\nwith all of it, give the attacker's label. A model that collapses gives"
+        " clean images that label, too.\n"
+        f"The RBF SVM's learning curves, and where it breaks down (dotted), are in"
+        f" {args.output.resolve()}\n\n"
         "Next, with your own classifier and data:\n\n"
         "    from sklearn.model_selection import GridSearchCV\n"
         "    from skbackdoor import (BackdoorPoisoner, PatchTrigger, most_robust,\n"
-        "                            neg_backdoor_slope_scorer)\n"
+        "                            neg_backdoor_slope_scorer, search_report)\n"
         "    trigger = PatchTrigger(size=3, image_shape=(28, 28))\n"
         "    probe = BackdoorPoisoner(your_classifier, trigger, target='next',\n"
         "                             poison_weight=0.0, random_state=0)\n"
         "    search = GridSearchCV(probe, {'estimator__C': [0.01, 0.1, 1, 10]},\n"
         "        scoring={'accuracy': 'accuracy', 'robustness': neg_backdoor_slope_scorer},\n"
         "        refit=most_robust(max_accuracy_drop=0.02)).fit(X, y)\n"
-        "    model = search.best_estimator_.estimator_\n\n"
+        "    model = search.best_estimator_.estimator_\n"
+        "    print(search_report(search, X, y, X_test, y_test))\n\n"
         "No images? FeatureTrigger({'column': value}) sets columns of a table. README.md says"
         " what the numbers mean."
     )

@@ -2,9 +2,11 @@
 
 from .attack import Attack
 from .curves import (
+    BackdoorBreakdown,
     BackdoorCurve,
     BackdoorSlope,
     ParameterDeviation,
+    backdoor_breakdown,
     backdoor_learning_curve,
     backdoor_learning_slope,
     parameter_deviation,
@@ -43,6 +45,7 @@ from .display import (
     ParameterDeviationDisplay,
     PoisonGroupDisplay,
     RobustnessHeatmapDisplay,
+    SearchReportDisplay,
     TriggerDisplay,
 )
 from .gradients import InputGradient, input_gradient
@@ -57,6 +60,7 @@ from .metrics import (
 )
 from .model_selection import (
     AttackSplit,
+    BackdoorBreakdownScorer,
     BackdoorSlopeScorer,
     attack_split,
     backdoor_slope_scorer,
@@ -65,9 +69,12 @@ from .model_selection import (
 )
 from .paths import weight_path
 from .poisoning import BackdoorPoisoner
+from .search_report import SearchReport, search_report
 from .studies import SlopeGrid, slope_grid
 from .triggers import *  # noqa: F403
 from .triggers import __all__ as _triggers
+from .triggers import trigger_family
+from .worst_trigger import worst_trigger
 
 __version__ = "0.1.0"
 
@@ -77,6 +84,8 @@ __all__ = [
     "Attack",
     "AttackEvaluation",
     "AttackSplit",
+    "BackdoorBreakdown",
+    "BackdoorBreakdownScorer",
     "BackdoorCurve",
     "BackdoorLearningCurveDisplay",
     "BackdoorPoisoner",
@@ -101,6 +110,8 @@ __all__ = [
     "RetrainingReport",
     "RobustnessHeatmapDisplay",
     "SanitizedClassifier",
+    "SearchReport",
+    "SearchReportDisplay",
     "SlopeGrid",
     "SpectralSignatures",
     "StripFilter",
@@ -109,6 +120,7 @@ __all__ = [
     "attack_split",
     "attack_success_rate",
     "attack_success_rate_scorer",
+    "backdoor_breakdown",
     "backdoor_learning_curve",
     "backdoor_learning_slope",
     "backdoor_slope_scorer",
@@ -127,6 +139,9 @@ __all__ = [
     "neg_backdoor_slope_scorer",
     "parameter_deviation",
     "poison_influence",
+    "search_report",
     "slope_grid",
+    "trigger_family",
     "weight_path",
+    "worst_trigger",
 ]

@@ -204,13 +204,17 @@ def slope_at(path, fit, test, n_poison, scale):
         return _implicit(path, fit, test, n_poison, scale)
 
 
-def slope_of_fit(probe, X_test, y_test, sample_weight, scale):
-    """Slope of a fit as it is: what a scorer sees.
+def worst_slope_of_fit(probes, X_test, y_test, sample_weight, scale):
+    """The largest slope of one fit as it is, under several triggers: what a scorer sees.
+
+    Victims, the fit and the solver of its Hessian, or the kernel of its margin set, serve all of
+    them.
 
     Parameters
     ----------
-    probe : BackdoorPoisoner
-        Fitted with poison weight 0.
+    probes : list of BackdoorPoisoner
+        Fitted with poison weight 0; one, and others that differ from it by their triggers
+        (:meth:`BackdoorPoisoner.with_trigger`).
     X_test, y_test : array-likes of shape (n_test, ...) and (n_test,)
         Clean test data.
     sample_weight : ndarray of shape (n_test,) or None
@@ -221,24 +225,38 @@ def slope_of_fit(probe, X_test, y_test, sample_weight, scale):
     Returns
     -------
     slope : BackdoorSlope
+        Of the trigger with the largest theta.
     theta_after_newton : float or None
-        theta after one Newton step towards the optimum; None where the fit is close enough, or
-        has no closed form.
+        Its theta after one Newton step towards the optimum; None where the fit is close enough,
+        or has no closed form.
     """
-    path = clean_path(probe)
-    prepared, y_target, rows = attacked_rows(probe, path, X_test, y_test)
-    test = prepared, y_target, weights_of_sources(sample_weight, rows)
-    n_poison = len(probe.poisoned_indices_)
+    n_poison = len(probes[0].poisoned_indices_)
+    path = clean_path(*probes)
+    if path.method != "implicit" and len(probes) > 1:
+        each = [worst_slope_of_fit([p], X_test, y_test, sample_weight, scale) for p in probes]
+        return max(each, key=lambda found: found[0].theta)
+    tests = []
+    for probe in probes:
+        prepared, y_target, rows = attacked_rows(probe, path, X_test, y_test)
+        tests.append((prepared, y_target, weights_of_sources(sample_weight, rows)))
     if path.method != "implicit":
-        return _difference(path, test, DEFAULT_H, n_poison, scale), None
+        return _difference(path, tests[0], DEFAULT_H, n_poison, scale), None
+    groups = path.poison_groups(len(probes))
     with one_blas_thread(path.rows.clean.X):  # dozens of products of a few milliseconds each
         optimum = path.optimum(rtol=1e-5)  # theta is asked to two digits
-        moved = optimum.newton_step(test[0])
-        slope = _implicit(path, optimum, test, n_poison, scale)
+        moved = optimum.newton_step(tests[0][0]) if len(tests) == 1 else None
+        slopes = [
+            _implicit(path, part, test, n_poison, scale)
+            for part, test in zip(optimum.parts(groups), tests, strict=True)
+        ]
+        worst = int(np.argmax([slope.theta for slope in slopes]))
+        if len(tests) > 1:
+            moved = optimum.newton_step(tests[worst][0])
         if moved is None:
-            return slope, None
-        derivative = _right_derivative(path, *moved.right_limit(test[0]), test)
-        return slope, angle(derivative, n_poison, scale)
+            return slopes[worst], None
+        (part,) = moved.parts(groups, [worst])
+        derivative = _right_derivative(path, *part.right_limit(tests[worst][0]), tests[worst])
+        return slopes[worst], angle(derivative, n_poison, scale)
 
 
 def _right_derivative(path, F, dF, test):

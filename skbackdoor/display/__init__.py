@@ -8,6 +8,7 @@ from .input_gradient import InputGradientDisplay
 from .learning_curve import BackdoorLearningCurveDisplay
 from .parameter_deviation import ParameterDeviationDisplay
 from .poison_group import PoisonGroupDisplay
+from .search_report import SearchReportDisplay
 from .slope import BackdoorSlopeDisplay
 from .trigger import TriggerDisplay
 
@@ -21,5 +22,6 @@ __all__ = [
     "ParameterDeviationDisplay",
     "PoisonGroupDisplay",
     "RobustnessHeatmapDisplay",
+    "SearchReportDisplay",
     "TriggerDisplay",
 ]

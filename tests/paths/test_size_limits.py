@@ -83,7 +83,9 @@ def everything(name, placement):
         rows = csr_matrix(rows[0]), rows[1], csr_matrix(rows[2]), rows[3]
     curve = backdoor_learning_curve(attack, *rows, poison_weights=WEIGHTS)
     slope = backdoor_learning_slope(attack, *rows)
-    cells = slope_grid(attack, grid, *rows, random_states=[0, 1], fit_poisoned=True)
+    cells = slope_grid(
+        attack, grid, *rows, random_states=[0, 1], fit_poisoned=True, breakdown=True
+    )
     names = ("clean_loss", "backdoor_loss", "clean_accuracy", "attack_success_rate", "rho", "nu")
     found = {f"curve {key}": getattr(curve, key) for key in names}
     found |= {f"slope {key}": getattr(slope, key) for key in ("derivative", "loss")}
@@ -110,6 +112,8 @@ def test_both_algorithms_lead_to_the_same(limit, name, placement, monkeypatch):
     for key, value in expected.items():
         of_refits = limit in REFITS and ("curve" in key or "poisoned" in key)
         tolerance = 1e-4 if of_refits else 1e-6
+        if key.startswith(("grid breakdown", "grid collapse")):
+            tolerance = 0.02 if limit in REFITS else 3e-4  # brackets, and splines
         assert_allclose(found[key], value, rtol=tolerance, atol=tolerance, err_msg=key)
 
 
