@@ -1,6 +1,7 @@
 """Backdoor poisoning for scikit-learn: attack, measure, and choose models hard to backdoor."""
 
 from .attack import Attack
+from .audit import ClassChange, ModelAudit, audit_model
 from .curves import (
     BackdoorCurve,
     BackdoorSlope,
@@ -83,6 +84,7 @@ __all__ = [
     "BackdoorSlope",
     "BackdoorSlopeDisplay",
     "BackdoorSlopeScorer",
+    "ClassChange",
     "CleanRetraining",
     "DecisionBoundaryPathDisplay",
     "DefenseEvaluation",
@@ -93,6 +95,7 @@ __all__ = [
     "InputGradientDisplay",
     "LabelAssociation",
     "LeaveGroupOutDetector",
+    "ModelAudit",
     "ParameterDeviation",
     "ParameterDeviationDisplay",
     "PoisonDetector",
@@ -109,6 +112,7 @@ __all__ = [
     "attack_split",
     "attack_success_rate",
     "attack_success_rate_scorer",
+    "audit_model",
     "backdoor_learning_curve",
     "backdoor_learning_slope",
     "backdoor_slope_scorer",

@@ -99,9 +99,7 @@ def test_before_is_evaluate_attack_also_for_learners_and_attacks_without_a_seed(
     forest = RandomForestClassifier(n_estimators=5)
     expected = evaluate_attack(poisoner(forest), *TRAIN, *TEST)
     defended = SanitizedClassifier(forest, KnownValue(9, 5.0))
-    evaluations = [
-        evaluate_defense(forest, defended, attack(), *TRAIN, *TEST) for _ in range(2)
-    ]
+    evaluations = [evaluate_defense(forest, defended, attack(), *TRAIN, *TEST) for _ in range(2)]
     assert evaluations[0].attack_success_before == expected.attack_success_rate
     assert evaluations[0].accuracy_before == expected.poisoned_accuracy
     assert evaluations[0].base_rate == expected.base_rate

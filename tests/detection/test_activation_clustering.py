@@ -130,9 +130,7 @@ def test_an_estimator_of_ones_own_is_trained_on_rows_as_they_are():
 def test_a_patch_in_digits_is_found():
     X, y = load_digits_pair((7, 1), return_X_y=True)
     attack = Attack(PatchTrigger(size=2, image_shape=(8, 8)), target=7, random_state=0).fit(X, y)
-    recall, false_positives = found(
-        ActivationClustering(random_state=0), *attack.poison(X, y)
-    )
+    recall, false_positives = found(ActivationClustering(random_state=0), *attack.poison(X, y))
     assert recall > 0.9 and false_positives < 0.1
 
 

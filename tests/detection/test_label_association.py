@@ -160,7 +160,7 @@ def test_a_value_is_found_in_a_table_of_anything(features, rule, as_array):
     given = X.to_numpy(dtype=object) if as_array else X
     detector = LabelAssociation(n_deviations=10).fit(given, y)
     if as_array:
-        rule = f"column {X.columns.get_loc(column)}{rule[len(column):]}"
+        rule = f"column {X.columns.get_loc(column)}{rule[len(column) :]}"
     assert [group.rule for group in detector.groups_ if group.verdict == "poison"] == [rule]
     assert detector.groups_[0].rule == rule
     assert_array_equal(np.flatnonzero(detector.is_poison_), np.sort(rows))
