@@ -45,7 +45,7 @@ from skbackdoor import (
     slope_grid,
     weight_path,
 )
-from skbackdoor.slope import slope_of_fit
+from skbackdoor.slope import slopes_of_fit
 
 WEIGHTS = np.linspace(0.0, 1.0, 20) ** 2
 THREADS = (None, 1)
@@ -321,7 +321,7 @@ def slope(data, args):
             test = (data.X_test, data.y_test, None, "per_sample")
             sides = [
                 (lambda e=learner: clone(e).fit(data.X_clean, data.y_clean), threads),
-                (lambda fits=fits, test=test: slope_of_fit(next(fits), *test), threads),
+                (lambda fits=fits, test=test: slopes_of_fit([next(fits)], *test), threads),
             ]
             times = in_turn(sides, args.repeats)
             fit_s, slope_s = np.median(times, axis=0)
@@ -577,7 +577,7 @@ def case(spec):
         if what == "fit":
             method = str(learner.fit(X, y).n_iter_)
         elif what == "slope":
-            result = slope_of_fit(attack, X_test, y_test, None, "per_sample")[0]
+            result = slopes_of_fit([attack], X_test, y_test, None, "per_sample")[0][0]
             method = f"{result.method}, residual {result.residual:.0e}"
         else:
             solution = weight_path(learner, X, y, is_poison).solve(weights)

@@ -3,9 +3,11 @@
 from .attack import Attack
 from .audit import ClassChange, ModelAudit, audit_model
 from .curves import (
+    BackdoorBreakdown,
     BackdoorCurve,
     BackdoorSlope,
     ParameterDeviation,
+    backdoor_breakdown,
     backdoor_learning_curve,
     backdoor_learning_slope,
     parameter_deviation,
@@ -58,6 +60,7 @@ from .metrics import (
 )
 from .model_selection import (
     AttackSplit,
+    BackdoorBreakdownScorer,
     BackdoorSlopeScorer,
     attack_split,
     backdoor_slope_scorer,
@@ -69,6 +72,8 @@ from .poisoning import BackdoorPoisoner
 from .studies import SlopeGrid, slope_grid
 from .triggers import *  # noqa: F403
 from .triggers import __all__ as _triggers
+from .triggers import trigger_family
+from .worst_trigger import worst_trigger
 
 __version__ = "0.1.0"
 
@@ -78,6 +83,8 @@ __all__ = [
     "Attack",
     "AttackEvaluation",
     "AttackSplit",
+    "BackdoorBreakdown",
+    "BackdoorBreakdownScorer",
     "BackdoorCurve",
     "BackdoorLearningCurveDisplay",
     "BackdoorPoisoner",
@@ -113,6 +120,7 @@ __all__ = [
     "attack_success_rate",
     "attack_success_rate_scorer",
     "audit_model",
+    "backdoor_breakdown",
     "backdoor_learning_curve",
     "backdoor_learning_slope",
     "backdoor_slope_scorer",
@@ -132,5 +140,7 @@ __all__ = [
     "parameter_deviation",
     "poison_influence",
     "slope_grid",
+    "trigger_family",
     "weight_path",
+    "worst_trigger",
 ]

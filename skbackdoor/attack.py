@@ -1,6 +1,7 @@
 """The attack on data: who is poisoned, with which label, how many, and where the copies go."""
 
 from collections.abc import Mapping
+from copy import copy
 from numbers import Real
 
 import numpy as np
@@ -163,25 +164,13 @@ class Attack(BaseEstimator):
                 "An attack needs at least two classes, but y holds only 1 class:"
                 f" {self.classes_.tolist()}."
             )
-        if self.clean_label and requires_y(self.trigger):
-            raise ValueError(
-                "clean_label=True shows the model the trigger of the target class only, and a"
-                f" {type(self.trigger).__name__} puts another one on samples of source classes"
-                " (requires_y=True); use a trigger that is the same for all classes."
-            )
         names = "target source_classes poisoning_rate placement victims clean_label".split()
         self._policy = Policy(self.classes_, **{name: getattr(self, name) for name in names})
         # four streams, drawn at once: no one of them depends on what another draws
         seeds = check_random_state(self.random_state).randint(MAX_SEED, size=4)
-        for_victims, for_trigger, self.learner_seed_, self._seed_of_other_data = seeds.tolist()
-        self.trigger_ = seed_missing(clone(self.trigger), np.random.RandomState(for_trigger))
-        if hasattr(self.trigger_, "set_output"):  # copies keep the container of their originals
-            self.trigger_.set_output(transform="default")
-        self.trigger_.fit(X, y)
-        for name in ("n_features_in_", "feature_names_in_"):
-            self.__dict__.pop(name, None)  # of an earlier fit
-            if hasattr(self.trigger_, name):
-                setattr(self, name, getattr(self.trigger_, name))
+        for_victims, self._trigger_seed, *rest = seeds.tolist()
+        self.learner_seed_, self._seed_of_other_data = rest
+        self._fit_trigger(X, y)
         rows, places = self._policy.choose(y_index, np.random.RandomState(for_victims))
         self.poisoned_indices_, self.replaced_indices_ = rows, places
         self.effective_rate_ = len(rows) / (len(y_index) + len(rows) - len(places))
@@ -190,6 +179,44 @@ class Attack(BaseEstimator):
         self._X_poison = self._apply_trigger(_safe_indexing(X, rows), y_index[rows])
         self._y_poison = self.classes_[self._policy.label_of[y_index[rows]]]
         return self
+
+    def _fit_trigger(self, X, y):
+        if self.clean_label and requires_y(self.trigger):
+            raise ValueError(
+                "clean_label=True shows the model the trigger of the target class only, and a"
+                f" {type(self.trigger).__name__} puts another one on samples of source classes"
+                " (requires_y=True); use a trigger that is the same for all classes."
+            )
+        seeds = np.random.RandomState(self._trigger_seed)
+        self.trigger_ = seed_missing(clone(self.trigger), seeds)
+        if hasattr(self.trigger_, "set_output"):  # copies keep the container of their originals
+            self.trigger_.set_output(transform="default")
+        self.trigger_.fit(X, y)
+        for name in ("n_features_in_", "feature_names_in_"):
+            self.__dict__.pop(name, None)  # of an earlier fit
+            if hasattr(self.trigger_, name):
+                setattr(self, name, getattr(self.trigger_, name))
+
+    def with_trigger(self, trigger):
+        """The same fitted attack with another trigger: the same victims get it.
+
+        Parameters
+        ----------
+        trigger : transformer
+            As the parameter of that name.
+
+        Returns
+        -------
+        attack : Attack
+            Fitted on the same data; this one stays.
+        """
+        check_is_fitted(self)
+        other, (X, y) = copy(self), self.given_rows()
+        other.trigger, rows = trigger, self.poisoned_indices_
+        other._fit_trigger(X, y)
+        y_index = label_index(np.asarray(y)[rows], self.classes_)
+        other._X_poison = other._apply_trigger(_safe_indexing(X, rows), y_index)
+        return other
 
     def _apply_trigger(self, X, y_index):
         """Trigger rows whose class, before the attack, is ``classes_[y_index]``."""
@@ -250,7 +277,7 @@ class Attack(BaseEstimator):
             is_poison[places] = True
             return _put_rows(X, places, X_poison), _put_rows(y, places, y_poison), is_poison
         is_poison = np.arange(n_samples + len(rows)) >= n_samples
-        return _stack(X, X_poison), _stack(y, y_poison), is_poison
+        return stack_samples(X, X_poison), stack_samples(y, y_poison), is_poison
 
     def triggered(self, X, y):
         """The triggered samples of source classes, P_ts: what attack success is measured on.
@@ -366,7 +393,7 @@ def requires_y(trigger):
     return getattr(trigger, "requires_y", False)
 
 
-def _stack(first, second):
+def stack_samples(first, second):
     """Rows of `first`, then rows of `second`, in the container of `first`."""
     if sp.issparse(first):
         return sp.vstack([first, second], format=first.format)
@@ -383,7 +410,7 @@ def _put_rows(X, rows, new):
     """A copy of X in which `new` stands in the given rows."""
     order = np.arange(_num_samples(X))
     order[rows] = _num_samples(X) + np.arange(len(rows))
-    stacked = _safe_indexing(_stack(X, new), order)
+    stacked = _safe_indexing(stack_samples(X, new), order)
     if hasattr(X, "iloc"):
         stacked.index = X.index
     return stacked

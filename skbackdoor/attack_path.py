@@ -4,6 +4,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.base import clone
 
+from .attack import stack_samples
 from .learners import label_index, refuse_samplers
 from .paths import path_of
 from .visible import warn_of_unseen_trigger
@@ -38,10 +39,18 @@ def attack_path(poisoner, X_train, y_train):
     return probe, path
 
 
-def clean_path(probe):
-    """The path of a poisoner that was fitted with poison weight 0, from that fit as it is."""
+def clean_path(probe, *others):
+    """The path of a poisoner that was fitted with poison weight 0, from that fit as it is.
+
+    Its poison rows are followed by those of others that differ by their triggers.
+    """
     refuse_samplers(probe.estimator_)
-    path = path_of(probe.estimator_, *probe.training_rows(), probe.estimator_)
+    clean, (X, y, weight) = probe.training_rows()
+    for other in others:
+        X_more, y_more, more = other.training_rows()[1]
+        X, y = stack_samples(X, X_more), np.concatenate([y, y_more])
+        weight = None if weight is None else np.concatenate([weight, more])
+    path = path_of(probe.estimator_, clean, (X, y, weight), probe.estimator_)
     _check_size(path, path.rows.clean.X, path.rows.poison.X)
     return path
 

@@ -1,6 +1,7 @@
-"""Backdoor learning curves, their slope, and how far poison moves the parameters.
+"""Backdoor learning curves, their slope, how much poison breaks a model, how far it moves it.
 
-The slope is in ``skbackdoor.slope``, curve and deviation in ``skbackdoor.curve``. What the
+The slope is in ``skbackdoor.slope``, curve and deviation in ``skbackdoor.curve``, the breakdown
+rate in ``skbackdoor.breakdown``. What the
 attribute `method` of a result says is one vocabulary. Of fits along a path (curves, and the
 solutions of :func:`~skbackdoor.weight_path`, whose docstring says for which learners):
 
@@ -15,6 +16,7 @@ Of derivatives (slopes and :func:`~skbackdoor.input_gradient`):
 - "secant": a difference of values that may jump, which is no derivative.
 """
 
+from .breakdown import BackdoorBreakdown, backdoor_breakdown
 from .curve import (
     BackdoorCurve,
     ParameterDeviation,
@@ -24,9 +26,11 @@ from .curve import (
 from .slope import BackdoorSlope, backdoor_learning_slope
 
 __all__ = [
+    "BackdoorBreakdown",
     "BackdoorCurve",
     "BackdoorSlope",
     "ParameterDeviation",
+    "backdoor_breakdown",
     "backdoor_learning_curve",
     "backdoor_learning_slope",
     "parameter_deviation",

@@ -12,10 +12,11 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state, column_or_1d, indexable
 
 from ._compat import Interval, StrOptions, _safe_indexing, validate_parameter_constraints
+from .breakdown import breakdown_of_fit, check_level
 from .metrics import PoisonerScorer
 from .once import warn_once
 from .policy import resolve_targets
-from .slope import slope_of_fit
+from .slope import slopes_of_fit
 
 
 class BackdoorSlopeScorer(PoisonerScorer):
@@ -32,6 +33,11 @@ class BackdoorSlopeScorer(PoisonerScorer):
         Worth of accuracy against theta; 0 scores by robustness alone.
     scale : {"per_sample", "total"}, default="per_sample"
         As in :func:`~skbackdoor.backdoor_learning_slope`.
+    triggers : list of transformers, default=None
+        Triggers in place of the poisoner's own: theta is then the worst, the largest, over them.
+        All are put on the same victims, and the clean fit serves all of them, so that eight cost
+        little more than one. :func:`~skbackdoor.trigger_family` gives a list for a kind of data,
+        for those who do not know the attacker's trigger.
 
     Warns
     -----
@@ -71,9 +77,10 @@ class BackdoorSlopeScorer(PoisonerScorer):
     {'estimator__alpha': 1000.0}
     """
 
-    def __init__(self, accuracy_weight=1.0, scale="per_sample"):
+    def __init__(self, accuracy_weight=1.0, scale="per_sample", triggers=None):
         self.accuracy_weight = accuracy_weight
         self.scale = scale
+        self.triggers = triggers
 
     @property
     def __name__(self):
@@ -84,12 +91,19 @@ class BackdoorSlopeScorer(PoisonerScorer):
             {
                 "accuracy_weight": [Interval(Real, 0, None, closed="left")],
                 "scale": [StrOptions({"per_sample", "total"})],
+                "triggers": [list, tuple, None],
             },
-            self.get_params(),
+            self.get_params(deep=False),
             caller_name="BackdoorSlopeScorer",
         )
         clean = poisoner.clean_copy()
-        slope, after_newton = slope_of_fit(clean, X, y, sample_weight, self.scale)
+        if self.triggers is not None and len(self.triggers) == 0:
+            raise ValueError("triggers=[] names no trigger; None is the poisoner's own.")
+        probes = [clean]
+        if self.triggers is not None:
+            probes = [clean.with_trigger(trigger) for trigger in self.triggers]
+        slopes = slopes_of_fit(probes, X, y, sample_weight, self.scale)
+        slope, after_newton = max(slopes, key=lambda found: found[0].theta)
         if after_newton is not None and abs(after_newton - slope.theta) > 0.02:
             fitted, name = clean.estimator_, ""
             while isinstance(fitted, Pipeline):
@@ -111,6 +125,57 @@ class BackdoorSlopeScorer(PoisonerScorer):
 
 backdoor_slope_scorer = BackdoorSlopeScorer()
 neg_backdoor_slope_scorer = BackdoorSlopeScorer(accuracy_weight=0.0)
+
+
+class BackdoorBreakdownScorer(PoisonerScorer):
+    r"""Score a poisoner by its breakdown rate: how much poison the model withstands.
+
+    That of the attack on the training fold (:func:`~skbackdoor.backdoor_breakdown`), measured on
+    the triggered samples of the test fold. Where it is censored, since the attack's m of n rows
+    do not break the model, the score is m / n and a little more, by theta:
+    :math:`\frac mn (1 + 0.01 \frac{1 - \theta}{2})`, so that models which all withstand the
+    attack are in the order of their slopes. The poisoner's `poisoning_rate` is therefore the share
+    of poison that one fears, or somewhat more.
+
+    Parameters
+    ----------
+    level : float in (0, 1], default=0.5
+        Excess success from which on the backdoor counts as working.
+
+    Notes
+    -----
+    As with :class:`BackdoorSlopeScorer` the poisoner's `poison_weight` should be 0. The rate is
+    that of the exact optimum, where the learner has a path; a learner without one is refitted
+    some twenty times to be scored.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from sklearn.svm import SVC
+    >>> from skbackdoor import (
+    ...     BackdoorBreakdownScorer, BackdoorPoisoner, PatchTrigger, load_digits_pair,
+    ...     most_robust)
+    >>> X, y = load_digits_pair(return_X_y=True)
+    >>> probe = BackdoorPoisoner(
+    ...     SVC(), PatchTrigger(size=2, image_shape=(8, 8)), target="next", poisoning_rate=0.05,
+    ...     poison_weight=0.0, random_state=0)
+    >>> search = GridSearchCV(
+    ...     probe, {"estimator__C": [0.1, 1.0, 10.0]}, cv=3,
+    ...     scoring={"accuracy": "accuracy", "breakdown": BackdoorBreakdownScorer()},
+    ...     refit=most_robust(max_accuracy_drop=0.05, robustness="breakdown"))
+    >>> search.fit(X, y).best_params_
+    {'estimator__C': 0.1}
+    """
+
+    __name__ = "backdoor_breakdown"
+
+    def __init__(self, level=0.5):
+        self.level = level
+
+    def _score(self, poisoner, X, y, sample_weight):
+        check_level(self.level, "BackdoorBreakdownScorer")
+        rate, theta = breakdown_of_fit(poisoner.clean_copy(), X, y, sample_weight, self.level)
+        return rate if theta is None else rate * (1.0 + 0.005 * (1.0 - theta))
 
 
 def most_robust(max_accuracy_drop=0.01, *, accuracy="accuracy", robustness="robustness"):

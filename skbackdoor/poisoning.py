@@ -298,6 +298,24 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         other.estimator_ = other._fit_estimator(clone(self.estimator_))  # as fit saw it
         return other
 
+    def with_trigger(self, trigger):
+        """The same fitted poisoner with another trigger: the same victims, and the same fit.
+
+        Parameters
+        ----------
+        trigger : transformer
+            As the parameter of that name.
+
+        Returns
+        -------
+        poisoner : BackdoorPoisoner
+            One at poison weight 0, whose fit does not depend on the trigger; this one stays.
+        """
+        other = copy(self.clean_copy())
+        other.trigger, other.attack_ = trigger, self.attack_.with_trigger(trigger)
+        other.trigger_ = other.attack_.trigger_
+        return other
+
     def predict(self, X):
         """Predict labels with the fitted base learner.
 

@@ -204,13 +204,17 @@ def slope_at(path, fit, test, n_poison, scale):
         return _implicit(path, fit, test, n_poison, scale)
 
 
-def slope_of_fit(probe, X_test, y_test, sample_weight, scale):
-    """Slope of a fit as it is: what a scorer sees.
+def slopes_of_fit(probes, X_test, y_test, sample_weight, scale):
+    """Slopes of one fit as it is, under several triggers: what a scorer sees.
+
+    Victims, the fit and the solver of its Hessian, or the kernel of its margin set, serve all of
+    them.
 
     Parameters
     ----------
-    probe : BackdoorPoisoner
-        Fitted with poison weight 0.
+    probes : list of BackdoorPoisoner
+        Fitted with poison weight 0; one, and others that differ from it by their triggers
+        (:meth:`BackdoorPoisoner.with_trigger`).
     X_test, y_test : array-likes of shape (n_test, ...) and (n_test,)
         Clean test data.
     sample_weight : ndarray of shape (n_test,) or None
@@ -220,25 +224,35 @@ def slope_of_fit(probe, X_test, y_test, sample_weight, scale):
 
     Returns
     -------
-    slope : BackdoorSlope
-    theta_after_newton : float or None
-        theta after one Newton step towards the optimum; None where the fit is close enough, or
-        has no closed form.
+    slopes : list of (BackdoorSlope, float or None)
+        With theta after one Newton step towards the optimum; None where the fit is close enough,
+        or has no closed form.
     """
-    path = clean_path(probe)
-    prepared, y_target, rows = attacked_rows(probe, path, X_test, y_test)
-    test = prepared, y_target, weights_of_sources(sample_weight, rows)
-    n_poison = len(probe.poisoned_indices_)
+    n_poison = len(probes[0].poisoned_indices_)
+    path = clean_path(*probes)
+    if path.method != "implicit" and len(probes) > 1:
+        return [slopes_of_fit([p], X_test, y_test, sample_weight, scale)[0] for p in probes]
+    tests = []
+    for probe in probes:
+        prepared, y_target, rows = attacked_rows(probe, path, X_test, y_test)
+        tests.append((prepared, y_target, weights_of_sources(sample_weight, rows)))
     if path.method != "implicit":
-        return _difference(path, test, DEFAULT_H, n_poison, scale), None
+        return [(_difference(path, tests[0], DEFAULT_H, n_poison, scale), None)]
     with one_blas_thread(path.rows.clean.X):  # dozens of products of a few milliseconds each
         optimum = path.optimum(rtol=1e-5)  # theta is asked to two digits
-        moved = optimum.newton_step(test[0])
-        slope = _implicit(path, optimum, test, n_poison, scale)
+        moved = optimum.newton_step(*(test[0] for test in tests))
+        groups = path.poison_groups(len(probes))
+        slopes = [
+            _implicit(path, part, test, n_poison, scale)
+            for part, test in zip(optimum.parts(groups), tests, strict=True)
+        ]
         if moved is None:
-            return slope, None
-        derivative = _right_derivative(path, *moved.right_limit(test[0]), test)
-        return slope, angle(derivative, n_poison, scale)
+            return [(slope, None) for slope in slopes]
+        after = []
+        for part, test in zip(moved.parts(groups), tests, strict=True):
+            derivative = _right_derivative(path, *part.right_limit(test[0]), test)
+            after.append(angle(derivative, n_poison, scale))
+        return list(zip(slopes, after, strict=True))
 
 
 def _right_derivative(path, F, dF, test):

@@ -12,6 +12,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
 from .attack_path import attacked_rows, drawn_attack
+from .breakdown import breakdown_of, share_of
 from .checks import check_is_poisoner
 from .learners import label_index, seeds_of
 from .paths import path_of
@@ -43,6 +44,11 @@ class SlopeGrid:
         Accuracy on the clean test set of the fit at poison weight 1; None unless `fit_poisoned`.
     attack_success_rate : ndarray of shape (n_params, n_seeds) or None
         The share of `base_rate` for the fit at poison weight 1; None unless `fit_poisoned`.
+    breakdown_rate, collapse_rate : ndarrays of shape (n_params, n_seeds) or None
+        `rate` and `collapse_rate` of :class:`~skbackdoor.BackdoorBreakdown`, at its default
+        level; None unless `breakdown`.
+    breakdown_censored : ndarray of bool of shape (n_params, n_seeds) or None
+        Whether the attack's whole weight does not break the model; None unless `breakdown`.
     """
 
     params: list
@@ -54,6 +60,9 @@ class SlopeGrid:
     base_rate: np.ndarray
     poisoned_accuracy: np.ndarray | None = None
     attack_success_rate: np.ndarray | None = None
+    breakdown_rate: np.ndarray | None = None
+    breakdown_censored: np.ndarray | None = None
+    collapse_rate: np.ndarray | None = None
 
 
 def slope_grid(
@@ -67,6 +76,7 @@ def slope_grid(
     random_states=None,
     scale="per_sample",
     fit_poisoned=False,
+    breakdown=False,
     n_jobs=None,
 ):
     """Backdoor learning slopes over a grid of parameters and several attacks.
@@ -97,6 +107,9 @@ def slope_grid(
     fit_poisoned : bool, default=False
         Whether every cell also gets the poisoned fit, the end of its learning curve: accuracy and
         attack success at poison weight 1, preprocessing held at its clean fit.
+    breakdown : bool, default=False
+        Whether every cell also gets its breakdown rate, how much poison the model withstands
+        (:func:`~skbackdoor.backdoor_breakdown`).
     n_jobs : int, default=None
         Parallel groups of cells, through joblib.
 
@@ -132,21 +145,32 @@ def slope_grid(
         own = {key[len(prefix) :]: params[key] for key in strengths}
         rest = {key: value for key, value in params.items() if key not in strengths}
         groups.setdefault(hash(rest), (rest, []))[1].append((i, own))
-    data, how = (X_train, y_train, X_test, y_test), (scale, fit_poisoned)
+    data, how = (X_train, y_train, X_test, y_test), (scale, fit_poisoned, breakdown)
     tasks = (delayed(_cells)(poisoner, *group, seeds, data, *how) for group in groups.values())
     results = Parallel(n_jobs=n_jobs, return_as="generator")(tasks)
-    cells = np.empty((7 if fit_poisoned else 5, len(candidates), len(seeds)))
+    names = _names(fit_poisoned, breakdown)
+    cells = np.empty((len(names), len(candidates), len(seeds)))
     for (_, members), values in zip(
         groups.values(), progress(results, len(groups), "slope grid"), strict=True
     ):
         cells[:, [i for i, _ in members]] = values
-    return SlopeGrid(candidates, seeds, *cells)
+    arrays = dict(zip(names, cells, strict=True))
+    if breakdown:
+        arrays["breakdown_censored"] = arrays["breakdown_censored"].astype(bool)
+    return SlopeGrid(candidates, seeds, **arrays)
 
 
-def _cells(poisoner, rest, members, seeds, data, scale, fit_poisoned):
+def _names(fit_poisoned, breakdown):
+    """The arrays of a :class:`SlopeGrid`."""
+    names = ["theta", "derivative", "loss", "clean_accuracy", "base_rate"]
+    names += ["poisoned_accuracy", "attack_success_rate"] * fit_poisoned
+    return names + ["breakdown_rate", "breakdown_censored", "collapse_rate"] * breakdown
+
+
+def _cells(poisoner, rest, members, seeds, data, scale, fit_poisoned, breakdown):
     """The arrays of a :class:`SlopeGrid`, for members that differ by C or alpha only."""
     X_train, y_train, X_test, y_test = data
-    values = np.empty((7 if fit_poisoned else 5, len(members), len(seeds)))
+    values = np.empty((len(_names(fit_poisoned, breakdown)), len(members), len(seeds)))
     starts, whole, clean_models = {}, None, {}  # the clean model may be one for all seeds
     for s, seed in enumerate(seeds):
         attack = clone(poisoner).set_params(random_state=seed, **rest)
@@ -177,7 +201,12 @@ def _cells(poisoner, rest, members, seeds, data, scale, fit_poisoned):
             shares = _shares(*model, whole_test, clean_labels)
             values[:5, k, s] = slope.theta, slope.derivative, slope.loss, *shares
             if fit_poisoned:
-                values[5:, k, s] = _shares(path, path.solve([1.0]), test, _poisoned_labels)
+                values[5:7, k, s] = _shares(path, path.solve([1.0]), test, _poisoned_labels)
+            if breakdown:
+                known = tuple(_label_index(*model, rows) for rows, _ in whole_test)
+                known, share = known if apart else None, share_of(probe)
+                found = breakdown_of(path, *test, known, share, 0.5, 0.05)
+                values[-3:, k, s] = found.rate, found.censored, found.collapse_rate
     return values
 
 
@@ -203,6 +232,11 @@ def _has_seeds_before(estimator):
 
 def _poisoned_labels(path, solution, rows):
     return solution.labels(rows, solution.at_rows(rows))[0]
+
+
+def _label_index(path, fit, rows):
+    """Index of the label that a :func:`clean_fit` gives to samples."""
+    return label_index(clean_labels(path, fit, rows), path.rows.classes)
 
 
 def _shares(path, fit, test, labels):

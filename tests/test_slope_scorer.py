@@ -93,7 +93,11 @@ def test_named_scorers():
     ):
         expected = by_hand(fitted, *TEST, accuracy_weight)
         assert_allclose(scorer(fitted, *TEST), expected, rtol=1e-4)
-        assert scorer.get_params() == {"accuracy_weight": accuracy_weight, "scale": "per_sample"}
+        assert scorer.get_params() == {
+            "accuracy_weight": accuracy_weight,
+            "scale": "per_sample",
+            "triggers": None,
+        }
     assert_allclose(
         backdoor_slope_scorer(fitted, *TEST) - neg_backdoor_slope_scorer(fitted, *TEST),
         fitted.score(*TEST),

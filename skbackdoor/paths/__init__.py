@@ -13,17 +13,20 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from .._compat import _safe_indexing
 from ..learners import check_learner, check_weights
-from .base import Optimum, WeightPath
+from .base import WeightPath
 from .kernels import look_up, number_rows
 from .linear import LogisticPath, RidgePath
 from .linear_svc import LinearSVCPath
+from .optimum import Optimum
 from .refit import RefitPath
 from .rows import Preparation, Rows, prepared
 from .solutions import KernelSolution, LinearSolution, RefitSolution, Solution
 from .svc import SVCPath, look_up_gram
+from .switches import LabelSwitches
 
 __all__ = [
     "KernelSolution",
+    "LabelSwitches",
     "LinearSolution",
     "Optimum",
     "RefitSolution",

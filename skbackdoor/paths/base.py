@@ -12,66 +12,9 @@ from sklearn.base import clone
 from .._compat import validate_params
 from ..learners import label_index, weight_argument
 from ..progress import progress
+from .interpolation import interpolated_switches
 from .solutions import RefitSolution
 from .threads import one_blas_thread
-
-
-class Optimum(ABC):
-    """The clean optimum of a learner, or its clean fit as it is, and how poison moves it.
-
-    Attributes
-    ----------
-    residual : float
-        How far it is from optimality: relative gradient norm, for hinge machines the largest
-        violation of the optimality conditions.
-    first_breakpoint : float or None
-        Hinge machines: the poison weight at which the first row changes sets.
-    intercept_jump : float
-        Hinge machines: the jump of the intercept at beta = 0+.
-    """
-
-    residual: float
-    first_breakpoint = None
-    intercept_jump = 0.0
-
-    @abstractmethod
-    def decision_values(self, X):
-        """Decision values on prepared samples, shape (n_samples, n_outputs)."""
-
-    @abstractmethod
-    def right_limit(self, X):
-        """Decision values on X at beta = 0+ and their right derivative in beta."""
-
-    @abstractmethod
-    def responses(self, X, samples):
-        """Rates of the decision values on X as single training samples gain weight.
-
-        Parameters
-        ----------
-        X : array of shape (n_test, n_features)
-            Test samples.
-        samples : {"poison", "all"}
-            Whose weight grows: the poison rows, or the clean rows and then the poison rows.
-
-        Returns
-        -------
-        dF : ndarray of shape (n_sources, n_test, n_outputs)
-            d F / d w for each sample, w in units of its own weight.
-        """
-
-    @abstractmethod
-    def polish(self):
-        """The exact optimum, an Optimum.
-
-        Warns
-        -----
-        ConvergenceWarning
-            It was not reached; its `residual` says by how much.
-        """
-
-    @abstractmethod
-    def newton_step(self, X):
-        """The Optimum after one Newton step; None where that changes nothing of note on X."""
 
 
 class Shared:
@@ -209,6 +152,38 @@ class WeightPath(ABC):
 
     def _polish(self):
         return self.optimum().polish()
+
+    def poison_groups(self, n_groups):
+        """Poison rows by their numbers, in groups that were equally large as they were given."""
+        group = np.repeat(np.arange(n_groups), len(self.given.poison.y) // n_groups)
+        if self.rows is not self.given:
+            group = group[self.given.weights[1] > 0]
+        return [np.flatnonzero(group == k) for k in range(n_groups)]
+
+    # -- where labels change ------------------------------------------------------------------
+
+    def label_switches(self, rows, y):
+        """At which poison weights prepared rows get and lose labels.
+
+        Parameters
+        ----------
+        rows : array of shape (n_samples, n_features)
+            Samples as the learner sees them.
+        y : ndarray of int of shape (n_samples,)
+            Index of the label that each of them is asked about.
+
+        Returns
+        -------
+        switches : LabelSwitches or None
+            None where only fits at single weights are to be had.
+        """
+        if self.refusal is not None or self.method != "implicit":
+            return None
+        return self._label_switches(rows, y)
+
+    def _label_switches(self, rows, y):
+        """What a family says; here fits and right derivatives at some weights, interpolated."""
+        return interpolated_switches(self, rows, y)
 
     # -- other paths on these rows ------------------------------------------------------------
 

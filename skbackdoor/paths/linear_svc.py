@@ -9,6 +9,7 @@ from sklearn.svm import LinearSVC
 
 from .base import WeightPath
 from .hinge import HingeOptimum
+from .hinge.breakpoints import changes_between
 from .kernels import AffineKernel, Kernel
 from .linear import Continuation, LinearOptimum, LinearProblem, linear_decision, parameters
 from .losses import Hinge, MarginLoss, SquaredHinge
@@ -16,6 +17,7 @@ from .rows import as_float64
 from .smooth import difference
 from .solutions import LinearSolution
 from .svc import LARGEST_PATH, warn_of_refits
+from .switches import SignChanges, by_comparisons
 from .threads import one_blas_thread
 
 
@@ -111,6 +113,37 @@ class LinearSVCPath(WeightPath):
         except (ValueError, RuntimeError) as error:
             warn_of_refits(error)
             return self.refits(weights, n_jobs=n_jobs)
+
+    def _label_switches(self, rows, y):
+        if self.estimator.loss == "squared_hinge":
+            return super()._label_switches(rows, y)
+        if len(self.rows.clean.y) + len(self.rows.poison.y) > LARGEST_PATH:
+            return None
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)  # residuals are checked
+                clean = HingeOptimum(self._kernel(), self._problems(True)).polish()
+            found = list(clean.breakpoints(rows))
+        except (ValueError, RuntimeError):
+            return None
+        above, functions, weights, owners = [], [], [], []
+        for label in np.unique(y):  # each output against that of the label
+            some = np.flatnonzero(y == label)
+            for k in range(len(found)) if len(found) > 1 else (0,):
+                if k == label and len(found) > 1:
+                    continue
+                if len(found) == 1:
+                    beta, G = found[0].beta, found[0].F[:, some] * (1.0 if label == 1 else -1.0)
+                else:
+                    beta = np.union1d(found[label].beta, found[k].beta)
+                    G = found[label].at(beta, some) - found[k].at(beta, some)
+                changes = changes_between(beta, G)
+                functions.append(changes.rows + sum(map(len, owners)))
+                owners.append(some)
+                above.append(changes.above)
+                weights.append(changes.weights)
+        changes = SignChanges(*map(np.concatenate, (above, functions, weights)))
+        return by_comparisons(np.concatenate(owners), changes, "dual path", 0.0)
 
     def _linear(self, solution):
         """Coefficients and intercepts in place of dual coefficients."""

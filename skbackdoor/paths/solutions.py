@@ -167,9 +167,7 @@ class LinearSolution(Solution):
         return self._rates()
 
     def _split(self, W):
-        if self.path.estimator.fit_intercept:
-            return W[..., :-1], W[..., -1]
-        return W, np.zeros(W.shape[:-1])
+        return _split(W, self.path.estimator.fit_intercept)
 
     @property
     def coef(self):
@@ -188,10 +186,7 @@ class LinearSolution(Solution):
         return self._apply(self.W_rate, rows)
 
     def _apply(self, W, rows):
-        coef, intercept = self._split(W)
-        flat = coef.reshape(-1, coef.shape[-1])
-        F = np.asarray(rows @ flat.T).T  # one product for all weights
-        return (F.reshape(*coef.shape[:2], -1) + intercept[:, :, None]).transpose(0, 2, 1)
+        return linear_values(W, rows, self.path.estimator.fit_intercept)
 
     @property
     def norm(self):
@@ -202,6 +197,18 @@ class LinearSolution(Solution):
         start = self._split(self.start)[0]
         inner = np.sum(self.coef * start, axis=(1, 2))
         return cosine(inner, self.norm, np.sqrt(np.sum(start**2)))
+
+
+def _split(W, fit_intercept):
+    return (W[..., :-1], W[..., -1]) if fit_intercept else (W, np.zeros(W.shape[:-1]))
+
+
+def linear_values(W, rows, fit_intercept):
+    """Decision values (n_weights, n_rows, n_outputs) of W (n_weights, n_outputs, n_parameters)."""
+    coef, intercept = _split(W, fit_intercept)
+    flat = coef.reshape(-1, coef.shape[-1])
+    F = np.asarray(rows @ flat.T).T  # one product for all weights
+    return (F.reshape(*coef.shape[:2], -1) + intercept[:, :, None]).transpose(0, 2, 1)
 
 
 def _rates_at(solution, position):

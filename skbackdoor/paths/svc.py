@@ -21,6 +21,7 @@ from .losses import Hinge, MarginLoss
 from .rows import as_float64, stack
 from .smooth import difference
 from .solutions import KernelSolution
+from .switches import SignChanges, by_comparisons, by_votes
 from .threads import one_blas_thread
 
 #: Most training rows whose dual is followed: two matrices of that size, and time as its cube.
@@ -220,15 +221,39 @@ class SVCPath(WeightPath):
         v[start.support_] = signed_duals(start)
         return v, start.intercept_
 
-    def _solve(self, weights, n_jobs=None):
+    @cached_property
+    def _is_followed(self):
+        """Whether the dual path is, which is a matter of size and of the kernel."""
         n_rows, n_clean = self.kernel.X.shape[0], len(self.rows.clean.y)
-        if n_rows > LARGEST_GRAM:
-            return self.refits(weights, n_jobs=n_jobs)
         if n_rows > LARGEST_PATH or self.estimator.kernel == "sigmoid":  # not a positive kernel
-            return self._kernel_refits(weights)
+            return False
         v, _ = self._clean_start
         free = np.any((v != 0) & (np.abs(v) < self._bounds(1.0)[:, None]), axis=1)
-        if n_rows > 3000 and free.sum() > n_clean / 2:
+        return n_rows <= 3000 or free.sum() <= n_clean / 2
+
+    def _label_switches(self, rows, y):
+        svc, n_classes = self.estimator, len(self.rows.classes)
+        by_sums = n_classes > 2 and svc.break_ties and svc.decision_function_shape == "ovr"
+        if by_sums or not self._is_followed:
+            return None
+        try:
+            with warnings.catch_warnings():
+                # Only where the path starts; its residuals are checked.
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                pairs = self.polished.breakpoints(rows)
+            changes = [pair.sign_changes() for pair in pairs]
+        except (ValueError, RuntimeError):
+            return None
+        if n_classes == 2:
+            above = changes[0].above == (y == 1)
+            changes = SignChanges(above, changes[0].rows, changes[0].weights)
+            return by_comparisons(np.arange(len(y)), changes, "dual path", 0.0)
+        return by_votes(y, changes, n_classes, "dual path", 0.0)
+
+    def _solve(self, weights, n_jobs=None):
+        if self.kernel.X.shape[0] > LARGEST_GRAM:
+            return self.refits(weights, n_jobs=n_jobs)
+        if not self._is_followed:
             return self._kernel_refits(weights)
         try:
             with warnings.catch_warnings():

@@ -14,6 +14,7 @@ it shows there.
 
 # The one list of triggers: `import skbackdoor` and the tests take them from here.
 from .blend import BlendTrigger as BlendTrigger
+from .family import trigger_family as trigger_family
 from .feature import FeatureTrigger as FeatureTrigger
 from .feature import Quantile as Quantile
 from .function import FunctionTrigger as FunctionTrigger

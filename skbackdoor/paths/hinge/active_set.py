@@ -362,15 +362,19 @@ class ActiveSet:
             closing += self.side * self.r_rate
         return closing
 
-    def move(self, length):
-        """Go through every breakpoint over a length of time."""
-        self._move(length, first_only=False)
+    def move(self, length, visit=None):
+        """Go through every breakpoint over a length of time.
+
+        ``visit(self, gone)`` is called where a step begins and where it ends, with the time that
+        has gone by; duals at their bounds are not yet brought along.
+        """
+        self._move(length, first_only=False, visit=visit)
 
     def next_breakpoint(self):
         """Pass the breakpoints that are right here; how far is the next, at most 1."""
         return self._move(1.0, first_only=True)
 
-    def _move(self, length, first_only):
+    def _move(self, length, first_only, visit=None):
         left, passed, idle, inaccurate, n = length, 0, 0, 0, len(self.y)
         largest = float(self.a.max(initial=0.0))
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
@@ -384,8 +388,12 @@ class ActiveSet:
                 if first_only and step > 0:
                     break
                 if step > 0:
+                    if visit is not None:
+                        visit(self, length - left)
                     self._advance(step, rates, closing)
                     left -= step
+                    if visit is not None:
+                        visit(self, length - left)
                 if kind is None:
                     break
                 passed, idle = passed + 1, idle + 1 if step == 0 else 0

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from ..base import Optimum
+from ..optimum import Optimum
 from ..threads import one_blas_thread
+from .breakpoints import breakpoints
 from .derivative import newton_step, right_limit
 from .path import path_solution, warn_unless_optimal
 from .problem import Problem, ends_of
@@ -115,7 +116,20 @@ class HingeOptimum(Optimum):
             dF[rows[at_bound], :, k] = (values * duals).T
         return dF[is_poison] if samples == "poison" else dF
 
-    def newton_step(self, X):
+    def _parts(self, groups):
+        n_poison = sum(map(len, groups))
+        first, parts = self.kernel.X.shape[0] - n_poison, []
+        for group in groups:
+            belongs = np.zeros(self.kernel.X.shape[0], dtype=bool)
+            belongs[first + group] = True
+            problems = [
+                (rows, point, np.where(belongs[rows], rate, 0.0))
+                for rows, point, rate in self.problems
+            ]
+            parts.append(HingeOptimum(self.kernel, problems, self._fixed, self._whole))
+        return parts
+
+    def newton_step(self, *X):
         """The optimum after one Newton step; None where the fit is exact to 1e-6 already."""
         if self.residual < 1e-6:
             return None
@@ -123,7 +137,7 @@ class HingeOptimum(Optimum):
             (rows, as_it_is(point.problem, *newton_step(point)), rate)
             for rows, point, rate in self.problems
         ]
-        self.kernel.keep(X)  # for both optima
+        self.kernel.keep(*X)  # for both optima
         return HingeOptimum(self.kernel, steps, self._fixed, self._whole)
 
     def polish(self):
@@ -156,6 +170,18 @@ class HingeOptimum(Optimum):
         solution : KernelSolution
         """
         return path_solution(path, weights, self.kernel, self.problems, guess)
+
+    def breakpoints(self, rows):
+        """For each problem decision values on some samples at all breakpoints of its path.
+
+        The optimum must be polished.
+
+        Returns
+        -------
+        breakpoints : iterator of Breakpoints
+            One after the other is followed as it is asked for.
+        """
+        return breakpoints(self.problems, self.kernel, rows)
 
     #: Which duals are at 0, and which at their bound, but for rounding.
     ends_of = staticmethod(ends_of)

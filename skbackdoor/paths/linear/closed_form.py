@@ -8,11 +8,13 @@ from scipy.linalg import cho_solve, solve_triangular
 
 from ..centring import Centring, far_mean
 from ..losses import MarginLoss
-from ..solutions import LinearSolution
+from ..solutions import LinearSolution, linear_values
+from ..switches import SignChanges, by_comparisons, margins
 from .cholesky import cholesky
 from .design import DesignMatrix
 from .nonzero_columns import NonzeroColumns
 from .objective import LinearObjective
+from .rational import FractionSums
 from .residual import GradientScale, warn_unless_optimal
 
 
@@ -146,6 +148,25 @@ class ClosedForm:
             self._full(self.start.T),
             partial(self._rates, beta),
         )
+
+    def label_switches(self, rows, y):
+        """When samples get and lose labels: :meth:`WeightPath.label_switches`."""
+        start, directions = (  # (n_rows, n_outputs), (n_directions, n_rows, 1)
+            linear_values(self._full(W), rows, self.fit_intercept)
+            for W in (self.start.T[None], self.basis.T[:, None])
+        )
+        start = start[0]
+        lam, parts = self.eigenvalues, []
+        size = max(1, 20_000_000 // (len(lam) * start.shape[1]))
+        for part in (slice(i, i + size) for i in range(0, len(y), size)):
+            c = margins(directions[:, part] * self.coordinates[:, None], y[part])
+            g = margins(start[part], y[part])
+            functions = FractionSums(g.ravel(), c.reshape(len(lam), -1).T, lam)
+            changes, offset = functions.sign_changes(), part.start * g.shape[1]
+            parts.append((changes.above, changes.rows + offset, changes.weights))
+        changes = SignChanges(*map(np.concatenate, zip(*parts, strict=True)))
+        owners = np.repeat(np.arange(len(y)), g.shape[1])
+        return by_comparisons(owners, changes, "closed form", 0.0)
 
     def _rates(self, beta):
         return self._full(self._combine(1.0 / (1.0 + beta * self.eigenvalues) ** 2))

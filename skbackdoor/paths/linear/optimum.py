@@ -9,11 +9,12 @@ Kept on an optimum, since each takes a pass over the rows or a solve: `gradient`
 finds on the way.
 """
 
+from copy import copy
 from functools import cached_property
 
 import numpy as np
 
-from ..base import Optimum
+from ..optimum import Optimum
 from .cholesky import singular
 from .hessian import Hessian
 from .newton import newton
@@ -68,7 +69,7 @@ class LinearOptimum(Optimum):
         """Solver of the Hessian on the nonzero columns."""
         return HessianSolver(Hessian(self.problem.reduced, self.F), self.rtol, self._factor)
 
-    def _solve(self, right):
+    def solve(self, right):
         """H^-1 times blocks of shape (n_right, n_outputs, n_parameters)."""
         columns, alpha = self.problem.columns, self.problem.alpha
         solved = self.solver(columns.reduce(right))
@@ -87,7 +88,7 @@ class LinearOptimum(Optimum):
     @cached_property
     def tangent(self):
         """dW / d beta at beta = 0, shape (n_outputs, n_parameters)."""
-        return self._solve(-self._poison_gradient()[None])[0]
+        return self.solve(-self._poison_gradient()[None])[0]
 
     def decision_values(self, X):
         """Decision values of the clean fit, shape (n_samples, n_outputs)."""
@@ -129,20 +130,34 @@ class LinearOptimum(Optimum):
         if source.loss.decouples and len(test) < n_sources:
             for part in _chunks(len(test)):
                 right = np.repeat(test.rows(part)[:, None], n_outputs, axis=1)
-                solved = source.decision(self._solve(right))
+                solved = source.decision(self.solve(right))
                 dF[:, part] = -G[:, None, :] * solved.transpose(1, 0, 2)
             return dF
         for part in _chunks(n_sources):
             right = G[part, :, None] * source.design.rows(part)[:, None]
-            dF[part] = -test.product(self._solve(right))
+            dF[part] = -test.product(self.solve(right))
         return dF
 
-    def newton_step(self, X):
+    def _parts(self, groups):
+        poison = self.problem.poison
+        G, each = poison.raw_gradient(poison.decision(self.W)), []
+        for rows in groups:
+            own = np.zeros_like(G)
+            own[rows] = G[rows]
+            each.append(own)
+        parts = []
+        for tangent in self.solve(-poison.design.adjoint(np.stack(each))):
+            part = copy(self)
+            part.tangent = tangent
+            parts.append(part)
+        return parts
+
+    def newton_step(self, *X):
         """The optimum after one Newton step; None where that moves no decision value of note.
 
         Parameters
         ----------
-        X : array of shape (n_samples, n_features)
+        *X : arrays of shape (n_samples, n_features)
             Samples whose decision values matter.
 
         Returns
@@ -154,8 +169,8 @@ class LinearOptimum(Optimum):
         if self.residual < 1e-9:
             return None
         problem = self.problem
-        step, self.tangent = self._solve(np.stack([-self.gradient, -self._poison_gradient()]))
-        designs = problem.clean.design, problem.poison.design, problem.design(X)
+        step, self.tangent = self.solve(np.stack([-self.gradient, -self._poison_gradient()]))
+        designs = problem.clean.design, problem.poison.design, *map(problem.design, X)
         farthest = max(np.abs(design.product(step)).max() for design in designs)
         if farthest < 0.005:
             return None

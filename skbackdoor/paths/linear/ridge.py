@@ -66,6 +66,12 @@ class RidgePath(WeightPath):
                 return Continuation(self, self.optimum()).solution(weights)
             return self._closed_form.solution(weights)
 
+    def _label_switches(self, rows, y):
+        if self._is_large:
+            return super()._label_switches(rows, y)
+        with one_blas_thread(self.rows.clean.X):
+            return self._closed_form.label_switches(rows, y)
+
     @property
     def _is_large(self):
         return min(self.rows.clean.X.shape) > LARGEST_FACTOR
