@@ -1,7 +1,16 @@
 """Backdoor poisoning for scikit-learn: attack, measure, and choose models hard to backdoor."""
 
 from .attack import Attack
-from .audit import ClassChange, ModelAudit, audit_model
+from .audit import (
+    AuditGroup,
+    AuditReport,
+    ClassChange,
+    ModelAudit,
+    Remedy,
+    Withstood,
+    audit,
+    audit_model,
+)
 from .curves import (
     BackdoorBreakdown,
     BackdoorCurve,
@@ -83,6 +92,8 @@ __all__ = [
     "Attack",
     "AttackEvaluation",
     "AttackSplit",
+    "AuditGroup",
+    "AuditReport",
     "BackdoorBreakdown",
     "BackdoorBreakdownScorer",
     "BackdoorCurve",
@@ -108,6 +119,7 @@ __all__ = [
     "PoisonDetector",
     "PoisonGroup",
     "PoisonGroupDisplay",
+    "Remedy",
     "RetrainingReport",
     "RobustnessHeatmapDisplay",
     "SanitizedClassifier",
@@ -116,9 +128,11 @@ __all__ = [
     "StripFilter",
     "TriggerDisplay",
     "TriggerSuccess",
+    "Withstood",
     "attack_split",
     "attack_success_rate",
     "attack_success_rate_scorer",
+    "audit",
     "audit_model",
     "backdoor_breakdown",
     "backdoor_learning_curve",

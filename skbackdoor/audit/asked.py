@@ -12,13 +12,15 @@ from .changes import Change, carriers, far_beyond, is_text, ordinary
 from .proposals import own
 from .scores import changed_scores, margins, scores
 
-#: Changes that are tried one by one on every model; of more, first-order estimates choose.
-TRIED = 240
+#: Changes, and words, tried one by one on every model; of more, first-order estimates choose.
+TRIED, WORDS = 240, 80
 #: How many of the best ones are put together.
 TOGETHER = (2, 4, 8)
 #: An excess counts half for a change of 2 ** PARTS parts; while changes are sought, also for one
 #: that 1 / NATURAL of the class's rows carry. How many are then looked at closely.
 PARTS, NATURAL, FINALISTS = 4.0, 20.0, 6
+#: Classes of each model for which changes are put together, and those whose change is judged.
+CLASSES, LEADING = 3, 2
 #: By how much it counts for values two ranges of the rows beyond it, where only a tree tests.
 BEYOND = 1.5
 
@@ -42,7 +44,8 @@ class Asked:
 
     def chosen(self, changes, rows, y):
         """Of many changes those in which models differ most, by a cheap first look."""
-        if len(changes) <= TRIED:
+        most = WORDS if is_text(rows) else TRIED
+        if len(changes) <= most:
             return changes
         if is_text(rows):
             look = [_one_word(model, changes) for model in self.models]
@@ -52,7 +55,7 @@ class Asked:
                     for model in self.models]  # fmt: skip
         effect = np.stack([_ordered(v, c) for v, c in zip(look, self.columns, strict=True)])
         telling = np.abs(_against_others(effect)).max(axis=(0, 2))
-        return [changes[k] for k in np.sort(np.argsort(-telling, kind="stable")[:TRIED])]
+        return [changes[k] for k in np.sort(np.argsort(-telling, kind="stable")[:most])]
 
     def margins(self, changes, rows):
         """Margins of every class, shape (n_models, n_changes, n_samples, n_classes)."""
@@ -79,8 +82,11 @@ class Asked:
 
         Returns
         -------
-        found : list of list of Change
-            One list a model, one change a class.
+        found : list of list of (Change or None)
+            One list a model, one change a class; of clean models only of the two classes whose
+            changes are strongest.
+        leading : ndarray of int of shape (n_leading,)
+            These two classes of the audited model.
         """
         M = self.margins([Change(), *changes], rows)
         scale = np.abs(M[:, 0]).mean(axis=(1, 2))
@@ -88,34 +94,43 @@ class Asked:
         gain = _shares((M[:, 1:] - M[:, :1]) / scale[:, None, None, None], y, self.classes)
         weight = _weight(X, y_all, self.classes, changes)
         telling = _against_others(gain) * weight
-        n_classes = len(self.classes)
-        candidates = [list(changes)] * len(self.models)
+        promising = np.sort(telling, axis=1)[:, -CLASSES - 1 :].sum(axis=1)
+        first = _shares(M > 0, y, self.classes)
+        likely = excess_of(first[:, 1:], first[:, 0]) * weight
+        promising += likely.max(axis=1)
+        sought = np.argsort(-promising, axis=1, kind="stable")[:, :CLASSES]
         extra = [own(model, X) for model in self.models]
         for i, more in enumerate(extra):
-            for t in range(n_classes):
+            for t in sought[i]:
                 more += _together(changes, telling[i, :, t])
-        first = _shares(M > 0, y, self.classes)
         every = list(dict.fromkeys(change for more in extra for change in more))
         place = {change: k for k, change in enumerate(every)}
-        second = self.success(every, rows, y)[0] if every else np.zeros((len(M), 0, n_classes))
+        none = np.zeros((len(M), 0, len(self.classes)))
+        second = self.success(every, rows, y)[0] if every else none
         more_weight = _weight(X, y_all, self.classes, every)
-        found = []
+        found, leading = [], None
         for i, more in enumerate(extra):
             mine = sorted({place[change] for change in more})
-            options = candidates[i] + [every[k] for k in mine]
+            options = [*changes, *(every[k] for k in mine)]
             success = np.concatenate([first[:, 1:], second[:, mine]], axis=1)
             excess = excess_of(success, first[:, 0])[i]
             likely = excess * np.concatenate([weight, more_weight[mine]])
-            by_class = []
-            for t in range(n_classes):
+            by_class, strengths = [None] * len(self.classes), np.full(len(self.classes), -np.inf)
+            for t in range(len(self.classes)) if i == 0 else sought[i]:
                 best = np.argsort(-likely[:, t], kind="stable")[:FINALISTS]
                 finalists = [options[k] for k in best]
                 natural = self.ordinary_success(i, t, finalists, ordinary_rows[i], rows, y)
                 strength = np.minimum(excess[best, t], success[i, best, t] - natural)
                 strength *= factor_of(finalists, ordinary_rows[i][0])
-                by_class.append(finalists[int(strength.argmax())])
+                by_class[t] = finalists[int(strength.argmax())]
+                strengths[t] = strength.max()
+            ahead = np.argsort(-strengths, kind="stable")[:LEADING]
+            if i == 0:
+                leading = ahead
+            else:
+                by_class = [c if t in ahead else None for t, c in enumerate(by_class)]
             found.append(by_class)
-        return found
+        return found, leading
 
     def ordinary_success(self, i, t, changes, held_out, rows, y):
         """What a model obeys of changes held within what rows of class t ordinarily have."""

@@ -185,7 +185,8 @@ def audit_model(
         {1 + \log_2(k) / 4},
 
     with the mean over the other models and k the number of columns, words or patches put
-    together, is sought for every model as for this one. Where all values lie two ranges of the
+    together, is sought for every model as for this one, for the two classes where it is largest.
+    Where all values lie two ranges of the
     rows beyond that range, which trees alone are asked for, it is the numerator times 1.5. The
     conformal p-value of class t is the
     rank of :math:`S_0(c, t)` among the largest that each of the models has:
@@ -233,19 +234,22 @@ def audit_model(
     asked = Asked(models, columns, estimator.classes_, n_jobs)
     changes = asked.chosen(grid(X, models, image_shape), rows, labels)
     ordinary_rows = [(_safe_indexing(X, held), y[held]) for held in unseen[: len(models)]]
-    found = asked.search(changes, X, y, rows, labels, ordinary_rows)
+    found, leading = asked.search(changes, X, y, rows, labels, ordinary_rows)
     rows, labels = _safe_indexing(X, judged), y[judged]
-    final = [change for by_class in found for change in by_class]
-    success, base = asked.success(final, rows, labels)
-    factor = np.stack([
-        factor_of(by_class, held[0]) for by_class, held in zip(found, ordinary_rows, strict=True)
-    ])  # fmt: skip
+    final = [
+        (i, t, change)
+        for i, by_class in enumerate(found)
+        for t, change in enumerate(by_class)
+        if change is not None
+    ]
+    success, base = asked.success([change for _, _, change in final], rows, labels)
     natural = np.array([
-        [asked.ordinary_success(i, t, [change], ordinary_rows[i], rows, labels)[0]
-         for t, change in enumerate(by_class)] for i, by_class in enumerate(found)
+        asked.ordinary_success(i, t, [change], ordinary_rows[i], rows, labels)[0]
+        for i, t, change in final
     ])  # fmt: skip
-    measured = success, base, natural, factor
-    return _result(estimator, found, *measured, len(changes), X, labels, image_shape)
+    factor = np.array([factor_of([change], ordinary_rows[i][0])[0] for i, _, change in final])
+    measured = final, success, base, natural, factor
+    return _result(estimator, leading, *measured, len(changes), X, labels, image_shape)
 
 
 def _check(estimator, X, y):
@@ -316,19 +320,21 @@ def _columns_of(model, classes):
     return np.array([place.get(label, -1) for label in classes.tolist()])
 
 
-def _result(estimator, found, success, base, natural, factor, n_tried, X, y, image_shape):
+def _result(estimator, leading, final, success, base, natural, factor, n_tried, X, y, image_shape):
     """The classes' changes of the audited model, ranked among those of all models."""
-    n_models, n_classes = len(found), len(estimator.classes_)
-    excess, t = excess_of(success, base), np.arange(n_classes)
-    mine = [i * n_classes + t for i in range(n_models)]
-    own_excess = np.stack([excess[i, mine[i], t] for i in range(n_models)])
-    own_success = np.stack([success[i, mine[i], t] for i in range(n_models)])
-    strength = np.minimum(own_excess, own_success - natural) * factor
-    largest = strength[1:].max(axis=1)
+    n_models, n_classes = success.shape[0], len(estimator.classes_)
+    excess = excess_of(success, base)
+    at = np.arange(len(final))
+    of_model, of_class = (np.array([entry[k] for entry in final]) for k in (0, 1))
+    strength = np.minimum(
+        excess[of_model, at, of_class], success[of_model, at, of_class] - natural
+    )
+    strength *= factor
+    largest = np.array([strength[of_model == i].max() for i in range(1, n_models)])
     made = []
-    for k, change in enumerate(found[0]):
-        label = estimator.classes_[k]
-        p = (1 + np.sum(largest >= strength[0, k])) / n_models if n_models > 1 else np.nan
+    for k in range(n_classes):  # the first ones are the audited model's, in order
+        label, change = estimator.classes_[k], final[k][2]
+        p = (1 + np.sum(largest >= strength[k])) / n_models if n_models > 1 else np.nan
         made.append(
             ClassChange(
                 label=label,
@@ -336,15 +342,16 @@ def _result(estimator, found, success, base, natural, factor, n_tried, X, y, ima
                 success=float(success[0, k, k]),
                 base_rate=float(base[0, k]),
                 clean_success=float(success[1:, k, k].mean()) if n_models > 1 else np.nan,
-                ordinary_success=float(natural[0, k]),
-                strength=float(strength[0, k]),
+                ordinary_success=float(natural[k]),
+                strength=float(strength[k]),
                 p_value=float(p),
                 n_samples=int(np.sum(y != label)),
                 trigger=trigger_of(change, X, image_shape),
             )
         )
-    made.sort(key=lambda change: -change.strength)
-    best, verdict = made[0], "nothing"
+    best = made[leading[np.argmax(strength[leading])]]
+    made.sort(key=lambda change: (change is not best, -change.strength))
+    verdict = "nothing"
     clear = best.success >= SUCCESS and best.strength >= STRENGTH
     if n_models == 1:
         verdict = "suspect" if clear else "nothing"
