@@ -55,3 +55,8 @@ def texts(poison=True):
 def report(kind, poison=True):
     X, y, _ = {"digits": digits, "table": table, "texts": texts}[kind](poison)
     return audit(X, y, title=f"Audit of {kind}")
+
+
+def halved(X):
+    """A function that skops does not know."""
+    return X / 2

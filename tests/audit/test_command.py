@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC
 
+from skbackdoor.audit import writing
 from skbackdoor.audit.command import run
 
 ROOT = Path(__file__).parents[2]
@@ -113,10 +114,12 @@ def test_models_are_opened_by_skops_alone(folder, tmp_path, capsys):
                 pass
         said = failed(capsys, *data, "--model", tmp_path / name)
         assert "refused" in said and "skops.io" in said and not (tmp_path / "ran").exists()
-    strange = make_pipeline(FunctionTransformer(np.sqrt), SVC()).fit(X.reshape(len(X), -1), y)
+    strange = make_pipeline(FunctionTransformer(poisoned.halved), SVC()).fit(
+        X.reshape(len(X), -1), y
+    )
     io.dump(strange, tmp_path / "strange.skops")
     said = failed(capsys, *data, "--model", tmp_path / "strange.skops")
-    assert "does not trust" in said and "--trust" in said and "sqrt" in said
+    assert "does not trust" in said and "--trust" in said and "poisoned.halved" in said
     (tmp_path / "torn.skops").write_bytes(b"torn")
     assert "no model" in failed(capsys, *data, "--model", tmp_path / "torn.skops")
 
@@ -174,17 +177,22 @@ def test_mixed_types_are_said_and_audited(tmp_path, capsys):
     assert status in (0, 1) and "Traceback" not in capsys.readouterr().err
 
 
-def test_folders_that_cannot_be_written(folder, tmp_path, capsys):
+def test_folders_that_cannot_be_written(folder, tmp_path, capsys, monkeypatch):
     there = tmp_path / "report"
     there.mkdir()
     said = failed(capsys, "audit", folder / "clean.npz", "--out", there)
     assert "is a folder" in said
     said = failed(capsys, "audit", folder / "clean.npz", "--out", tmp_path / "no" / "x.html")
     assert "is not there" in said
-    if os.geteuid() == 0:
-        pytest.skip("root may write everywhere")
+    if os.geteuid() == 0:  # root may write everywhere
+
+        def refused(*arguments, **options):
+            raise PermissionError(13, "Permission denied", options["dir"])
+
+        monkeypatch.setattr(writing.tempfile, "TemporaryFile", refused)
     there.chmod(0o500)
     assert "Permission" in failed(capsys, "audit", folder / "clean.npz", "--out", there / "x.html")
+    assert not list(there.iterdir())
 
 
 @pytest.mark.slow
