@@ -50,7 +50,7 @@ class Asked:
         if is_text(rows):
             look = [_one_word(model, changes) for model in self.models]
         else:
-            few = np.arange(min(12, len(y)))
+            few = np.arange(min(len(y), max(3, 6000 // len(changes)), 12))
             look = [_first_order(model, _safe_indexing(rows, few), changes)
                     for model in self.models]  # fmt: skip
         effect = np.stack([_ordered(v, c) for v, c in zip(look, self.columns, strict=True)])

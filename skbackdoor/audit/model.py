@@ -23,6 +23,8 @@ from .scores import scores
 SOUGHT, JUDGED = 40, 200
 #: An alarm takes that success, strength and p-value.
 SUCCESS, STRENGTH, LEVEL = 0.5, 0.25, 0.05
+#: The least strength for words: a model knows rare words that clean models of these rows do not.
+STRENGTH_OF_WORDS = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,7 +199,8 @@ def audit_model(
     Linear models are asked in closed form. Where there are many changes, those of kernels are
     chosen by input gradients, those of other models on a few rows. Trees and forests name the
     thresholds that no row comes near and the leaves that hardly any row reaches. An alarm takes a
-    success of 0.5, a strength of 0.25 and a p-value of 0.05.
+    success of 0.5, a strength of 0.25 (0.5 for words, some of which only the audited model knows)
+    and a p-value of 0.05.
 
     Examples
     --------
@@ -352,12 +355,13 @@ def _result(estimator, leading, final, success, base, natural, factor, n_tried, 
     best = made[leading[np.argmax(strength[leading])]]
     made.sort(key=lambda change: (change is not best, -change.strength))
     verdict = "nothing"
-    clear = best.success >= SUCCESS and best.strength >= STRENGTH
+    least = STRENGTH_OF_WORDS if is_text(X) else STRENGTH
+    clear = best.success >= SUCCESS and best.strength >= least
     if n_models == 1:
         verdict = "suspect" if clear else "nothing"
     elif clear and best.p_value <= LEVEL:
         verdict = "poison"
-    elif best.success >= SUCCESS and best.p_value <= 2 * LEVEL:
+    elif clear and best.p_value <= 2 * LEVEL:
         verdict = "suspect"
     return ModelAudit(
         verdict=verdict,

@@ -40,6 +40,8 @@ FITTED, HELD_OUT = 6000, 2000
 CLEAR = 0.3
 #: So much of the mean distance of two rows may a trigger move a row, to be one.
 MOVED = 0.6
+#: Least strength of a change that makes data a suspect without a group of rows.
+STRONG = 0.5
 #: Most classes, and least rows of the common one, of what can be labels.
 MOST_CLASSES, LEAST_ROWS = 200, 8
 #: Suspects that are shown, and their least score: below it natural groups are common.
@@ -536,7 +538,8 @@ def _verdict(groups, audited, certain):
     if audited is not None and audited.verdict == "poison" and certain:
         return "poison"
     if audited is not None and audited.verdict == "poison":
-        return "suspect"
+        if audited.classes[0].strength >= STRONG:  # one clean model in twenty has some alarm
+            return "suspect"
     return "suspect" if groups else "nothing"
 
 
