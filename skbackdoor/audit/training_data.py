@@ -359,7 +359,10 @@ def _groups(detector, flagged, model, prover, y, X_clean, y_clean, notes):
                 f" {success.n_samples} held-out rows of other classes to"
                 f" {group.label!s} ({success.base_rate:.0%} without it)"
             )
-            if verdict == "poison":
+            if replaces_content(trigger, X_clean):
+                verdict = "suspect"
+                why = f"{share}, but it changes them nearly as much as another row would."
+            elif verdict == "poison":
                 why = (
                     f"{share}, and without the group {group.flip:.0%} of its rows lose the label."
                 )
