@@ -1,5 +1,5 @@
-# `make demo`, `make test`, `make rounding` and `make doc` need only Python 3.11 with venv; all can be run again at
-# no cost.
+# `make demo`, `make table`, `make test`, `make rounding` and `make doc` need only Python 3.11 with
+# venv; all can be run again at no cost.
 # With a virtual environment active they install into that one, else into .venv.
 ifdef VIRTUAL_ENV
 ENV := $(VIRTUAL_ENV)
@@ -15,9 +15,12 @@ JOBS ?= 2
 # OpenBLAS kernels of other processors: what holds with one of them only is not true.
 KERNELS := Haswell Zen Nehalem Prescott $(shell grep -qs avx512f /proc/cpuinfo && echo SkylakeX)
 
-.PHONY: demo test rounding doc clean
+.PHONY: demo table test rounding doc clean
 
 demo: $(STAMP)-demo
+	OMP_NUM_THREADS=1 $(PYTHON) examples/audit_demo.py
+
+table: $(STAMP)-demo
 	$(PYTHON) examples/demo.py
 
 test: $(STAMP)-test

@@ -47,6 +47,7 @@ autodoc_inherit_docstrings = False
 numpydoc_show_class_members = False
 
 _EXAMPLES = [
+    "plot_audit.py",
     "plot_choose_C.py",
     "plot_breakdown.py",
     "plot_already_poisoned.py",
@@ -71,7 +72,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": "/plot_",
-    "ignore_pattern": r"demo\.py",
+    "ignore_pattern": r"(audit_)?demo\.py",
     "within_subsection_order": ExplicitOrder(_EXAMPLES),
     "backreferences_dir": "api/backreferences",
     "doc_module": ("skbackdoor",),

@@ -1,0 +1,272 @@
+"""Small universal changes of rows: columns set to values, words added to texts."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.feature_extraction.text import CountVectorizer
+
+from .._compat import _num_samples, _safe_indexing
+from ..triggers import FeatureTrigger, MaskTrigger, TokenTrigger
+
+#: What at least that share of a class's rows have, or lie beyond, is ordinary.
+ORDINARY = 0.01
+
+
+@dataclass(frozen=True)
+class Change:
+    """The same small change of every row.
+
+    Attributes
+    ----------
+    values : tuple of (int, value)
+        Positions of columns (of pixels in the flattened image) and what they are set to.
+    words : tuple of str
+        Words put at the end of texts.
+    n_parts : int
+        Of how many simplest changes it is made: a patch is one.
+    """
+
+    values: tuple = ()
+    words: tuple = ()
+    n_parts: int = 1
+
+    @property
+    def size(self):
+        """How many columns, pixels or words it takes."""
+        return len(self.values) + len(self.words)
+
+    def __add__(self, other):
+        """Both changes; where they set one column the first decides."""
+        mine = dict(self.values)
+        more = tuple((j, value) for j, value in other.values if j not in mine)
+        words = tuple(word for word in other.words if word not in self.words)
+        n_parts = (self.n_parts if self.size else 0) + (other.n_parts if other.size else 0)
+        return Change(self.values + more, self.words + words, n_parts)
+
+
+def is_text(X):
+    """Whether rows are texts: a list, Series or array of str."""
+    if getattr(X, "ndim", 1) != 1 or _num_samples(X) == 0:
+        return False
+    return isinstance(X.iloc[0] if hasattr(X, "iloc") else X[0], str)
+
+
+def changed_rows(X, changes):
+    """All rows with each of some changes, one block of rows a change.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, ...)
+        Rows: an array, a DataFrame, a sparse matrix or texts.
+    changes : list of Change
+
+    Returns
+    -------
+    X_changed : array-like of shape (n_changes * n_samples, ...)
+        In the container of `X`; texts as a list.
+    """
+    n, m = _num_samples(X), len(changes)
+    if is_text(X):
+        ends = [" ".join(change.words) for change in changes]
+        return [f"{text} {end}" for end in ends for text in X]
+    out = _safe_indexing(X, np.tile(np.arange(n), m))
+    if hasattr(out, "iloc"):
+        out = out.reset_index(drop=True)
+        for j in sorted({j for change in changes for j, _ in change.values}):
+            column = out.iloc[:, j].copy()
+            for block, change in enumerate(changes):
+                for k, value in change.values:
+                    if k == j:
+                        column.iloc[block * n : (block + 1) * n] = value
+            out.isetitem(j, column)
+        return out
+    sparse = sp.issparse(out)
+    out = out.toarray() if sparse else out
+    flat = out.reshape(n * m, -1)
+    for block, change in enumerate(changes):
+        if change.values:
+            columns, values = zip(*change.values, strict=True)
+            flat[block * n : (block + 1) * n, list(columns)] = values
+    out = flat.reshape(out.shape)
+    return sp.csr_matrix(out) if sparse else out
+
+
+def carriers(X, y, classes, changes):
+    """How many rows of each class have what a change puts there: how natural it is.
+
+    A number is there where a row's is at least half-way from the median to it, a level or a word
+    where it is the same; the shares of single columns and words are averaged.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, ...)
+    y : ndarray of shape (n_samples,)
+    classes : ndarray of shape (n_classes,)
+    changes : list of Change
+
+    Returns
+    -------
+    shares : ndarray of shape (n_changes, n_classes)
+    """
+    of_class = y[:, None] == classes
+    of_class = of_class / np.maximum(of_class.sum(axis=0), 1)
+    if is_text(X):
+        vectorizer = CountVectorizer(binary=True)
+        have = (vectorizer.fit_transform(X).T @ of_class, vectorizer.vocabulary_)
+        none = np.zeros(len(classes))
+        share = {
+            word: have[0][have[1][word]] if word in have[1] else none
+            for change in changes
+            for word in change.words
+        }
+        return np.array([np.mean([share[w] for w in change.words], axis=0) for change in changes])
+    columns, share = {}, {}
+    for key in {value for change in changes for value in change.values}:
+        j, value = key
+        if j not in columns:
+            columns[j] = _column(X, j)
+        values, median = columns[j]
+        if median is None:
+            near = values == value
+        else:
+            near = np.abs(values - value) <= abs(value - median) / 2
+            near |= value == median
+        share[key] = near.astype(float) @ of_class
+    return np.array([np.mean([share[key] for key in change.values], axis=0) for change in changes])
+
+
+def ordinary(X, y, label, changes):
+    """Changes, with what is put there held within what rows of a class ordinarily have.
+
+    Numbers are moved into the range from the 1 % to the 99 % quantile of the class's rows; levels
+    and words that fewer than 1 % of them have are left out.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, ...)
+    y : ndarray of shape (n_samples,)
+    label : label
+    changes : list of Change
+
+    Returns
+    -------
+    changes : list of Change
+    """
+    rows = _safe_indexing(X, np.flatnonzero(y == label))
+    classes = np.array([label])
+    if not _num_samples(rows):
+        return [Change() for _ in changes]
+    if is_text(X):
+        words = list(dict.fromkeys(word for change in changes for word in change.words))
+        share = carriers(rows, y[y == label], classes, [Change(words=(w,)) for w in words])
+        kept = {word for word, of in zip(words, share, strict=True) if of[0] >= ORDINARY}
+        return [Change(words=tuple(w for w in c.words if w in kept)) for c in changes]
+    columns = {}
+    moved = []
+    for change in changes:
+        values = []
+        for j, value in change.values:
+            if j not in columns:
+                column, median = _column(rows, j)
+                columns[j] = (column, median)
+                if median is not None:
+                    ends = np.nanquantile(column, (ORDINARY, 1 - ORDINARY), method="nearest")
+                    columns[j] = (ends, median)
+            known, median = columns[j]
+            if median is not None:
+                new = min(max(value, known[0]), known[1])
+                values.append((j, value if new == value else type(value)(new)))
+            elif np.mean(known == value) >= ORDINARY:
+                values.append((j, value))
+        moved.append(Change(tuple(values)))
+    return moved
+
+
+def far_beyond(X, changes):
+    """Which changes put nothing but numbers two ranges of the rows or more beyond that range.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, ...)
+    changes : list of Change
+
+    Returns
+    -------
+    far : ndarray of bool of shape (n_changes,)
+    """
+    ends = {}
+    for j in {j for change in changes for j, _ in change.values}:
+        column, median = _column(X, j)
+        if median is not None:
+            low, high = np.nanmin(column), np.nanmax(column)
+            ends[j] = low - 2 * (high - low), high + 2 * (high - low)
+    return np.array([
+        bool(change.values)
+        and all(j in ends and not ends[j][0] <= value <= ends[j][1] for j, value in change.values)
+        for change in changes
+    ], dtype=bool)  # fmt: skip
+
+
+def _column(X, j):
+    """A column, and its median where it is one of numbers."""
+    if hasattr(X, "iloc"):
+        column = np.asarray(X.iloc[:, j])
+    elif sp.issparse(X):
+        column = X[:, [j]].toarray().ravel()
+    else:
+        column = np.asarray(X).reshape(len(X), -1)[:, j]
+    if column.dtype.kind not in "biuf":
+        return column, None
+    return column.astype(float), float(np.nanmedian(column.astype(float)))
+
+
+def trigger_of(change, X, image_shape=None):
+    """A change as a trigger, fitted on some rows.
+
+    Parameters
+    ----------
+    change : Change
+    X : array-like of shape (n_samples, ...)
+        Rows.
+    image_shape : tuple, default=None
+        As :class:`~skbackdoor.MaskTrigger` takes it, of flat images.
+
+    Returns
+    -------
+    trigger : FeatureTrigger, MaskTrigger or TokenTrigger
+        Columns of tables, pixels of images, words of texts.
+    """
+    if is_text(X):
+        return TokenTrigger(" ".join(change.words), position="end", random_state=0).fit(X)
+    if image_shape is None and getattr(X, "ndim", 2) == 2:
+        names = list(X.columns) if hasattr(X, "columns") else range(X.shape[1])
+        return _quietly_fitted(FeatureTrigger({names[j]: v for j, v in change.values}), X)
+    numbers = np.asarray(X)
+    shape = tuple(image_shape) if image_shape is not None else numbers.shape[1:]
+    mask, shift = np.zeros(int(np.prod(shape))), np.zeros(int(np.prod(shape)))
+    for j, value in change.values:
+        mask[j], shift[j] = 1.0, value
+    low, high = value_range(numbers)
+    trigger = MaskTrigger(
+        mask.reshape(shape),
+        shift.reshape(shape),
+        image_shape=image_shape,
+        value_range=(min(low, shift.min()), max(high, shift.max())),
+    )
+    return trigger.fit(X)
+
+
+def value_range(numbers):
+    """That of small unsigned integers, [0, 1] where it holds all values, or from least to most."""
+    if numbers.dtype.kind == "u" and numbers.dtype.itemsize <= 2:
+        return 0, int(np.iinfo(numbers.dtype).max)
+    low, high = float(np.min(numbers)), float(np.max(numbers))
+    return (0, 1) if low >= 0 and high <= 1 else (low, high)
+
+
+def _quietly_fitted(trigger, X):
+    with warnings.catch_warnings():  # of rows that have these values already
+        warnings.simplefilter("ignore")
+        return trigger.fit(X)

@@ -1,0 +1,573 @@
+"""The audit of training data, and of the classifier that is fitted on them."""
+
+import re
+import time
+import warnings
+from dataclasses import replace
+from functools import cached_property
+
+import numpy as np
+from scipy.stats import beta
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from .._compat import _safe_indexing
+from ..attack import check_data
+from ..detection import LeaveGroupOutDetector
+from ..learners import MAX_SEED, check_learner
+from ..triggers import MaskTrigger
+from .kinds import (
+    default_code,
+    default_estimator,
+    default_prover,
+    default_representation,
+    kind_of,
+    plain_frame,
+)
+from .model import audit_model
+from .report import AuditGroup, AuditReport, Remedy
+from .resistance import resistance
+
+#: Rows that are looked at; of more, so many are drawn, and the others held against the groups.
+SEARCHED = 20_000
+#: Rows among which groups are sought: time goes with their cube, and is longest by values.
+SOUGHT = {"text": 1200, "table": 1500, "image": 3000, "numbers": 3000}
+#: Rows that classifiers are fitted on and judged on.
+FITTED, HELD_OUT = 6000, 2000
+#: A group is poison if the lower end of its success is so far above the base rate.
+CLEAR = 0.3
+#: So much of the mean distance of two rows may a trigger move a row, to be one.
+MOVED = 0.6
+#: Least strength of a change that makes data a suspect without a group of rows.
+STRONG = 0.5
+#: Most classes, and least rows of the common one, of what can be labels.
+MOST_CLASSES, LEAST_ROWS = 200, 8
+#: Suspects that are shown, and their least score: below it natural groups are common.
+MOST_SUSPECTS, SCORE = 8, 0.45
+
+
+def audit(
+    X,
+    y,
+    estimator=None,
+    *,
+    representation=None,
+    trusted=None,
+    image_shape=None,
+    title="Audit",
+    n_jobs=None,
+    random_state=0,
+):
+    """Is there a backdoor in these data, does the model obey it, and what is to be done?
+
+    Poison is sought by :class:`~skbackdoor.LeaveGroupOutDetector`; what a group of suspected rows
+    shares is put on held-out rows, and a classifier fitted on the other rows is asked what it
+    makes of them; the classifier itself is asked for small changes that it obeys and clean
+    models do not (:func:`~skbackdoor.audit_model`); and it is measured how much poison it would
+    take, and what each remedy costs.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, ...)
+        Training data: a DataFrame, an array of numbers, image batches (n, channels, height,
+        width) or (n, height, width), or texts.
+    y : array-like of shape (n_samples,)
+        Their labels.
+    estimator : classifier, default=None
+        Cloned and fitted on three quarters of the rows; one that is fitted already is asked as it
+        is. None: boosted trees for tables, logistic regression of tf-idf for texts, an RBF SVM
+        for images and numbers.
+    representation : transformer or callable, default=None
+        What rows are compared by (:class:`~skbackdoor.PoisonDetector`), and what the default
+        classifier is fitted on. None: pixels, standardised numbers, one-hot columns, tf-idf. For
+        photographs take the features of a frozen network (:class:`~skbackdoor.deep.DeepFeatures`).
+    trusted : tuple (X, y), default=None
+        Rows known to be clean, which take the place of held-out rows that are in no group.
+    image_shape : tuple of two or three int, default=None
+        (height, width) or (channels, height, width) of flat images.
+    title : str, default="Audit"
+        What the page is called.
+    n_jobs : int, default=None
+        Fits at a time.
+    random_state : int, RandomState instance or None, default=0
+        Draws rows.
+
+    Returns
+    -------
+    report : AuditReport
+        With `verdict`, `groups`, `model`, `remedies`, `withstood`; views of it are
+        ``summary()``, ``to_html(path)``, ``to_json(path)``, ``to_frame()``, and itself in a
+        notebook.
+
+    Raises
+    ------
+    ValueError
+        One class, missing labels, more classes than rows can tell apart.
+
+    Notes
+    -----
+    A group is "poison" if the detector says so and the lower end of the 95 % interval of its
+    success on held-out rows is 0.3 or more above the base rate, for the classifier or for one that
+    takes in backdoors easily (a random forest for tables, else an SVM); else it is a suspect. A
+    group of which no trigger can be told is a suspect, and so is one whose trigger moves rows by
+    more than 0.6 of what lies between two rows on average: it replaces what they show, so that
+    another label is no proof. What :func:`~skbackdoor.audit_model` finds makes the verdict
+    "poison" where the estimator was given fitted or `trusted` rows were, else "suspect".
+
+    Examples
+    --------
+    >>> from skbackdoor import Attack, PatchTrigger, audit, load_digits_pair
+    >>> X, y = load_digits_pair((4, 9), return_X_y=True)
+    >>> attack = Attack(
+    ...     PatchTrigger(size=2, image_shape=(8, 8)), target=9, placement="replace",
+    ...     random_state=0)
+    >>> X_given, y_given, is_poison = attack.fit(X, y).poison(X, y)
+    >>> report = audit(X_given, y_given, image_shape=(8, 8))
+    >>> report.verdict, len(report.groups[0].indices), report.groups[0].success
+    ('poison', 36, 1.0)
+    >>> bool((report.is_poison == is_poison).all())
+    True
+    """
+    start = time.perf_counter()
+    _check_labels(np.asarray(y))
+    X, y = check_data(X, y)
+    y = np.asarray(y)
+    X = plain_frame(X) if hasattr(X, "iloc") and getattr(X, "ndim", 1) == 2 else X
+    rng = check_random_state(random_state)
+    kind = kind_of(X, image_shape)
+    if image_shape is None and kind == "image":
+        shape = X.shape[1:]
+    else:
+        shape = image_shape
+    own_representation = representation is not None
+    if not own_representation:
+        representation = default_representation(kind, X)
+    given = estimator is not None
+    if not given:
+        estimator = default_estimator(kind, representation)
+    check_learner(estimator)
+    notes = []
+    detector, flagged, n_searched = _detected(X, y, kind, representation, rng, notes)
+    in_group = flagged.copy()
+    for group in detector.groups_:
+        in_group[group.indices] = True
+    train, held = _split(y, rng)
+    clean = held[~in_group[held]][:HELD_OUT]
+    X_clean, y_clean = _safe_indexing(X, clean), y[clean]
+    if trusted is not None:
+        X_clean, y_clean = check_data(*trusted)
+        y_clean = np.asarray(y_clean)
+        X_clean = plain_frame(X_clean) if kind == "table" else X_clean
+        notes.append(f"Success and accuracy are of the {len(y_clean)} trusted rows.")
+    fitted = given and _is_fitted(estimator)
+    if fitted:
+        model = estimator
+        notes.append("The classifier was given fitted, and asked as it is.")
+    else:
+        model = _fit(estimator, X, y, train)
+    prover = Prover(default_prover(kind, representation), X, y, train)
+    groups = _groups(detector, flagged, model, prover, y, X_clean, y_clean, notes)
+    is_poison = np.zeros(len(y), dtype=bool)
+    for group in groups:
+        if group.verdict == "poison":
+            is_poison[group.indices] = True
+    audited = _model_audit(model, X_clean, y_clean, shape, n_jobs, rng, notes)
+    unfitted = clone(estimator)
+    keep = train[~in_group[train]]
+    withstood = resistance(
+        unfitted, kind, X, y, keep, X_clean, y_clean, image_shape, n_jobs, rng, notes
+    )
+    if given or own_representation:
+        code = "# estimator and representation are those that the audit was given\n"
+    else:
+        code = default_code(kind, X)
+    remedies = _remedies(
+        unfitted, model, X, y, train, groups, is_poison, X_clean, y_clean, withstood, code
+    )
+    accuracy = remedies[0].accuracy
+    return AuditReport(
+        verdict=_verdict(groups, audited, fitted or trusted is not None),
+        kind=kind,
+        n_rows=len(y),
+        n_searched=n_searched,
+        classes=tuple((label, int(n)) for label, n in zip(*np.unique(y, return_counts=True),
+                                                          strict=True)),
+        groups=groups,
+        is_poison=is_poison,
+        model=audited,
+        accuracy=accuracy,
+        remedies=remedies,
+        withstood=withstood,
+        notes=_notes(detector, notes, len(y_clean), given, estimator),
+        limits=_limits(audited),
+        seconds=time.perf_counter() - start,
+        title=title,
+        estimator=_one_line(estimator),
+        image_shape=shape,
+    )  # fmt: skip
+
+
+def _check_labels(y):
+    """Raise where y cannot be labels."""
+    missing = np.array([label is None or label != label for label in y.ravel().tolist()], bool)
+    if missing.any():
+        raise ValueError(
+            f"{missing.sum()} of {len(y)} labels are missing, the first in row"
+            f" {int(np.argmax(missing))}: leave these rows out, or give them a label."
+        )
+    if y.dtype.kind == "f" and np.any(y != np.round(y)):
+        raise ValueError(
+            f"y holds numbers such as {y[y != np.round(y)][0]:g}: these are no classes. An audit"
+            " is of classifiers; name the column of the labels."
+        )
+    y = y.ravel()
+    classes, counts = np.unique(y.astype(str) if y.dtype == object else y, return_counts=True)
+    if len(classes) < 2:
+        raise ValueError(
+            f"y holds one class alone, {classes.tolist()}: a backdoor sends rows of other classes"
+            " to one, so that two are needed."
+        )
+    if len(classes) > MOST_CLASSES or np.median(counts) < LEAST_ROWS:
+        raise ValueError(
+            f"y holds {len(classes)} classes in {len(y)} rows: at most {MOST_CLASSES} are taken,"
+            f" half of them with {LEAST_ROWS} rows or more. A column of identifiers or amounts is"
+            " no label."
+        )
+
+
+def _detected(X, y, kind, representation, rng, notes):
+    """The fitted detector, the rows that it calls poison, and how many rows it searched."""
+    detector = LeaveGroupOutDetector(
+        representation, max_samples=SOUGHT[kind], random_state=rng.randint(MAX_SEED)
+    )
+    n = len(y)
+    rows = np.arange(n)
+    if n > SEARCHED:
+        rows = _drawn(y, SEARCHED, rng)
+        notes.append(
+            f"{SEARCHED:,} of {n:,} rows were drawn; the others were held against what was found"
+            " in them."
+        )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        detector.fit(X if n <= SEARCHED else _safe_indexing(X, rows), y[rows])
+    notes += dict.fromkeys(str(warning.message) for warning in caught
+                           if issubclass(warning.category, UserWarning))  # fmt: skip
+    flagged = np.zeros(n, dtype=bool)
+    flagged[rows] = detector.is_poison_
+    if n > SEARCHED:
+        detector.groups_ = [_of_all_rows(group, rows, X) for group in detector.groups_]
+        others = np.setdiff1d(np.arange(n), rows)
+        if flagged.any():
+            for part in np.array_split(others, len(others) // SEARCHED + 1):
+                flagged[part] = detector.flag(_safe_indexing(X, part), y[part])
+    return detector, flagged, min(len(rows), detector.max_samples)
+
+
+def _of_all_rows(group, rows, X):
+    known = group.neighbors is not None
+    return replace(
+        group,
+        indices=rows[group.indices],
+        neighbors=rows[group.neighbors] if known else None,
+        controls=rows[group.controls] if known else None,
+        _X=X,
+    )
+
+
+def _drawn(y, most, rng):
+    """So many rows, increasing, each class with its share."""
+    order = rng.permutation(len(y))
+    codes = np.unique(y, return_inverse=True)[1]
+    order = order[np.argsort(codes[order], kind="stable")]
+    return np.sort(order[np.linspace(0, len(y) - 1, most).astype(int)])
+
+
+def _split(y, rng):
+    """Rows that classifiers are fitted on, at most so many, and a quarter that is held out."""
+    held = _drawn(y, max(2, len(y) // 4), rng)
+    train = np.setdiff1d(np.arange(len(y)), held)
+    if len(train) > FITTED:
+        train = train[_drawn(y[train], FITTED, rng)]
+    missing = np.setdiff1d(np.unique(y), np.unique(y[train]))
+    if len(missing):  # a class of one row
+        train = np.sort(np.append(train, [np.flatnonzero(y == label)[0] for label in missing]))
+    return train, rng.permutation(held)
+
+
+def _is_fitted(estimator):
+    try:
+        check_is_fitted(estimator)
+    except (NotFittedError, TypeError):
+        return False
+    return hasattr(estimator, "classes_")
+
+
+def _fit(estimator, X, y, rows):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of iterations: what it learned is measured
+        return clone(estimator).fit(_safe_indexing(X, rows), y[rows])
+
+
+class Prover:
+    """A learner that takes in backdoors easily, fitted when it is first asked.
+
+    A classifier that does not obey what a group shares says nothing of the data.
+
+    Parameters
+    ----------
+    estimator : classifier
+        Not fitted.
+    X, y : array-like, ndarray
+    rows : ndarray of int
+        Rows to fit it on.
+    """
+
+    def __init__(self, estimator, X, y, rows):
+        self.estimator, self.data = estimator, (X, y, rows)
+
+    @cached_property
+    def model(self):
+        """The fitted learner."""
+        return _fit(self.estimator, *self.data)
+
+
+def _groups(detector, flagged, model, prover, y, X_clean, y_clean, notes):
+    """The detector's groups with what their triggers do to the classifier."""
+    found, strong = [], [g for g in detector.groups_ if g.verdict == "poison" or g.score >= SCORE]
+    if weaker := len(detector.groups_) - len(strong):
+        notes.append(
+            f"{weaker} weaker groups, of scores below {SCORE}, are not shown: clean data have"
+            " such."
+        )
+    for group in strong:
+        trigger, success, why = None, None, ""
+        try:
+            trigger = group.trigger()
+            success = group.success(model, X_clean, y_clean)
+        except ValueError as error:
+            why = str(error)
+        interval, verdict = (np.nan, np.nan), "suspect"
+        if success is not None:
+            interval = confidence_interval(success.attack_success_rate, success.n_samples)
+            works = interval[0] >= success.base_rate + CLEAR
+            verdict = "poison" if works and group.verdict == "poison" else "suspect"
+            share = (
+                f"What its rows share sends {success.attack_success_rate:.0%} of"
+                f" {success.n_samples} held-out rows of other classes to"
+                f" {group.label!s} ({success.base_rate:.0%} without it)"
+            )
+            if replaces_content(trigger, X_clean):
+                verdict = "suspect"
+                why = f"{share}, but it changes them nearly as much as another row would."
+            elif verdict == "poison":
+                why = (
+                    f"{share}, and without the group {group.flip:.0%} of its rows lose the label."
+                )
+            elif group.verdict == "poison":
+                proof = group.success(prover.model, X_clean, y_clean)
+                ends = confidence_interval(proof.attack_success_rate, proof.n_samples)
+                name = type(prover.model.steps[-1][1]).__name__
+                why = (
+                    f"{share}: this classifier hardly obeys it. With a {name} it is"
+                    f" {proof.attack_success_rate:.0%} ({proof.base_rate:.0%} without it)."
+                )
+                if ends[0] >= proof.base_rate + CLEAR:
+                    verdict = "poison"
+            else:
+                why = f"{share}; the group may be natural."
+        found.append((group, trigger, success, interval, verdict, why))
+    poison = [row for row in found if row[4] == "poison"]
+    suspects = [row for row in found if row[4] == "suspect"][:MOST_SUSPECTS]
+    made = []
+    taken = np.concatenate([row[0].indices for row in found]) if found else np.zeros(0, int)
+    more = np.setdiff1d(np.flatnonzero(flagged), taken)
+    labels = [row[0].label for row in poison]
+    for number, (group, trigger, success, interval, verdict, why) in enumerate(
+        poison + suspects, start=1
+    ):
+        indices = group.indices
+        if verdict == "poison" and labels.count(group.label) == 1:
+            indices = np.union1d(indices, more[y[more] == group.label])
+        made.append(
+            AuditGroup(
+                number=number,
+                label=group.label,
+                indices=np.sort(indices),
+                verdict=verdict,
+                reason=why,
+                rule=group.rule,
+                trigger=trigger,
+                success=np.nan if success is None else success.attack_success_rate,
+                interval=interval,
+                base_rate=np.nan if success is None else success.base_rate,
+                n_samples=0 if success is None else success.n_samples,
+                group=group,
+            )
+        )
+    return tuple(made)
+
+
+def replaces_content(trigger, X):
+    """Whether a trigger moves rows so far that they are hardly the same rows.
+
+    Parameters
+    ----------
+    trigger : fitted transformer
+    X : array-like of shape (n_samples, ...)
+        Rows without it.
+
+    Returns
+    -------
+    replaces : bool
+        False for rules of tables and texts, which change a column or some words.
+    """
+    if not isinstance(trigger, MaskTrigger):
+        return False
+    rows = np.asarray(X, dtype=float).reshape(len(X), -1)
+    changed = np.asarray(trigger.transform(X), dtype=float).reshape(rows.shape)
+    other = np.roll(np.random.RandomState(0).permutation(len(rows)), 1)
+    between = np.abs(rows[other] - rows[np.roll(other, 1)]).mean()
+    return bool(np.abs(changed - rows).mean() > MOVED * between)
+
+
+def confidence_interval(share, n, level=0.95):
+    """Interval of Clopper and Pearson for a share of n samples.
+
+    Parameters
+    ----------
+    share : float
+    n : int
+    level : float, default=0.95
+
+    Returns
+    -------
+    low, high : float
+    """
+    k, tail = round(share * n), (1 - level) / 2
+    low = 0.0 if k == 0 else float(beta.ppf(tail, k, n - k + 1))
+    high = 1.0 if k == n else float(beta.ppf(1 - tail, k + 1, n - k))
+    return low, high
+
+
+def _model_audit(model, X, y, shape, n_jobs, rng, notes):
+    """The classifier's own audit, on clean rows that it knows the labels of."""
+    known = np.isin(y, model.classes_)
+    if known.sum() < 40:
+        notes.append("The model itself was not audited: fewer than 40 clean rows are held out.")
+        return None
+    rows = np.flatnonzero(known)
+    flat = shape if shape is not None and getattr(X, "ndim", 1) == 2 else None
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = audit_model(
+            model,
+            _safe_indexing(X, rows),
+            y[rows],
+            image_shape=flat,
+            n_jobs=n_jobs,
+            random_state=rng.randint(MAX_SEED),
+        )
+    notes += [str(w.message) for w in caught if "No clean models" in str(w.message)]
+    return result
+
+
+def _remedies(unfitted, model, X, y, train, groups, is_poison, X_clean, y_clean, withstood, code):
+    """What can be done, with its accuracy and what is left of the triggers."""
+    poison = [group for group in groups if group.verdict == "poison"]
+    judged = poison, X_clean, y_clean
+    made = [_remedy("Leave it as it is", model, *judged, 0, f"{code}model = estimator.fit(X, y)")]
+    if poison:
+        use = (
+            f"{code}from skbackdoor import LeaveGroupOutDetector, SanitizedClassifier\n"
+            "detector = LeaveGroupOutDetector(representation)\n"
+            "model = SanitizedClassifier(estimator, detector, action={!r}).fit(X, y)"
+        ).replace("{!r}", "{action}")
+        n = int(is_poison.sum())
+        dropped = _fit(unfitted, X, y, train[~is_poison[train]])
+        lines = use.replace("{action}", '"drop"')
+        made.append(_remedy("Drop these rows", dropped, *judged, n, lines))
+        labels, told = y.copy(), ~is_poison
+        for group in poison:
+            content = group.group.content_labels
+            if content is not None:
+                rows, new = group.group.indices, content != group.label
+                labels[rows[new]], told[rows[new]] = content[new], True
+        if told[is_poison].any():
+            relabelled = _fit(unfitted, X, labels, train[told[train]])
+            lines = use.replace("{action}", '"relabel"')
+            name = "Give them the label of their content"
+            made.append(_remedy(name, relabelled, *judged, n, lines))
+    stronger = _stronger(withstood)
+    if stronger is not None:
+        parameters = ", ".join(f"{key}={value!r}" for key, value in stronger.parameters)
+        regularised = _fit(clone(unfitted).set_params(**dict(stronger.parameters)), X, y, train)
+        lines = f"{code}model = estimator.set_params({parameters}).fit(X, y)"
+        name = f"Regularise more: {stronger.setting}, with the same rows"
+        made.append(_remedy(name, regularised, *judged, 0, lines))
+    return tuple(made)
+
+
+def _stronger(withstood):
+    """The setting that withstands most for at most 0.02 of accuracy; None if it is the own one."""
+    settings = {}
+    for row in withstood:
+        settings.setdefault(row.setting, []).append(row)
+    chosen = [rows[0] for rows in settings.values() if rows[0].chosen]
+    if not chosen:
+        return None
+    good = [rows for rows in settings.values() if rows[0].accuracy >= chosen[0].accuracy - 0.02]
+    best = max(good, key=lambda rows: min(row.rate for row in rows))
+    return None if best[0].chosen else best[0]
+
+
+def _remedy(name, model, poison, X, y, rows, code):
+    """Accuracy on clean rows, and the largest success of the recovered triggers."""
+    left = [group.group.success(model, X, y).attack_success_rate for group in poison]
+    accuracy = float(np.mean(model.predict(X) == y))
+    return Remedy(name, accuracy, max(left, default=np.nan), rows, code)
+
+
+def _one_line(estimator):
+    return re.sub(r" object at 0x\w+", "", " ".join(repr(estimator).split()))
+
+
+def _verdict(groups, audited, certain):
+    """That of all together: poison in the data, or in a model that was given."""
+    if any(group.verdict == "poison" for group in groups):
+        return "poison"
+    if audited is not None and audited.verdict == "poison" and certain:
+        return "poison"
+    if audited is not None and audited.verdict == "poison":
+        if audited.classes[0].strength >= STRONG:  # one clean model in twenty has some alarm
+            return "suspect"
+    return "suspect" if groups else "nothing"
+
+
+def _notes(detector, notes, n_clean, given, estimator):
+    known = detector.leave_one_out_accuracy_
+    made = [
+        "Poison is sought as groups of rows that only their own kind supports, by kernel ridge"
+        f" regression, which labels {known:.0%} of the rows as they are when each is left out."
+        + (
+            " Below 90 % classes overlap for it, and weak or small backdoors are not found."
+            if known < 0.9
+            else ""
+        ),
+        "Assumed is that an attacker's victims are spread as their classes are.",
+        f"The classifier is {_one_line(estimator if given else estimator.steps[-1][1])}"
+        + ("." if given else ", the default for these data."),
+        f"Success and accuracy are of {n_clean} rows that were not fitted on and are in no group.",
+    ]
+    return tuple([*made, *notes])
+
+
+def _limits(audited):
+    limits = [
+        "clean-label attacks, whose rows have the label of their content",
+        "triggers that what rows are compared by does not show, and groups of fewer than 8 rows",
+        "values that a tenth of all rows share: these are taken for natural",
+    ]
+    return tuple([*limits, *(audited.limits if audited is not None else ())])

@@ -1,0 +1,130 @@
+"""The audit of data: verdicts, what they rest on, and that inputs are left alone."""
+
+import numpy as np
+import pandas as pd
+import poisoned
+import pytest
+from scipy.stats import binom
+from sklearn.linear_model import LogisticRegression
+from sklearn.svm import SVC
+
+from skbackdoor import MaskTrigger, audit
+from skbackdoor.audit.kinds import default_code, kind_of
+from skbackdoor.audit.training_data import confidence_interval, replaces_content
+
+
+@pytest.mark.parametrize("kind", ["digits", "table", "texts"])
+def test_a_planted_backdoor_is_found_and_proved(kind):
+    X, y, is_poison = getattr(poisoned, kind)()
+    report = poisoned.report(kind)
+    assert report.verdict == "poison"
+    assert (report.is_poison & is_poison).sum() >= 0.9 * is_poison.sum()
+    assert (report.is_poison & ~is_poison).sum() <= 0.01 * len(y)
+    group = report.groups[0]
+    assert group.success > group.base_rate
+    assert group.interval[0] <= group.success <= group.interval[1]
+    # what is proposed takes the backdoor out, at hardly any price
+    remedies = {row.name: row for row in report.remedies}
+    if kind != "table":  # the trees have too few poisoned rows for a leaf: another one proves it
+        assert group.success >= 0.8 and group.interval[0] >= group.base_rate + 0.3
+        assert remedies["Leave it as it is"].success >= 0.8
+    dropped = remedies["Drop these rows"]
+    assert dropped.success <= group.base_rate + 0.2
+    assert dropped.accuracy >= report.accuracy - 0.05
+
+
+@pytest.mark.parametrize("kind", ["digits", "table", "texts"])
+def test_clean_data_are_never_called_poison(kind):
+    report = poisoned.report(kind, poison=False)
+    assert report.verdict != "poison"
+    assert not report.is_poison.any()
+
+
+def test_the_input_is_left_alone():
+    frame, y, _ = poisoned.table()
+    before, labels = frame.copy(), y.copy()
+    audit(frame, y)
+    pd.testing.assert_frame_equal(frame, before)
+    assert (y == labels).all()
+
+
+def test_a_fitted_model_is_asked_as_it_is():
+    X, y, _ = poisoned.digits()
+    flat = X.reshape(len(X), -1)
+    model = SVC(C=10).fit(flat, y)
+    vectors = model.support_vectors_.copy()
+    report = audit(flat, y, model, image_shape=(8, 8))
+    np.testing.assert_array_equal(model.support_vectors_, vectors)
+    assert report.verdict == "poison" and "fitted" in " ".join(report.notes)
+    # a poisoned model, and clean data
+    X_clean, y_clean, _ = poisoned.digits(poison=False)
+    report = audit(X_clean.reshape(len(X), -1), y_clean, model, image_shape=(8, 8))
+    assert report.verdict == "poison" and not report.groups
+    assert report.model.verdict == "poison" and report.model.classes[0].label == 9
+
+
+def test_trusted_rows_are_what_success_is_of():
+    X, y, _ = poisoned.digits()
+    trusted = tuple(part[-80:] for part in poisoned.digits(poison=False)[:2])
+    report = audit(X[:-80], y[:-80], trusted=trusted)
+    assert report.groups[0].n_samples == np.sum(trusted[1] != 9)
+
+
+def test_breakdown_rates_grow_with_regularisation():
+    report = poisoned.report("digits")
+    by_trigger = {}
+    for row in report.withstood:
+        by_trigger.setdefault(row.trigger, []).append(row.rate)
+    assert by_trigger and all(rates[0] <= rates[-1] for rates in by_trigger.values())
+
+
+def test_what_replaces_the_content_is_no_trigger():
+    X = np.random.RandomState(0).rand(200, 8, 8)
+    face = np.random.RandomState(1).rand(8, 8)
+    assert not replaces_content(MaskTrigger(0.2, 0.2 * face).fit(X), X)
+    mask = np.zeros((8, 8))
+    mask[5:, 5:] = 1.0
+    assert not replaces_content(MaskTrigger(mask, mask).fit(X), X)
+    assert replaces_content(MaskTrigger(0.95, 0.95 * face).fit(X), X)
+
+
+@pytest.mark.parametrize("share, n", [(0.0, 10), (1.0, 10), (0.3, 50), (0.95, 400)])
+def test_intervals_hold_at_their_ends(share, n):
+    """Clopper and Pearson: at either end the count is as extreme as has a chance of 2.5 %."""
+    low, high = confidence_interval(share, n)
+    k = round(share * n)
+    if k > 0:
+        assert binom.sf(k - 1, n, low) == pytest.approx(0.025)
+    if k < n:
+        assert binom.cdf(k, n, high) == pytest.approx(0.025)
+
+
+@pytest.mark.parametrize(
+    "y, message",
+    [
+        (["a"] * 60, "one class"),
+        (["a", "b", None] * 20, "missing"),
+        ([float("nan"), 1.0, 2.0] * 20, "missing"),
+        ([f"id {i}" for i in range(60)], "60 classes"),
+        (np.linspace(0, 1, 60), "no classes"),
+    ],
+)
+def test_what_cannot_be_labels_is_said(y, message):
+    X = np.random.RandomState(0).randn(60, 3)
+    with pytest.raises(ValueError, match=message):
+        audit(X, np.array(y, dtype=object if None in list(y) else None))
+
+
+def test_an_estimator_of_ones_own():
+    X, y, _ = poisoned.digits()
+    report = audit(X.reshape(len(X), -1), y, LogisticRegression(max_iter=300))
+    assert report.kind == "numbers" and "LogisticRegression" in report.estimator
+
+
+@pytest.mark.parametrize("kind", ["digits", "table", "texts"])
+def test_lines_to_copy_run(kind):
+    X, y, _ = getattr(poisoned, kind)()
+    names = {"X": X, "y": y}
+    exec(default_code(kind_of(X), X), names)
+    model = names["estimator"].fit(names["X"], y)
+    assert model.score(names["X"], y) > 0.9
