@@ -4,10 +4,8 @@ import re
 import time
 import warnings
 from dataclasses import replace
-from functools import cached_property
 
 import numpy as np
-from scipy.stats import beta
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
@@ -17,7 +15,6 @@ from .._compat import _safe_indexing
 from ..attack import check_data
 from ..detection import LeaveGroupOutDetector
 from ..learners import MAX_SEED, check_learner
-from ..triggers import MaskTrigger
 from .kinds import (
     default_code,
     default_estimator,
@@ -27,7 +24,9 @@ from .kinds import (
     plain_frame,
 )
 from .model import audit_model
-from .report import AuditGroup, AuditReport, Remedy
+from .proof import Prover, fitted_on, proven_groups
+from .remedies import remedies_of
+from .report import AuditReport
 from .resistance import resistance
 
 #: Rows that are looked at; of more, so many are drawn, and the others held against the groups.
@@ -36,16 +35,10 @@ SEARCHED = 20_000
 SOUGHT = {"text": 1200, "table": 1500, "image": 3000, "numbers": 3000}
 #: Rows that classifiers are fitted on and judged on.
 FITTED, HELD_OUT = 6000, 2000
-#: A group is poison if the lower end of its success is so far above the base rate.
-CLEAR = 0.3
-#: So much of the mean distance of two rows may a trigger move a row, to be one.
-MOVED = 0.6
 #: Least strength of a change that makes data a suspect without a group of rows.
 STRONG = 0.5
 #: Most classes, and least rows of the common one, of what can be labels.
 MOST_CLASSES, LEAST_ROWS = 200, 8
-#: Suspects that are shown, and their least score: below it natural groups are common.
-MOST_SUSPECTS, SCORE = 8, 0.45
 
 
 def audit(
@@ -166,9 +159,9 @@ def audit(
         model = estimator
         notes.append("The classifier was given fitted, and asked as it is.")
     else:
-        model = _fit(estimator, X, y, train)
+        model = fitted_on(estimator, X, y, train)
     prover = Prover(default_prover(kind, representation), X, y, train)
-    groups = _groups(detector, flagged, model, prover, y, X_clean, y_clean, notes)
+    groups = proven_groups(detector, flagged, model, prover, y, X_clean, y_clean, notes)
     is_poison = np.zeros(len(y), dtype=bool)
     for group in groups:
         if group.verdict == "poison":
@@ -183,7 +176,7 @@ def audit(
         code = "# estimator and representation are those that the audit was given\n"
     else:
         code = default_code(kind, X)
-    remedies = _remedies(
+    remedies = remedies_of(
         unfitted, model, X, y, train, groups, is_poison, X_clean, y_clean, withstood, code
     )
     accuracy = remedies[0].accuracy
@@ -305,153 +298,6 @@ def _is_fitted(estimator):
     return hasattr(estimator, "classes_")
 
 
-def _fit(estimator, X, y, rows):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of iterations: what it learned is measured
-        return clone(estimator).fit(_safe_indexing(X, rows), y[rows])
-
-
-class Prover:
-    """A learner that takes in backdoors easily, fitted when it is first asked.
-
-    A classifier that does not obey what a group shares says nothing of the data.
-
-    Parameters
-    ----------
-    estimator : classifier
-        Not fitted.
-    X, y : array-like, ndarray
-    rows : ndarray of int
-        Rows to fit it on.
-    """
-
-    def __init__(self, estimator, X, y, rows):
-        self.estimator, self.data = estimator, (X, y, rows)
-
-    @cached_property
-    def model(self):
-        """The fitted learner."""
-        return _fit(self.estimator, *self.data)
-
-
-def _groups(detector, flagged, model, prover, y, X_clean, y_clean, notes):
-    """The detector's groups with what their triggers do to the classifier."""
-    found, strong = [], [g for g in detector.groups_ if g.verdict == "poison" or g.score >= SCORE]
-    if weaker := len(detector.groups_) - len(strong):
-        notes.append(
-            f"{weaker} weaker groups, of scores below {SCORE}, are not shown: clean data have"
-            " such."
-        )
-    for group in strong:
-        trigger, success, why = None, None, ""
-        try:
-            trigger = group.trigger()
-            success = group.success(model, X_clean, y_clean)
-        except ValueError as error:
-            why = str(error)
-        interval, verdict = (np.nan, np.nan), "suspect"
-        if success is not None:
-            interval = confidence_interval(success.attack_success_rate, success.n_samples)
-            works = interval[0] >= success.base_rate + CLEAR
-            verdict = "poison" if works and group.verdict == "poison" else "suspect"
-            share = (
-                f"What its rows share sends {success.attack_success_rate:.0%} of"
-                f" {success.n_samples} held-out rows of other classes to"
-                f" {group.label!s} ({success.base_rate:.0%} without it)"
-            )
-            if replaces_content(trigger, X_clean):
-                verdict = "suspect"
-                why = f"{share}, but it changes them nearly as much as another row would."
-            elif verdict == "poison":
-                why = (
-                    f"{share}, and without the group {group.flip:.0%} of its rows lose the label."
-                )
-            elif group.verdict == "poison":
-                proof = group.success(prover.model, X_clean, y_clean)
-                ends = confidence_interval(proof.attack_success_rate, proof.n_samples)
-                name = type(prover.model.steps[-1][1]).__name__
-                why = (
-                    f"{share}: this classifier hardly obeys it. With a {name} it is"
-                    f" {proof.attack_success_rate:.0%} ({proof.base_rate:.0%} without it)."
-                )
-                if ends[0] >= proof.base_rate + CLEAR:
-                    verdict = "poison"
-            else:
-                why = f"{share}; the group may be natural."
-        found.append((group, trigger, success, interval, verdict, why))
-    poison = [row for row in found if row[4] == "poison"]
-    suspects = [row for row in found if row[4] == "suspect"][:MOST_SUSPECTS]
-    made = []
-    taken = np.concatenate([row[0].indices for row in found]) if found else np.zeros(0, int)
-    more = np.setdiff1d(np.flatnonzero(flagged), taken)
-    labels = [row[0].label for row in poison]
-    for number, (group, trigger, success, interval, verdict, why) in enumerate(
-        poison + suspects, start=1
-    ):
-        indices = group.indices
-        if verdict == "poison" and labels.count(group.label) == 1:
-            indices = np.union1d(indices, more[y[more] == group.label])
-        made.append(
-            AuditGroup(
-                number=number,
-                label=group.label,
-                indices=np.sort(indices),
-                verdict=verdict,
-                reason=why,
-                rule=group.rule,
-                trigger=trigger,
-                success=np.nan if success is None else success.attack_success_rate,
-                interval=interval,
-                base_rate=np.nan if success is None else success.base_rate,
-                n_samples=0 if success is None else success.n_samples,
-                group=group,
-            )
-        )
-    return tuple(made)
-
-
-def replaces_content(trigger, X):
-    """Whether a trigger moves rows so far that they are hardly the same rows.
-
-    Parameters
-    ----------
-    trigger : fitted transformer
-    X : array-like of shape (n_samples, ...)
-        Rows without it.
-
-    Returns
-    -------
-    replaces : bool
-        False for rules of tables and texts, which change a column or some words.
-    """
-    if not isinstance(trigger, MaskTrigger):
-        return False
-    rows = np.asarray(X, dtype=float).reshape(len(X), -1)
-    changed = np.asarray(trigger.transform(X), dtype=float).reshape(rows.shape)
-    other = np.roll(np.random.RandomState(0).permutation(len(rows)), 1)
-    between = np.abs(rows[other] - rows[np.roll(other, 1)]).mean()
-    return bool(np.abs(changed - rows).mean() > MOVED * between)
-
-
-def confidence_interval(share, n, level=0.95):
-    """Interval of Clopper and Pearson for a share of n samples.
-
-    Parameters
-    ----------
-    share : float
-    n : int
-    level : float, default=0.95
-
-    Returns
-    -------
-    low, high : float
-    """
-    k, tail = round(share * n), (1 - level) / 2
-    low = 0.0 if k == 0 else float(beta.ppf(tail, k, n - k + 1))
-    high = 1.0 if k == n else float(beta.ppf(1 - tail, k + 1, n - k))
-    return low, high
-
-
 def _model_audit(model, X, y, shape, n_jobs, rng, notes):
     """The classifier's own audit, on clean rows that it knows the labels of."""
     known = np.isin(y, model.classes_)
@@ -472,62 +318,6 @@ def _model_audit(model, X, y, shape, n_jobs, rng, notes):
         )
     notes += [str(w.message) for w in caught if "No clean models" in str(w.message)]
     return result
-
-
-def _remedies(unfitted, model, X, y, train, groups, is_poison, X_clean, y_clean, withstood, code):
-    """What can be done, with its accuracy and what is left of the triggers."""
-    poison = [group for group in groups if group.verdict == "poison"]
-    judged = poison, X_clean, y_clean
-    made = [_remedy("Leave it as it is", model, *judged, 0, f"{code}model = estimator.fit(X, y)")]
-    if poison:
-        use = (
-            f"{code}from skbackdoor import LeaveGroupOutDetector, SanitizedClassifier\n"
-            "detector = LeaveGroupOutDetector(representation)\n"
-            "model = SanitizedClassifier(estimator, detector, action={!r}).fit(X, y)"
-        ).replace("{!r}", "{action}")
-        n = int(is_poison.sum())
-        dropped = _fit(unfitted, X, y, train[~is_poison[train]])
-        lines = use.replace("{action}", '"drop"')
-        made.append(_remedy("Drop these rows", dropped, *judged, n, lines))
-        labels, told = y.copy(), ~is_poison
-        for group in poison:
-            content = group.group.content_labels
-            if content is not None:
-                rows, new = group.group.indices, content != group.label
-                labels[rows[new]], told[rows[new]] = content[new], True
-        if told[is_poison].any():
-            relabelled = _fit(unfitted, X, labels, train[told[train]])
-            lines = use.replace("{action}", '"relabel"')
-            name = "Give them the label of their content"
-            made.append(_remedy(name, relabelled, *judged, n, lines))
-    stronger = _stronger(withstood)
-    if stronger is not None:
-        parameters = ", ".join(f"{key}={value!r}" for key, value in stronger.parameters)
-        regularised = _fit(clone(unfitted).set_params(**dict(stronger.parameters)), X, y, train)
-        lines = f"{code}model = estimator.set_params({parameters}).fit(X, y)"
-        name = f"Regularise more: {stronger.setting}, with the same rows"
-        made.append(_remedy(name, regularised, *judged, 0, lines))
-    return tuple(made)
-
-
-def _stronger(withstood):
-    """The setting that withstands most for at most 0.02 of accuracy; None if it is the own one."""
-    settings = {}
-    for row in withstood:
-        settings.setdefault(row.setting, []).append(row)
-    chosen = [rows[0] for rows in settings.values() if rows[0].chosen]
-    if not chosen:
-        return None
-    good = [rows for rows in settings.values() if rows[0].accuracy >= chosen[0].accuracy - 0.02]
-    best = max(good, key=lambda rows: min(row.rate for row in rows))
-    return None if best[0].chosen else best[0]
-
-
-def _remedy(name, model, poison, X, y, rows, code):
-    """Accuracy on clean rows, and the largest success of the recovered triggers."""
-    left = [group.group.success(model, X, y).attack_success_rate for group in poison]
-    accuracy = float(np.mean(model.predict(X) == y))
-    return Remedy(name, accuracy, max(left, default=np.nan), rows, code)
 
 
 def _one_line(estimator):

@@ -10,7 +10,7 @@ from sklearn.svm import SVC
 
 from skbackdoor import MaskTrigger, audit
 from skbackdoor.audit.kinds import default_code, kind_of
-from skbackdoor.audit.training_data import confidence_interval, replaces_content
+from skbackdoor.audit.proof import confidence_interval, replaces_content
 
 
 @pytest.mark.parametrize("kind", ["digits", "table", "texts"])
