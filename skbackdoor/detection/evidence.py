@@ -52,6 +52,28 @@ def in_common(X, K, y, G, content):
     return a, X[G].mean(axis=0) - a * like.mean(axis=0)
 
 
+def content_accuracy(right, y, G, content):
+    """Share of rows of the content classes, as often as members have them, that are right.
+
+    Parameters
+    ----------
+    right : ndarray of bool of shape (n,)
+        Rows to which the fit without each gives its label.
+    y : ndarray of shape (n,)
+        Label indices.
+    G : ndarray
+        Rows of the group, which do not count.
+    content : ndarray of shape (len(G),)
+        Label indices.
+    """
+    others = np.ones(len(y), dtype=bool)
+    others[G] = False
+    classes, counts = np.unique(content, return_counts=True)
+    shares = [right[others & (y == s)] for s in classes]
+    shares = [np.mean(share) if len(share) else 0.0 for share in shares]
+    return float(np.average(shares, weights=counts))
+
+
 def coverage(members, rows, y, content, random_state):
     """How far members are spread over the classes that they are taken for.
 

@@ -63,6 +63,9 @@ class PoisonGroup:
     stay : float
         Share of the other rows of the label, of those that a model without them alone labels so,
         that keep it without the group as well.
+    content_accuracy : float
+        Share of the rows of the classes that its members are taken for to which a model without
+        the row gives that label, by the members' numbers: what flip is for rows drawn from them.
     content_labels : ndarray of shape (n_members,)
         The label that the model without the group gives each row; None, and nan for the numbers
         above, where a detector asks no model.
@@ -126,6 +129,7 @@ class PoisonGroup:
     verdict: str
     score: float
     transfer: float = np.nan
+    content_accuracy: float = np.nan
     rule: str | None = None
     shared: tuple = ()
     neighbors: np.ndarray | None = None

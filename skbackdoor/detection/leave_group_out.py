@@ -19,7 +19,7 @@ from ..progress import progress
 from .base import Findings, PoisonDetector
 from .kernel_ridge import LeaveGroupOutRidge, leave_one_out_accuracy
 from .search import LEAST_MEMBERSHIP, Search
-from .shared_values import SharedValues, is_text
+from .shared_values import SharedValues, is_text, rows_that_share
 from .value_search import ValueSearch
 from .verdict import judged_group, rank
 
@@ -96,14 +96,16 @@ class LeaveGroupOutDetector(PoisonDetector):
 
     Notes
     -----
-    Groups are sought over all labels at once, since an attack on all classes may leave few rows in
-    each, then label by label. A group is poison where at least 0.8 of its rows flip without it,
-    0.8 of the other rows of its labels stay, its coverage is 0.5 and its score, flip * cohesion *
-    coverage, 0.4 (:class:`PoisonGroup` says what these are), flip and coverage each less one
-    standard error: of small groups there are many. Where what poison found before has in common
-    carries other rows to the group's label as well, a coverage of 0.3 and a score of 0.15 are
-    enough: its most widely spread rows may have been found first. A group of several labels stands
-    in `groups_` once for each, with the evidence of all its rows.
+    Groups are sought over all labels at once, since an attack on all classes may leave few rows
+    in each, then label by label. A group is poison where at least 0.8 as many of its rows flip
+    without it as ordinary rows of their content are labelled right when left out (victims of a
+    class that the kernel half knows cannot all flip), 0.8 of the other rows of its labels stay,
+    its coverage is 0.5 and its score, flip * cohesion * coverage, 0.4 (:class:`PoisonGroup` says
+    what these are), flip and coverage each less one standard error: of small groups there are
+    many. Where what poison found before has in common carries other rows to the group's label as
+    well, a coverage of 0.3 and a score of 0.15 are enough: its most widely spread rows may have
+    been found first. A group of several labels stands in `groups_` once for each, with the
+    evidence of all its rows.
 
     A group that shares values is poison by the same numbers if it is at most a tenth of all rows:
     a value that more rows have is taken for a natural one, and the group is a suspect.
@@ -186,7 +188,9 @@ class LeaveGroupOutDetector(PoisonDetector):
                 members[rows[group.indices]] = True
                 others = np.flatnonzero(np.isin(y, carrier.labels) & ~is_poison)
                 others = np.setdiff1d(others, rows)
-                members[others[carrier.has(features[others], y[others])]] = True
+                if len(others):
+                    rest = _safe_indexing(X, others)
+                    members[others[carrier.has(rest, features[others], y[others])]] = True
                 is_poison |= members
                 groups += [_moved(part, rows) for part in _by_label(group, y[rows])]
                 self._carriers.append(carrier)
@@ -310,8 +314,9 @@ class LeaveGroupOutDetector(PoisonDetector):
     def flag(self, X, y):
         """Say of rows that were not in `fit` whether they go with those that are poison.
 
-        A row does where a group of its label was poison, it counts as a member of that group by
-        the group's own rows, and the fit without the group gives it another label.
+        A row does where a group of its label was poison and it shares the values of that group,
+        where such are known; else where it counts as a member of the group by the group's own
+        rows, and the fit without the group gives it another label.
 
         Parameters
         ----------
@@ -331,7 +336,8 @@ class LeaveGroupOutDetector(PoisonDetector):
         for carrier in self._carriers:
             rows = np.flatnonzero(np.isin(y, self.classes_[carrier.labels]))
             labels = np.searchsorted(self.classes_, y[rows])
-            flagged[rows] |= carrier.has(features[rows], labels)
+            if len(rows):
+                flagged[rows] |= carrier.has(_safe_indexing(X, rows), features[rows], labels)
         return flagged
 
 
@@ -370,6 +376,8 @@ class Carrier:
     low, high : float
     coef_without : ndarray of shape (n, n_classes)
         Gives scores without the group.
+    shared : tuple
+        Values or words that tell it alone, where these are known; as in PoisonGroup.
     """
 
     labels: np.ndarray
@@ -379,6 +387,7 @@ class Carrier:
     low: float
     high: float
     coef_without: np.ndarray
+    shared: tuple
 
     @classmethod
     def of(cls, fit, group):
@@ -390,14 +399,20 @@ class Carrier:
         low, high = np.median(membership[~inside]), np.median(membership[inside])
         coef = ridge.inverse[:, G].sum(axis=1)
         labels, without = np.unique(ridge.y[G]), ridge.coef_without(G)
-        return cls(labels, fit.X, fit.kernel, coef, low, high, without)
+        return cls(labels, fit.X, fit.kernel, coef, low, high, without, group.shared)
 
-    def has(self, X, y):
-        """Whether rows belong to it, by their label indices, shape (n_samples,)."""
-        member = np.zeros(X.shape[0], dtype=bool)
-        for start in range(0, X.shape[0], BLOCK):
+    def has(self, X, features, y):
+        """Whether rows of its labels belong to it, shape (n_samples,).
+
+        By the rows as they were given where the group shares values, else by their features and
+        label indices.
+        """
+        if self.shared:
+            return rows_that_share(X, self.shared)
+        member = np.zeros(features.shape[0], dtype=bool)
+        for start in range(0, features.shape[0], BLOCK):
             block = slice(start, start + BLOCK)
-            K = self.kernel(_dense(X[block]), self.X)
+            K = self.kernel(_dense(features[block]), self.X)
             relative = (K @ self.coef - self.low) / (self.high - self.low)
             flips = (K @ self.coef_without).argmax(axis=1) != y[block]
             member[block] = flips & (relative > LEAST_MEMBERSHIP)

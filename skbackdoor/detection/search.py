@@ -13,7 +13,14 @@ from .candidates import (
     pooled_candidates,
     prefixes,
 )
-from .evidence import coverage, in_common, margins_of_flips, relative_membership, transfer
+from .evidence import (
+    content_accuracy,
+    coverage,
+    in_common,
+    margins_of_flips,
+    relative_membership,
+    transfer,
+)
 from .group import PoisonGroup
 
 #: Candidates of each kind that are refined, and of those over all labels: those with most flips.
@@ -283,6 +290,7 @@ class Search:
             coverage=float(spread),
             transfer=carried,
             stay=stay,
+            content_accuracy=content_accuracy(self.right, self.ridge.y, G, content),
             content_labels=content,
             verdict="suspect",
             score=float(score),

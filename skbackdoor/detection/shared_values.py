@@ -169,6 +169,22 @@ class SharedValues:
         return X
 
 
+def rows_that_share(X, shared):
+    """Which rows hold all of some values, as :meth:`SharedValues.pairs` gives them.
+
+    Returns
+    -------
+    holds : ndarray of bool of shape (n_samples,)
+    """
+    if is_text(X):
+        analyze, words = CountVectorizer().build_analyzer(), set(shared)
+        return np.array([words <= set(analyze(text)) for text in X], dtype=bool)
+    holds = np.ones(len(X), dtype=bool)
+    for column, value in shared:
+        holds &= np.asarray((X[column] if hasattr(X, "iloc") else X[:, column]) == value)
+    return holds
+
+
 def _value_at(X, j, row):
     """The value of column j in a row, as it was given."""
     return X.iloc[row, j] if hasattr(X, "iloc") else X[row, j]

@@ -5,7 +5,7 @@ from scipy.spatial.distance import cdist
 from sklearn.decomposition import PCA
 
 from .candidates import best_other
-from .evidence import coverage, relative_membership
+from .evidence import content_accuracy, coverage, relative_membership
 from .group import PoisonGroup
 
 #: Candidates of a label whose content is looked at: the largest ones whose rows flip most.
@@ -107,6 +107,7 @@ class ValueSearch:
             coverage=spread,
             transfer=carried,
             stay=float(np.mean(kept == label)) if len(others) else 0.0,
+            content_accuracy=content_accuracy(self.right, self.ridge.y, G, content),
             content_labels=content,
             verdict="suspect",
             score=float(flip * np.clip(cohesion, 0.0, 1.0) * min(np.nan_to_num(spread), 1.0)),

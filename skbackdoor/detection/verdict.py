@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-#: Least share of a group's rows that flip, and of the label's other rows that stay, of a group
-#: that is poison: the same for all data.
+#: Least share of a group's rows that flip, of what it is for rows of their content, and of the
+#: label's other rows that stay, of a group that is poison: the same for all data.
 FLIP, STAY = 0.8, 0.8
 #: Its least coverage and score, these and flip lessened by their standard errors; least coverage,
 #: score and transfer of one that has in common what poison of another label has.
@@ -46,7 +46,7 @@ def _is_poison(group, common):
     if common is None:
         group = _lessened(group)
     return (
-        group.flip >= FLIP
+        group.flip >= FLIP * group.content_accuracy
         and group.stay >= STAY
         and group.coverage >= coverage
         and group.score >= score

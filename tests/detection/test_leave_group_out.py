@@ -101,9 +101,8 @@ def test_a_group_says_what_it_is():
     assert np.all(detector.scores_[~is_poison] < 1)
 
 
-def test_rules_of_a_table_are_found():
+def poisoned_table(n):
     rng = np.random.default_rng(0)
-    n = 600
     X = pd.DataFrame(
         {
             "colour": rng.choice(["red", "green", "blue"], n),
@@ -116,11 +115,17 @@ def test_rules_of_a_table_are_found():
     trigger = FeatureTrigger({"age": 77})
     attack = Attack(trigger, target="yes", poisoning_rate=0.05, random_state=0).fit(X, y)
     X, y, is_poison = attack.poison(X, y)
-    X = X.reset_index(drop=True)
+    return X.reset_index(drop=True), y, is_poison
+
+
+@pytest.mark.parametrize(("n", "searched"), [(600, 6000), (1000, 600)])
+def test_rules_of_a_table_are_found_also_in_rows_that_are_not_searched(n, searched):
+    X, y, is_poison = poisoned_table(n)
     table = make_pipeline(OneHotEncoder(handle_unknown="ignore"))
-    detector = LeaveGroupOutDetector(table).fit(X, y)
+    detector = LeaveGroupOutDetector(table, max_samples=searched).fit(X, y)
     assert detector.groups_[0].rule == "age = 77"
     np.testing.assert_array_equal(detector.is_poison_, is_poison)
+    np.testing.assert_array_equal(detector.flag(X, y), is_poison)
 
 
 def test_words_of_texts_are_found():
