@@ -74,6 +74,16 @@ def content_accuracy(right, y, G, content):
     return float(np.average(shares, weights=counts))
 
 
+def score(flip, accuracy, cohesion, spread):
+    """How sure it is that a group is poison, in [0, 1]: the product of what speaks for it.
+
+    Flips are held against the accuracy on ordinary rows of the content, as victims of a class that
+    is known by half cannot all flip.
+    """
+    relative = min(flip / accuracy, 1.0) if accuracy > 0 else 0.0
+    return float(relative * np.clip(cohesion, 0.0, 1.0) * min(np.nan_to_num(spread), 1.0))
+
+
 def coverage(members, rows, y, content, random_state):
     """How far members are spread over the classes that they are taken for.
 

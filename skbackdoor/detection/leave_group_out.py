@@ -20,11 +20,9 @@ from .base import Findings, PoisonDetector
 from .kernel_ridge import LeaveGroupOutRidge, leave_one_out_accuracy
 from .search import LEAST_MEMBERSHIP, Search
 from .shared_values import SharedValues, is_text, rows_that_share
-from .value_search import ValueSearch
+from .value_search import MOST_SHARED, ValueSearch
 from .verdict import judged_group, rank
 
-#: Largest share of all rows that share a value and are poison: values of most rows are natural.
-MOST_SHARED = 0.1
 #: Least score of a group that is reported as suspect.
 SUSPECT = 0.2
 #: Groups whose common part is looked for among the rows of other labels.
@@ -100,12 +98,12 @@ class LeaveGroupOutDetector(PoisonDetector):
     in each, then label by label. A group is poison where at least 0.8 as many of its rows flip
     without it as ordinary rows of their content are labelled right when left out (victims of a
     class that the kernel half knows cannot all flip), 0.8 of the other rows of its labels stay,
-    its coverage is 0.5 and its score, flip * cohesion * coverage, 0.4 (:class:`PoisonGroup` says
-    what these are), flip and coverage each less one standard error: of small groups there are
-    many. Where what poison found before has in common carries other rows to the group's label as
-    well, a coverage of 0.3 and a score of 0.15 are enough: its most widely spread rows may have
-    been found first. A group of several labels stands in `groups_` once for each, with the
-    evidence of all its rows.
+    its coverage is 0.5 and its score, that share of flips * cohesion * coverage, 0.4
+    (:class:`PoisonGroup` says what these are), flip and coverage each less one standard error: of
+    small groups there are many. Where what poison found before has in common carries other rows
+    to the group's label as well, a coverage of 0.3 and a score of 0.15 are enough: its most
+    widely spread rows may have been found first. A group of several labels stands in `groups_`
+    once for each, with the evidence of all its rows.
 
     A group that shares values is poison by the same numbers if it is at most a tenth of all rows:
     a value that more rows have is taken for a natural one, and the group is a suspect.

@@ -19,6 +19,7 @@ from .evidence import (
     in_common,
     margins_of_flips,
     relative_membership,
+    score,
     transfer,
 )
 from .group import PoisonGroup
@@ -280,7 +281,7 @@ class Search:
             carried = transfer(
                 self.ridge, self.kernel, self.X, G, common or own, content, random_state
             )
-        score = flip * np.clip(cohesion, 0.0, 1.0) * min(np.nan_to_num(spread), 1.0)
+        accuracy = content_accuracy(self.right, self.ridge.y, G, content)
         return PoisonGroup(
             label=int(np.bincount(labels).argmax()),
             indices=G,
@@ -290,8 +291,8 @@ class Search:
             coverage=float(spread),
             transfer=carried,
             stay=stay,
-            content_accuracy=content_accuracy(self.right, self.ridge.y, G, content),
+            content_accuracy=accuracy,
             content_labels=content,
             verdict="suspect",
-            score=float(score),
+            score=score(flip, accuracy, cohesion, spread),
         )

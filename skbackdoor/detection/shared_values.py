@@ -13,6 +13,8 @@ from sklearn.feature_extraction.text import CountVectorizer
 
 #: Of all rows that share a candidate's values, the least share that has its label.
 PURE = 0.9
+#: How much more often than by chance two values go together that are a pair beside a single one.
+TOGETHER = 3.0
 #: Most values that are looked at, the most frequent ones; pairs go with the square of it.
 MOST_VALUES = 3000
 
@@ -91,14 +93,17 @@ class SharedValues:
         Returns
         -------
         candidates : list of tuple of int
-            Positions in `values`: single ones, then pairs of which neither is a candidate alone.
+            Positions in `values`: single ones, then pairs. Where one of the two is a candidate
+            alone, the pair is one if they go together as a trigger makes them.
         """
         inside = self.incidence[np.flatnonzero(rows)]
         together = (inside.T @ inside).toarray()
         overall = (self.incidence.T @ self.incidence).toarray()
         pure = (together >= smallest) & (together >= PURE * overall)
         single = pure.diagonal().copy()
-        pure[single] = pure[:, single] = False
+        counts = overall.diagonal()
+        by_chance = np.outer(counts, counts) / self.incidence.shape[0]
+        pure &= ~(single[:, None] | single) | (overall >= TOGETHER * by_chance)
         pairs = np.argwhere(np.triu(pure, 1))
         return [(int(k),) for k in np.flatnonzero(single)] + [tuple(p) for p in pairs.tolist()]
 

@@ -5,11 +5,13 @@ from scipy.spatial.distance import cdist
 from sklearn.decomposition import PCA
 
 from .candidates import best_other
-from .evidence import content_accuracy, coverage, relative_membership
+from .evidence import content_accuracy, coverage, relative_membership, score
 from .group import PoisonGroup
 
 #: Candidates of a label whose content is looked at: the largest ones whose rows flip most.
 KEPT = 12
+#: Largest share of all rows that share a value and are poison: values of most rows are natural.
+MOST_SHARED = 0.1
 #: Components on which distances are taken.
 N_COMPONENTS = 30
 #: Rows nearer than this share of the usual distance to a fifth neighbour count as one.
@@ -75,9 +77,10 @@ class ValueSearch:
             G = rows[of_label[rows]]
             scores = self.ridge.without(G)
             flips = scores.argmax(axis=1) != label
-            worth.append((flips.mean() * np.sqrt(len(G)), which, G))
-        worth.sort(key=lambda entry: -entry[0])
-        groups = [self.describe(label, G, which) for _, which, G in worth[:KEPT]]
+            rare = len(G) <= MOST_SHARED * len(of_label)
+            worth.append((rare, flips.mean() * np.sqrt(len(G)), which, G))
+        worth.sort(key=lambda entry: entry[:2], reverse=True)
+        groups = [self.describe(label, G, which) for *_, which, G in worth[:KEPT]]
         return sorted((group for group in groups if group), key=lambda group: -group.score)
 
     def describe(self, label, G, which):
@@ -97,6 +100,7 @@ class ValueSearch:
         others = np.setdiff1d(np.flatnonzero((y == label) & self.right), G)
         kept = self.ridge.leave_one_out_without(others, G).argmax(axis=1)
         _, cohesion = relative_membership(self.ridge, G)
+        accuracy = content_accuracy(self.right, y, G, content)
         carried = self._transfer(label, G, which, content, random_state)
         return PoisonGroup(
             label=label,
@@ -107,10 +111,10 @@ class ValueSearch:
             coverage=spread,
             transfer=carried,
             stay=float(np.mean(kept == label)) if len(others) else 0.0,
-            content_accuracy=content_accuracy(self.right, self.ridge.y, G, content),
+            content_accuracy=accuracy,
             content_labels=content,
             verdict="suspect",
-            score=float(flip * np.clip(cohesion, 0.0, 1.0) * min(np.nan_to_num(spread), 1.0)),
+            score=score(flip, accuracy, cohesion, spread),
             rule=self.shared.rule(which),
             shared=self.shared.pairs(which),
         )

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from .evidence import score
+
 #: Least share of a group's rows that flip, of what it is for rows of their content, and of the
 #: label's other rows that stay, of a group that is poison: the same for all data.
 FLIP, STAY = 0.8, 0.8
@@ -36,20 +38,20 @@ def _lessened(group):
     n = len(group.indices)
     flip = group.flip - np.sqrt(group.flip * (1.0 - group.flip) / n)
     spread = group.coverage * (1.0 - 1.0 / np.sqrt(n))
-    score = flip * np.clip(group.cohesion, 0.0, 1.0) * min(np.nan_to_num(spread), 1.0)
-    return replace(group, flip=flip, coverage=spread, score=score)
+    sure = score(flip, group.content_accuracy, group.cohesion, spread)
+    return replace(group, flip=flip, coverage=spread, score=sure)
 
 
 def _is_poison(group, common):
     """Whether a group is poison by what `judged_group` knows of it."""
-    coverage, score, transfer = ALONE if common is None else ALIKE
+    coverage, sure, transfer = ALONE if common is None else ALIKE
     if common is None:
         group = _lessened(group)
     return (
         group.flip >= FLIP * group.content_accuracy
         and group.stay >= STAY
         and group.coverage >= coverage
-        and group.score >= score
+        and group.score >= sure
         and group.transfer >= transfer
     )
 
