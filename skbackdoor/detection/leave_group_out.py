@@ -240,7 +240,7 @@ class LeaveGroupOutDetector(PoisonDetector):
         )
 
     def _search(self, X, fit, patterns):
-        """Groups of several labels that are poison; else the most suspicious ones of each label.
+        """A group of several labels that is poison, and the most suspicious ones of each label.
 
         With their verdicts. `patterns` are those of groups of several labels found before, to
         which it adds.
@@ -272,17 +272,16 @@ class LeaveGroupOutDetector(PoisonDetector):
                 for group in _apart(search.groups_of(label))
             ]
         search = Search(fit.X, fit.kernel, fit.K, fit.ridge, self.smallest_group, self._seed)
-        alone = []  # of one label: those of the search of that label are more complete
+        alone, over_all = [], []
         for pattern in [None, *patterns]:
             common = None if pattern is None else pattern.common
             pooled = search.pooled_groups(labels, common)
             pooled = [judged_group(group, search, common) for group in pooled]
             pooled = [group for group in pooled if group.verdict == "poison"]
             several = [group for group in pooled if len(np.unique(fit.ridge.y[group.indices])) > 1]
-            if several:
-                patterns += [search.pattern(several[0])] if pattern is None else []
-                return _apart(several)
-            alone += pooled
+            over_all += several
+            alone += [group for group in pooled if group not in several]
+        patterns += [search.pattern(group) for group in over_all[:1] if not patterns]
         found = [
             search.groups_of(label) for label in progress(labels, len(labels), "labels searched")
         ]
@@ -304,7 +303,13 @@ class LeaveGroupOutDetector(PoisonDetector):
                     other = judged_group(other, search, pattern.common if known else None)
                     if group is None or rank(other) > rank(group):
                         judged[label] = group = other
-        return list(judged.values())
+        if not over_all:
+            return list(judged.values())
+        # One group of all that was found: each search misses some rows.
+        poison = over_all + [group for group in judged.values() if group.verdict == "poison"]
+        G = np.unique(np.concatenate([group.indices for group in poison]))
+        group = replace(search.describe(G, search.rows_of(labels)), verdict="poison")
+        return [group, *(group for group in judged.values() if group.verdict == "suspect")]
 
     def _features_dense(self, X):
         return _dense(self._features(X))
