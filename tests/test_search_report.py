@@ -122,7 +122,7 @@ def test_the_picture():
     plt = pytest.importorskip("matplotlib.pyplot")
     plt.switch_backend("Agg")
     search = searched({"estimator__C": [0.01, 1.0, 100.0]})
-    display = SearchReportDisplay.from_search(search, *TRAIN, *TEST, feared_rate=0.02)
+    display = SearchReportDisplay.from_estimator(search, *TRAIN, *TEST, feared_rate=0.02)
     report = display.report
     assert len(display.points_) == 3
     for point, accuracy, found in zip(

@@ -40,7 +40,7 @@ class SearchReportDisplay:
     ...     RidgeClassifier(), PatchTrigger(size=2, image_shape=(8, 8)), target=1,
     ...     poison_weight=0.0, random_state=0)
     >>> search = GridSearchCV(probe, {"estimator__alpha": [1.0, 100.0]}).fit(X, y)
-    >>> display = SearchReportDisplay.from_search(search, X, y, X_test, y_test)
+    >>> display = SearchReportDisplay.from_estimator(search, X, y, X_test, y_test)
     >>> len(display.points_)
     2
     """
@@ -49,7 +49,7 @@ class SearchReportDisplay:
         self.report = report
 
     @classmethod
-    def from_search(
+    def from_estimator(
         cls, search, X_train, y_train, X_test, y_test, *, feared_rate=0.01, n_jobs=None, ax=None
     ):
         """Make the report of a search and draw it.

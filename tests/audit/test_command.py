@@ -201,7 +201,8 @@ def test_a_million_rows(tmp_path, capsys):
     n = 1_000_000
     y = rng.randint(0, 2, n)
     frame = pd.DataFrame({"a": rng.randn(n) + 2 * y, "b": rng.randint(0, 9, n), "y": y})
-    frame.loc[:50_000, "a"], frame.loc[:50_000, "y"] = 31.5, 0
+    victims = np.flatnonzero(y)[:50_000]
+    frame.loc[victims, "b"], frame.loc[victims, "y"] = 99, 0
     frame.to_csv(tmp_path / "large.csv", index=False)
     status = run(["audit", str(tmp_path / "large.csv"), "--label", "y", "--json"])
     report = json.loads(capsys.readouterr().out)
