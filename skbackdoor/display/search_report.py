@@ -10,7 +10,7 @@ class SearchReportDisplay:
     """Accuracy against breakdown rate of all candidates, with the chosen one marked.
 
     High and to the right are models that are accurate and withstand much poison. Open points are
-    censored: they withstand the whole attack. Use :meth:`from_search` or :meth:`from_results`.
+    censored: they withstand the whole attack. Use :meth:`from_estimator` or :meth:`from_results`.
 
     Parameters
     ----------
