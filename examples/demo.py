@@ -101,7 +101,7 @@ def main():
             if result.clean_accuracy < 0.6:
                 notes.append("gives one label to nearly everybody")
             elif not result.collapse_censored:
-                notes.append(f"collapses to one label from {result.collapse_rate:.1%} on")
+                notes.append(f"one label from {result.collapse_rate:.1%} on")
             rate = f"{'> ' * result.censored}{result.rate:.2%}"
             print(
                 f"{C:8g} {accuracy[i]:9.3f} {theta[i]:7.3f} {rate:>15} {result.base_rate:10.2f}"
