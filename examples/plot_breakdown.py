@@ -74,7 +74,8 @@ plt.show()
 fig, ax = plt.subplots(layout="constrained")
 for params, found in zip(report.params[1:4], report.breakdowns[1:4], strict=True):
     flips = np.sort(found.flip_rates)
-    ax.step(flips, np.arange(1, len(flips) + 1) / len(flips), where="post", label=str(params))
+    share, C = np.arange(1, len(flips) + 1) / len(flips), params["estimator__C"]
+    ax.step(flips, share, where="post", label=f"C = {C:g}")
     ax.axvline(found.rate, color="grey", linestyle=":")
 ax.set(xlabel="share of poison", ylabel="share of images that have given in", xscale="log")
 ax.legend(frameon=False)

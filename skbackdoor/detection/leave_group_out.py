@@ -273,16 +273,17 @@ class LeaveGroupOutDetector(PoisonDetector):
                 for group in _apart(search.groups_of(label))
             ]
         search = Search(fit.X, fit.kernel, fit.K, fit.ridge, self.smallest_group, self._seed)
-        alone, over_all = [], []
+        alone, over_all, sets = [], [], search.pooled_sets(labels)
         for pattern in [None, *patterns]:
             common = None if pattern is None else pattern.common
-            pooled = search.pooled_groups(labels, common)
+            pooled = search.pooled_groups(sets, labels, common)
             pooled = [judged_group(group, search, common) for group in pooled]
             pooled = [group for group in pooled if group.verdict == "poison"]
             several = [group for group in pooled if len(np.unique(fit.ridge.y[group.indices])) > 1]
             over_all += several
             alone += [group for group in pooled if group not in several]
-        patterns += [search.pattern(group) for group in over_all[:1] if not patterns]
+        if over_all and not patterns:
+            patterns.append(search.pattern(over_all[0]))
         found = [
             search.groups_of(label) for label in progress(labels, len(labels), "labels searched")
         ]

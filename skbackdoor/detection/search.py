@@ -103,11 +103,19 @@ class Search:
         kinds = candidates(self.ridge, self.X, self.K, label, self.smallest, self.random_state)
         return self._refined(self.rows_of(label), kinds.values(), self.smallest)
 
-    def pooled_groups(self, labels, common=None):
+    def pooled_sets(self, labels):
+        """Candidates among the rows of several labels, as :func:`pooled_candidates` gives them."""
+        return pooled_candidates(
+            self.ridge, self.X, self.K, labels, self.smallest, self.random_state
+        )
+
+    def pooled_groups(self, sets, labels, common=None):
         """Groups among the rows of several labels, as an attack on all classes makes them.
 
         Parameters
         ----------
+        sets : list of ndarray
+            Candidates.
         labels : ndarray of int
             Label indices.
         common : tuple of ndarrays, default=None
@@ -118,9 +126,6 @@ class Search:
         groups : list of PoisonGroup
             Each with the label of most of its rows, most suspicious first.
         """
-        sets = pooled_candidates(
-            self.ridge, self.X, self.K, labels, self.smallest, self.random_state
-        )
         return self._refined(self.rows_of(labels), [sets], self.smallest, common, KEPT_POOLED)
 
     def rows_of(self, labels):

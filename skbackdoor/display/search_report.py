@@ -125,7 +125,7 @@ class SearchReportDisplay:
         ):
             (self.marks_[name],) = ax.plot(
                 rates[i], report.accuracy[i], "o", color=color, markersize=size,
-                markerfacecolor="none", markeredgewidth=2, label=name,
+                markerfacecolor="none", markeredgewidth=2, label=f"{name} in the search",
             )  # fmt: skip
         ax.axvline(report.feared_rate, color="grey", linestyle=":", label="feared rate")
         lowest = rates[rates > 0].min(initial=report.feared_rate)
