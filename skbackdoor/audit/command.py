@@ -93,6 +93,8 @@ def _audited(args):
         check_writable(args.out)  # before the work, not after it
     if args.max_rows < 0:
         raise CannotRead(f"--max-rows {args.max_rows} must be 0 or more.")
+    if args.jobs == 0:
+        raise CannotRead("--jobs 0 must be 1 or more, or -1 for all cores.")
     model = None if args.model is None else open_model(args.model, args.trust)
     shape = None if args.image_shape is None else tuple(args.image_shape)
     side = {} if args.weights is None else {"side": NETWORK}

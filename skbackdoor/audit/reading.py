@@ -1,8 +1,11 @@
 """Data from files: tables, arrays and folders of images."""
 
+import lzma
 import warnings
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -64,10 +67,20 @@ def read(path, label=None, *, text=None, image_shape=None, side=PIXELS):
     path = Path(path)
     if not path.exists():
         raise CannotRead(f"{path} is not there.")
-    if path.is_dir():
-        return _folder(path, side)
     name = path.name.lower()
-    if name.endswith(".npz"):
+    arrays = name.endswith(".npz")
+    if image_shape is not None and not arrays:
+        raise CannotRead(f"--image-shape is of flat images in an .npz file; {path.name} is none.")
+    if text is not None and (arrays or path.is_dir()):
+        raise CannotRead(f"--text names a column of a table; {path.name} is none.")
+    if path.is_dir():
+        if label is not None:
+            raise CannotRead(
+                f"{path.name} is a folder, where the folders in it are the labels: leave out"
+                " --label."
+            )
+        return _folder(path, side)
+    if arrays:
         return _arrays(path, label or "y", image_shape)
     if name.endswith((".parquet", ".pq")) or any(
         name.endswith(end + packed)
@@ -92,20 +105,26 @@ def _table(path, label, text):
     if label is None:
         raise CannotRead("a table needs --label, the column of the labels.")
     try:
-        if path.suffix in (".parquet", ".pq"):
+        if path.suffix.lower() in (".parquet", ".pq"):
             frame = pd.read_parquet(path)
         else:
-            separator = "\t" if ".tsv" in path.name.lower() else ","
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", pd.errors.DtypeWarning)
-                frame = pd.read_csv(path, sep=separator)
-    except (ValueError, UnicodeDecodeError, OSError, pd.errors.ParserError) as error:
-        raise CannotRead(f"{path.name} cannot be read as a table: {error}") from error
+                frame = pd.read_csv(path, sep=_separator(path, label))
+    except UnicodeDecodeError as error:
+        raise CannotRead(f"{path.name} is not in UTF-8 ({error}): save it so.") from error
+    except (ValueError, OSError, EOFError, zlib.error, lzma.LZMAError, BadZipFile) as error:
+        why = str(error).strip()
+        raise CannotRead(f"{path.name} cannot be read as a table: {why}") from error
     if label not in frame.columns:
         known = ", ".join(map(str, frame.columns[:20]))
         raise CannotRead(f"{path.name} has no column {label!r}; it has: {known}.")
+    if not len(frame):
+        raise CannotRead(f"{path.name} holds no row.")
     notes = []
     y = frame[label]
+    if isinstance(y, pd.DataFrame):
+        raise CannotRead(f"{path.name} has several columns {label!r}.")
     if y.isna().any():
         raise CannotRead(
             f"{int(y.isna().sum())} of {len(y)} labels in column {label!r} are missing, the first"
@@ -144,6 +163,17 @@ def _table(path, label, text):
     return Data(X, np.asarray(y), notes)
 
 
+def _separator(path, label):
+    """What stands between columns: of a comma, semicolon, tab and bar that which gives `label`."""
+    import pandas as pd
+
+    usual = "\t" if ".tsv" in path.name.lower() else ","
+    for separator in dict.fromkeys((usual, ",", ";", "\t", "|")):
+        if label in pd.read_csv(path, sep=separator, nrows=0).columns:
+            return separator
+    return usual
+
+
 def _is_text(column):
     """Whether a column holds texts: of several words, and hardly any twice."""
     if column.dtype != object and str(column.dtype) not in ("str", "string"):
@@ -159,7 +189,7 @@ def _arrays(path, label, image_shape):
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, EOFError, zlib.error, BadZipFile) as error:
         if "pickle" in str(error).lower():
             raise CannotRead(
                 f"{path.name} holds Python objects, which run code when they are opened, and are"
@@ -170,10 +200,17 @@ def _arrays(path, label, image_shape):
     if label not in arrays:
         raise CannotRead(f"{path.name} has no array {label!r}; it has: {', '.join(arrays)}.")
     y = arrays[label]
-    others = {name: a for name, a in arrays.items() if name != label and len(a) == len(y)}
+    if y.ndim != 1:
+        raise CannotRead(
+            f"array {label!r} of {path.name} has shape {y.shape}: labels are one a row. Of one-hot"
+            " rows take argmax(axis=1)."
+        )
+    others = {
+        name: a for name, a in arrays.items() if name != label and a.ndim and len(a) == len(y)
+    }
     name = next((name for name in ("X", "X_train") if name in others), None)
     name = name or next(iter(others), None)
-    if y.ndim != 1 or name is None:
+    if name is None:
         raise CannotRead(
             f"{path.name} has no array of as many rows as {label!r} has labels, {y.shape}."
         )
@@ -208,8 +245,8 @@ def _folder(path, side):
                 continue
             try:
                 with Image.open(file) as image:
-                    grey = grey and image.mode in ("1", "L", "I", "F")
-                    images.append(np.asarray(image.convert("RGB").resize((side, side))))
+                    grey = grey and image.mode in ("1", "L", "I", "I;16")
+                    images.append(np.asarray(_eight_bit(image).resize((side, side))))
             except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
                 raise CannotRead(
                     f"{file} does not open as an image ({error}): mend it or take it out."
@@ -225,3 +262,14 @@ def _folder(path, side):
     X = np.moveaxis(np.stack(images), -1, 1)
     X = X[:, 0] if grey else X
     return Data(X, np.array(labels), [f"Images were made {side} x {side} pixels."])
+
+
+def _eight_bit(image):
+    """An image as RGB from 0 to 255; 16 bits, which `convert` cuts off at 255, are scaled."""
+    from PIL import Image
+
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers of no known range")
+    if image.mode.startswith("I"):
+        image = Image.fromarray((np.asarray(image, dtype=float) / 257).round().astype(np.uint8))
+    return image.convert("RGB")

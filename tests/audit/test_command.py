@@ -18,6 +18,7 @@ from sklearn.svm import SVC
 
 from skbackdoor.audit import writing
 from skbackdoor.audit.command import run
+from skbackdoor.audit.reading import CannotRead, read
 
 ROOT = Path(__file__).parents[2]
 
@@ -163,9 +164,58 @@ def test_other_files_that_cannot_be_audited(tmp_path, capsys):
     assert "not finite" in said("nan.npz")
     np.savez(tmp_path / "other.npz", A=np.ones((40, 2)))
     assert "no array 'y'" in said("other.npz")
+    np.savez(tmp_path / "one_hot.npz", X=np.ones((40, 2)), y=np.eye(40))
+    assert "argmax" in said("one_hot.npz")
+    (tmp_path / "torn.npz").write_bytes((tmp_path / "one_hot.npz").read_bytes()[:300])
+    assert "cannot be read" in said("torn.npz")
+    (tmp_path / "torn.csv.gz").write_bytes(b"\x1f\x8b\x08torn")
+    assert "cannot be read" in said("torn.csv.gz", "--label", "y")
+    (tmp_path / "header.csv").write_text("a,y\n")
+    assert "no row" in said("header.csv", "--label", "y")
+    (tmp_path / "wide.csv").write_text("a,y\n1,2\n1,2,3,4\n")
+    assert "line 3" in said("wide.csv", "--label", "y")
+    (tmp_path / "wide.csv").write_text("a,y\n1,2\n", encoding="utf-16")
+    assert "not in UTF-8" in said("wide.csv", "--label", "y")
     pd.DataFrame({"a": [1, 2]}).to_csv(tmp_path / "small.csv", index=False)
     assert "no column 'y'; it has: a" in said("small.csv", "--label", "y")
     assert "needs --label" in said("small.csv")
+
+
+def test_options_that_do_not_fit_the_data(folder, tmp_path, capsys):
+    table = ["audit", folder / "clean.csv", "--label", "label"]
+    assert "--jobs 0" in failed(capsys, *table, "--jobs", "0")
+    assert "--image-shape" in failed(capsys, *table, "--image-shape", "2", "2")
+    assert "--text" in failed(capsys, "audit", folder / "clean.npz", "--text", "a")
+    assert "leave out --label" in failed(capsys, "audit", tmp_path, "--label", "a")
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_columns_may_be_separated_otherwise(separator, tmp_path):
+    frame, y, _ = poisoned.table()
+    frame = frame.assign(label=y)
+    frame.to_csv(tmp_path / "data.csv", sep=separator, index=False, encoding="utf-8-sig")
+    data = read(tmp_path / "data.csv", "label")
+    assert list(data.X.columns) == list(frame.columns[:-1]) and (data.y == y).all()
+
+
+def test_images_of_all_modes(tmp_path):
+    """The same grey ramp, whatever it was saved as; 16 bits are no white square."""
+    ramp = np.repeat(np.arange(0, 256, 8, dtype=np.uint8)[None], 32, axis=0)
+    (tmp_path / "a").mkdir()
+    image = Image.fromarray(ramp)
+    for k, mode in enumerate(("L", "RGB", "RGBA", "LA", "P")):
+        image.convert(mode).save(tmp_path / "a" / f"{k}.png")
+    Image.fromarray(ramp.astype(np.uint16) * 257).save(tmp_path / "a" / "5.png")
+    image.convert("CMYK").save(tmp_path / "a" / "6.tiff")
+    X = read(tmp_path).X
+    assert X.shape == (7, 3, 32, 32)
+    np.testing.assert_array_equal(X, np.broadcast_to(ramp, X.shape))
+    for k in (1, 2, 3, 4, 6):
+        next((tmp_path / "a").glob(f"{k}.*")).unlink()
+    assert read(tmp_path).X.shape == (2, 32, 32)
+    Image.fromarray(ramp.astype(np.float32)).save(tmp_path / "a" / "7.tiff")
+    with pytest.raises(CannotRead, match="7.tiff does not open.*floating-point"):
+        read(tmp_path)
 
 
 def test_mixed_types_are_said_and_audited(tmp_path, capsys):
