@@ -5,6 +5,8 @@ import sys
 import warnings
 from pathlib import Path
 
+from sklearn.preprocessing import FunctionTransformer
+
 from .outside import open_model
 from .reading import NETWORK, CannotRead, read
 from .training_data import audit
@@ -124,17 +126,14 @@ def _audited(args):
 
 
 def _features(weights, data):
-    """Frozen features of images, normalised, as a Pipeline that keeps what it has computed."""
+    """Frozen features of images, normalised."""
     try:
-        from ..deep import DeepFeatures
+        from .photographs import Features
     except ImportError as error:
         raise CannotRead(f"--weights needs the extra 'deep': {error}") from error
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import Normalizer
 
     if not weights.exists():
         raise CannotRead(f"{weights} is not there.")
     side = max(96, min(224, data.X.shape[-1]))
-    features = DeepFeatures("mobilenet_v2", weights=weights, image_size=side, device="cpu")
     data.notes.append(f"Images are compared by the features of a MobileNetV2 ({weights.name}).")
-    return make_pipeline(features, Normalizer())
+    return FunctionTransformer(Features(weights, side).fit(data.X[:1]))

@@ -15,6 +15,7 @@ from .._compat import _safe_indexing
 from ..attack import check_data
 from ..detection import LeaveGroupOutDetector
 from ..learners import MAX_SEED, check_learner
+from .changes import Change, changed_rows
 from .kinds import (
     default_code,
     default_estimator,
@@ -25,6 +26,7 @@ from .kinds import (
 )
 from .model import audit_model
 from .proof import Prover, fitted_on, proven_groups
+from .proposals import grid
 from .remedies import remedies_of
 from .report import AuditReport
 from .resistance import resistance
@@ -35,6 +37,8 @@ SEARCHED = 20_000
 SOUGHT = {"text": 1200, "table": 1500, "image": 3000, "numbers": 3000}
 #: Rows that classifiers are fitted on and judged on.
 FITTED, HELD_OUT = 6000, 2000
+#: Rows that an audit of a model predicts, about, and the most minutes that it may take.
+PREDICTED, LONGEST = 500_000, 60
 #: Least strength of a change that makes data a suspect without a group of rows.
 STRONG = 0.5
 #: Most classes, and least rows of the common one, of what can be labels.
@@ -306,6 +310,17 @@ def _model_audit(model, X, y, shape, n_jobs, rng, notes):
         return None
     rows = np.flatnonzero(known)
     flat = shape if shape is not None and getattr(X, "ndim", 1) == 2 else None
+    some = _safe_indexing(X, rows[:10])
+    tried = [Change(), *grid(some, [model], flat)[:1]]
+    start = time.perf_counter()
+    model.predict(changed_rows(some, tried[-1:]))  # rows unlike any that it has seen
+    minutes = PREDICTED * (time.perf_counter() - start) / len(rows[:10]) / 60
+    if minutes > LONGEST:
+        notes.append(
+            f"The model itself was not audited: it would take some {minutes:.0f} minutes, as its"
+            " predictions are slow. audit_model does it."
+        )
+        return None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         result = audit_model(

@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 
 from skbackdoor import MaskTrigger, audit
+from skbackdoor.audit import training_data
 from skbackdoor.audit.kinds import default_code, kind_of
 from skbackdoor.audit.proof import confidence_interval, replaces_content
 
@@ -128,3 +129,10 @@ def test_lines_to_copy_run(kind):
     exec(default_code(kind_of(X), X), names)
     model = names["estimator"].fit(names["X"], y)
     assert model.score(names["X"], y) > 0.9
+
+
+def test_a_slow_model_is_not_asked_for_hours(monkeypatch):
+    monkeypatch.setattr(training_data, "LONGEST", 0)
+    X, y, _ = poisoned.digits(poison=False)
+    report = audit(X, y)
+    assert report.model is None and any("predictions are slow" in note for note in report.notes)
