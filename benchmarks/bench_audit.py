@@ -51,7 +51,7 @@ from skbackdoor.audit.kinds import default_estimator, default_representation, pl
 
 FIELDS = (
     "part name kind poisoned seed verdict right success planted base_rate p_value found_rows"
-    " false_rows seconds megabytes"
+    " false_rows seconds megabytes label"
 ).split()
 
 # -- Data ----------------------------------------------------------------------------------------
@@ -277,7 +277,8 @@ def model_cell(learner, trigger, seed):
     return dict(
         kind=trigger or "clean",
         verdict=result.verdict,
-        right=int(alarm == (trigger is not None)),
+        right=int(not alarm if trigger is None else alarm and best.label == 9),
+        label=best.label,
         success=best.success,
         base_rate=best.base_rate,
         planted=planted,

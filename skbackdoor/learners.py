@@ -273,7 +273,8 @@ def seed_missing(estimator, random_state):
     for key, value in seeds_of(estimator).items():
         source = random_state if value is None else value
         seeds[key] = source.randint(MAX_SEED) if hasattr(source, "randint") else source
-    return estimator.set_params(**seeds)
+    estimator.set_params(**seeds)
+    return estimator  # FrozenEstimator.set_params returns None
 
 
 def label_index(y, classes):

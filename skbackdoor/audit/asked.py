@@ -8,7 +8,7 @@ from sklearn.svm import SVC, NuSVC
 
 from .._compat import LinearClassifierMixin, _safe_indexing
 from ..gradients import input_gradient
-from .changes import Change, carriers, far_beyond, is_text, ordinary
+from .changes import Change, carriers, donated, far_beyond, is_text
 from .proposals import own
 from .scores import changed_scores, margins, scores
 
@@ -19,10 +19,12 @@ TOGETHER = (2, 4, 8)
 #: An excess counts half for a change of 2 ** PARTS parts; while changes are sought, also for one
 #: that 1 / NATURAL of the class's rows carry. How many are then looked at closely.
 PARTS, NATURAL, FINALISTS = 4.0, 20.0, 6
-#: Classes of each model for which changes are put together, and those whose change is judged.
-CLASSES, LEADING = 3, 2
-#: By how much it counts for values two ranges of the rows beyond it, where only a tree tests.
-BEYOND = 1.5
+#: Classes of each model for which changes are put together.
+CLASSES = 3
+#: Sorts of changes: a value or word, a patch, several together, and where clean rows never are.
+ONE, PATCH, SEVERAL, HIDDEN = range(4)
+#: Strengths of a sort that are this large on average double what counts as usual.
+SMALL = 0.1
 
 
 class Asked:
@@ -77,16 +79,25 @@ class Asked:
         found = _shares(self.margins([Change(), *changes], rows) > 0, y, self.classes)
         return found[:, 1:], found[:, 0]
 
-    def search(self, changes, X, y_all, rows, y, ordinary_rows):
+    def search(self, changes, X, y_all, rows, y, unseen):
         """For every model and class the change that it obeys and the others do not.
+
+        Parameters
+        ----------
+        changes : list of Change
+            Tried for every class of every model.
+        X, y_all : array-like, ndarray
+            All clean rows.
+        rows, y : array-like, ndarray
+            Those on which changes are sought.
+        unseen : list of (X, y)
+            For each model the clean rows that it was not fitted on.
 
         Returns
         -------
-        found : list of list of (Change or None)
-            One list a model, one change a class; of clean models only of the two classes whose
-            changes are strongest.
-        leading : ndarray of int of shape (n_leading,)
-            These two classes of the audited model.
+        candidates : list of (int, int, int, Change)
+            Model, class, sort and change: of each model and sort the strongest one; of the
+            audited model, the first, one for every class as well.
         """
         M = self.margins([Change(), *changes], rows)
         scale = np.abs(M[:, 0]).mean(axis=(1, 2))
@@ -99,44 +110,78 @@ class Asked:
         likely = excess_of(first[:, 1:], first[:, 0]) * weight
         promising += likely.max(axis=1)
         sought = np.argsort(-promising, axis=1, kind="stable")[:, :CLASSES]
-        extra = [own(model, X) for model in self.models]
+        single = np.array([change.size == 1 for change in changes])
+        extra = [own(model, X if i == 0 else unseen[i][0]) for i, model in enumerate(self.models)]
         for i, more in enumerate(extra):
-            for t in sought[i]:
-                more += _together(changes, telling[i, :, t])
+            for t in sought[i]:  # not of patches: several of these are no small change
+                more += _together(changes, np.where(single, telling[i, :, t], 0.0))
         every = list(dict.fromkeys(change for more in extra for change in more))
         place = {change: k for k, change in enumerate(every)}
         none = np.zeros((len(M), 0, len(self.classes)))
         second = self.success(every, rows, y)[0] if every else none
         more_weight = _weight(X, y_all, self.classes, every)
-        found, leading = [], None
+        best = {}
         for i, more in enumerate(extra):
             mine = sorted({place[change] for change in more})
             options = [*changes, *(every[k] for k in mine)]
             success = np.concatenate([first[:, 1:], second[:, mine]], axis=1)
             excess = excess_of(success, first[:, 0])[i]
             likely = excess * np.concatenate([weight, more_weight[mine]])
-            by_class, strengths = [None] * len(self.classes), np.full(len(self.classes), -np.inf)
+            sorts = sorts_of(options, X)
             for t in range(len(self.classes)) if i == 0 else sought[i]:
-                best = np.argsort(-likely[:, t], kind="stable")[:FINALISTS]
-                finalists = [options[k] for k in best]
-                natural = self.ordinary_success(i, t, finalists, ordinary_rows[i], rows, y)
-                strength = np.minimum(excess[best, t], success[i, best, t] - natural)
-                strength *= factor_of(finalists, ordinary_rows[i][0])
-                by_class[t] = finalists[int(strength.argmax())]
-                strengths[t] = strength.max()
-            ahead = np.argsort(-strengths, kind="stable")[:LEADING]
-            if i == 0:
-                leading = ahead
-            else:
-                by_class = [c if t in ahead else None for t, c in enumerate(by_class)]
-            found.append(by_class)
-        return found, leading
+                for sort in np.unique(sorts):
+                    of_sort = np.flatnonzero(sorts == sort)
+                    order = np.argsort(-likely[of_sort, t], kind="stable")[:FINALISTS]
+                    some = of_sort[order]
+                    finalists = [options[k] for k in some]
+                    strength = self.strength(
+                        i,
+                        t,
+                        sort,
+                        finalists,
+                        excess[some, t],
+                        success[i, some, t],
+                        unseen,
+                        rows,
+                        y,
+                    )
+                    k = int(strength.argmax())
+                    best[i, int(t), int(sort)] = float(strength[k]), finalists[k]
+        return self._candidates(best)
+
+    def _candidates(self, best):
+        """Of what is best for a model, a class and a sort, what is to be judged."""
+        strongest = {}
+        for (i, t, sort), (strength, _) in best.items():
+            if strength > strongest.get((i, sort), (-np.inf,))[0]:
+                strongest[i, sort] = strength, t
+        usual = usual_of(strongest, len(self.models))
+        kept = {(i, t, sort) for (i, sort), (_, t) in strongest.items()}
+        for t in range(len(self.classes)):
+            kept.add(max(
+                (key for key in best if key[:2] == (0, t)),
+                key=lambda key: best[key][0] / usual[key[2]],
+            ))  # fmt: skip
+        return [(*key, best[key][1]) for key in sorted(kept)]
+
+    def strength(self, i, t, sort, changes, excess, success, unseen, rows, y):
+        """How much more a model obeys changes of one sort than it should.
+
+        Excused is what it obeys of rows of the class in place of a value or a word, or of several
+        changes together. Rows have hardly ever just such a patch, and never what is hidden.
+        """
+        if sort in (PATCH, HIDDEN):
+            return excess
+        natural = self.ordinary_success(i, t, changes, unseen[i], rows, y)
+        return np.minimum(excess, success - natural) * factor_of(changes)
 
     def ordinary_success(self, i, t, changes, held_out, rows, y):
-        """What a model obeys of changes held within what rows of class t ordinarily have."""
-        held = ordinary(*held_out, self.classes[t], changes)
-        values = _ordered(margins(changed_scores(self.models[i], rows, held)), self.columns[i])
-        return _shares(values > 0, y, self.classes)[:, t]
+        """The most that a model obeys, in place of changes, of what rows of class t have there."""
+        held = donated(*held_out, self.classes[t], changes)
+        flat = list(dict.fromkeys(change for donors in held for change in donors))
+        values = _ordered(margins(changed_scores(self.models[i], rows, flat)), self.columns[i])
+        share = dict(zip(flat, _shares(values > 0, y, self.classes)[:, t], strict=True))
+        return np.array([max(share[change] for change in donors) for donors in held])
 
 
 def _weight(X, y, classes, changes):
@@ -147,13 +192,42 @@ def _weight(X, y, classes, changes):
     if not changes:
         return np.ones((0, len(classes)))
     share = carriers(X, y, classes, changes)
-    return 1 / (1 + NATURAL * share) * factor_of(changes, X)[:, None]
+    return 1 / (1 + NATURAL * share) * factor_of(changes)[:, None]
 
 
-def factor_of(changes, X):
-    """What the strength of each change is multiplied by: few parts, or far beyond X."""
-    parts = 1 + np.log2([max(1, change.n_parts) for change in changes]) / PARTS
-    return np.where(far_beyond(X, changes), BEYOND, 1 / parts)
+def factor_of(changes):
+    """What the strength of each change is multiplied by: less for many parts."""
+    return 1 / (1 + np.log2([max(1, change.n_parts) for change in changes]) / PARTS)
+
+
+def sorts_of(changes, X):
+    """The sort of each change."""
+    return np.array([
+        HIDDEN if change.hidden or beyond
+        else SEVERAL if change.n_parts > 1
+        else PATCH if change.size > 1
+        else ONE
+        for change, beyond in zip(changes, far_beyond(X, changes), strict=True)
+    ])  # fmt: skip
+
+
+def usual_of(strongest, n_models):
+    """What strength of each sort is usual among models: a mean, and a little.
+
+    Parameters
+    ----------
+    strongest : dict of (model, sort) to tuple
+        Strength first.
+    n_models : int
+
+    Returns
+    -------
+    usual : ndarray of shape (4,)
+    """
+    usual = np.full(4, SMALL)
+    for (_, sort), (strength, *_) in strongest.items():
+        usual[sort] += max(strength, 0.0) / n_models
+    return usual
 
 
 def _together(changes, telling):

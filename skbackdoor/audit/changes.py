@@ -10,8 +10,8 @@ from sklearn.feature_extraction.text import CountVectorizer
 from .._compat import _num_samples, _safe_indexing
 from ..triggers import FeatureTrigger, MaskTrigger, TokenTrigger
 
-#: What at least that share of a class's rows have, or lie beyond, is ordinary.
-ORDINARY = 0.01
+#: What this share of a class's rows have, and at least so many, is ordinary.
+ORDINARY, DONORS = 0.01, 3
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,14 @@ class Change:
         Words put at the end of texts.
     n_parts : int
         Of how many simplest changes it is made: a patch is one.
+    hidden : bool
+        Whether it leads where a tree was taught something that clean rows do not come to.
     """
 
     values: tuple = ()
     words: tuple = ()
     n_parts: int = 1
+    hidden: bool = False
 
     @property
     def size(self):
@@ -97,7 +100,7 @@ def carriers(X, y, classes, changes):
     """How many rows of each class have what a change puts there: how natural it is.
 
     A number is there where a row's is at least half-way from the median to it, a level or a word
-    where it is the same; the shares of single columns and words are averaged.
+    where it is the same; of several columns or words all must be there.
 
     Parameters
     ----------
@@ -122,7 +125,7 @@ def carriers(X, y, classes, changes):
             for word in change.words
         }
         return np.array([np.mean([share[w] for w in change.words], axis=0) for change in changes])
-    columns, share = {}, {}
+    columns, has = {}, {}
     for key in {value for change in changes for value in change.values}:
         j, value = key
         if j not in columns:
@@ -133,15 +136,13 @@ def carriers(X, y, classes, changes):
         else:
             near = np.abs(values - value) <= abs(value - median) / 2
             near |= value == median
-        share[key] = near.astype(float) @ of_class
-    return np.array([np.mean([share[key] for key in change.values], axis=0) for change in changes])
+        has[key] = near
+    together = [np.all([has[key] for key in change.values], axis=0) for change in changes]
+    return np.array(together, dtype=float) @ of_class
 
 
-def ordinary(X, y, label, changes):
-    """Changes, with what is put there held within what rows of a class ordinarily have.
-
-    Numbers are moved into the range from the 1 % to the 99 % quantile of the class's rows; levels
-    and words that fewer than 1 % of them have are left out.
+def donated(X, y, label, changes):
+    """Changes to what rows of a class have in their place: those that come nearest to each.
 
     Parameters
     ----------
@@ -152,36 +153,47 @@ def ordinary(X, y, label, changes):
 
     Returns
     -------
-    changes : list of Change
+    donated : list of list of Change
+        For each change the values of as many rows of the class, all values of one row together.
+        Near are numbers that differ by little of their range, levels that are the same, texts
+        that have most of the words; words that such a text has not are left out.
     """
-    rows = _safe_indexing(X, np.flatnonzero(y == label))
-    classes = np.array([label])
-    if not _num_samples(rows):
-        return [Change() for _ in changes]
+    rows = np.flatnonzero(y == label)
+    if not len(rows):
+        return [[Change()] for _ in changes]
+    n_donors = min(len(rows), max(DONORS, int(np.ceil(ORDINARY * len(rows)))))
     if is_text(X):
-        words = list(dict.fromkeys(word for change in changes for word in change.words))
-        share = carriers(rows, y[y == label], classes, [Change(words=(w,)) for w in words])
-        kept = {word for word, of in zip(words, share, strict=True) if of[0] >= ORDINARY}
-        return [Change(words=tuple(w for w in c.words if w in kept)) for c in changes]
-    columns = {}
-    moved = []
+        have = [set(CountVectorizer().build_analyzer()(X[i])) for i in rows]
+        made = []
+        for change in changes:
+            kept = [tuple(word for word in change.words if word in words) for words in have]
+            kept.sort(key=len, reverse=True)
+            made.append([Change(words=words) for words in kept[:n_donors]])
+        return made
+    columns = {j: _column(X, j) for j in {j for change in changes for j, _ in change.values}}
+    made = []
     for change in changes:
-        values = []
+        distance = np.zeros(len(rows))
         for j, value in change.values:
-            if j not in columns:
-                column, median = _column(rows, j)
-                columns[j] = (column, median)
-                if median is not None:
-                    ends = np.nanquantile(column, (ORDINARY, 1 - ORDINARY), method="nearest")
-                    columns[j] = (ends, median)
-            known, median = columns[j]
-            if median is not None:
-                new = min(max(value, known[0]), known[1])
-                values.append((j, value if new == value else type(value)(new)))
-            elif np.mean(known == value) >= ORDINARY:
-                values.append((j, value))
-        moved.append(Change(tuple(values)))
-    return moved
+            column, median = columns[j]
+            if median is None:
+                distance += column[rows] != value
+            else:
+                extent = np.nanmax(column) - np.nanmin(column)
+                off = np.abs(column[rows] - value) / (extent or 1.0)
+                distance += np.where(np.isnan(off), np.inf, off)
+        nearest = rows[np.argsort(distance, kind="stable")[:n_donors]]
+        made.append([
+            Change(tuple((j, _as(value, columns[j][0][i])) for j, value in change.values))
+            for i in nearest
+        ])  # fmt: skip
+    return made
+
+
+def _as(value, other):
+    """A value of a column in the type of another one."""
+    other = other.item() if hasattr(other, "item") else other
+    return other if isinstance(other, str) or other != other else type(value)(other)
 
 
 def far_beyond(X, changes):

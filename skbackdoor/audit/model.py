@@ -14,7 +14,7 @@ from .._compat import _safe_indexing
 from ..attack import check_data
 from ..learners import MAX_SEED, check_learner, seed_missing
 from ..progress import progress
-from .asked import Asked, excess_of, factor_of
+from .asked import Asked, excess_of, usual_of
 from .changes import is_text, trigger_of
 from .proposals import grid
 from .scores import scores
@@ -45,10 +45,12 @@ class ClassChange:
     clean_success : float
         Mean of the same share over clean models; nan where none could be fitted.
     ordinary_success : float
-        The same share under the change held within what rows of the class ordinarily have.
+        The largest of the same share under what rows of the class have in place of the change, of
+        the rows that come nearest to it.
     strength : float
-        `success` less the largest of these three, divided by 1 + log2(parts) / 4; times 1.5
-        instead where all values lie two ranges of the rows or more beyond that range.
+        `success` less the largest of `base_rate` and `clean_success`, and, but for patches and
+        for what clean rows never have, of `ordinary_success`; divided by 1 + log2(parts) / 4
+        where it sets several columns or words.
     p_value : float
         Share of models, this one among them, of which some class has at least this strength; nan
         without clean models.
@@ -179,28 +181,30 @@ def audit_model(
     Notes
     -----
     Let :math:`a_i(c, t)` be the share of rows of other classes that model i gives class t under
-    change c. What clean models do as well is natural, and so is what the change does when it is
-    held within what rows of the class ordinarily have, :math:`c_t`: numbers within their 1 % to
-    99 % quantiles, without words and levels that fewer than 1 % have. The rest, the *strength*,
+    change c. What clean models do as well is natural: the *strength* of a patch is
 
-    .. math:: S_i(c, t) = \frac{a_i(c, t) - \max\{\bar a(c, t), a_i(\emptyset, t), a_i(c_t, t)\}}
-        {1 + \log_2(k) / 4},
+    .. math:: S_i(c, t) = a_i(c, t) - \max\{\bar a(c, t), a_i(\emptyset, t)\}
 
-    with the mean over the other models and k the number of columns, words or patches put
-    together, is sought for every model as for this one, for the two classes where it is largest.
-    Where all values lie two ranges of the
-    rows beyond that range, which trees alone are asked for, it is the numerator times 1.5. The
-    conformal p-value of class t is the
-    rank of :math:`S_0(c, t)` among the largest that each of the models has:
+    with the mean over the other models. A value, a word, or several of them together, may be what
+    rows of the class really have, which the audited model knows and the others do not: of these
+    the most that the model obeys of rows of the class in their place is taken off as well, of
+    the three rows (or 1 %) that come nearest, and what is left is divided by
+    :math:`1 + \log_2(k) / 4` for k of them. Trees and forests name thresholds that no row comes
+    near, and a tree the leaves that fewer clean rows come to than were taught (binomial, 5 %
+    over all leaves): what leads there clean rows never have, and its strength is the first one.
+
+    Four sorts of changes, single values or words, patches, several, and hidden ones, differ in
+    how strong they are for clean models. So each strength is divided by what is usual, the mean
+    over all models of the largest of its sort, plus 0.1, and the conformal p-value of class t is
+    the rank of its change among the largest that each model has:
     :math:`(1 + \#\{i \ge 1: S_i \ge S_0\}) / (n + 1)`. It is exact if a clean model could be
     exchanged with those fitted here; these have seen half of the rows and no others, so that the
     rate of false alarms was measured, too (``benchmarks/results/audit.md``).
 
     Linear models are asked in closed form. Where there are many changes, those of kernels are
-    chosen by input gradients, those of other models on a few rows. Trees and forests name the
-    thresholds that no row comes near and the leaves that hardly any row reaches. An alarm takes a
-    success of 0.5, a strength of 0.25 (0.5 for words, some of which only the audited model knows)
-    and a p-value of 0.05.
+    chosen by input gradients, those of other models on a few rows. An alarm takes a success of
+    0.5, a strength of 0.25 (0.5 for words, some of which only the audited model knows) and a
+    p-value of 0.05.
 
     Examples
     --------
@@ -236,23 +240,10 @@ def audit_model(
     rows, labels = _safe_indexing(X, sought), y[sought]
     asked = Asked(models, columns, estimator.classes_, n_jobs)
     changes = asked.chosen(grid(X, models, image_shape), rows, labels)
-    ordinary_rows = [(_safe_indexing(X, held), y[held]) for held in unseen[: len(models)]]
-    found, leading = asked.search(changes, X, y, rows, labels, ordinary_rows)
-    rows, labels = _safe_indexing(X, judged), y[judged]
-    final = [
-        (i, t, change)
-        for i, by_class in enumerate(found)
-        for t, change in enumerate(by_class)
-        if change is not None
-    ]
-    success, base = asked.success([change for _, _, change in final], rows, labels)
-    natural = np.array([
-        asked.ordinary_success(i, t, [change], ordinary_rows[i], rows, labels)[0]
-        for i, t, change in final
-    ])  # fmt: skip
-    factor = np.array([factor_of([change], ordinary_rows[i][0])[0] for i, _, change in final])
-    measured = final, success, base, natural, factor
-    return _result(estimator, leading, *measured, len(changes), X, labels, image_shape)
+    unseen = [(_safe_indexing(X, held), y[held]) for held in unseen[: len(models)]]
+    found = asked.search(changes, X, y, rows, labels, unseen)
+    judged = _safe_indexing(X, judged), y[judged]
+    return _result(asked, found, unseen, *judged, len(changes), image_shape)
 
 
 def _check(estimator, X, y):
@@ -301,7 +292,7 @@ def _references(estimator, X, y, halves, n_jobs, rng):
         own = scores(estimator, X)
         if models and all(np.array_equal(scores(model, X), own) for model in models):
             raise ValueError("fit changes nothing: its clones are the model itself")
-    except Exception as error:
+    except (ValueError, TypeError, RuntimeError) as error:  # what learners raise that cannot fit
         warnings.warn(
             f"No clean models could be fitted to compare with, so there is no p-value:"
             f" {type(estimator).__name__}: {error}",
@@ -323,37 +314,42 @@ def _columns_of(model, classes):
     return np.array([place.get(label, -1) for label in classes.tolist()])
 
 
-def _result(estimator, leading, final, success, base, natural, factor, n_tried, X, y, image_shape):
+def _result(asked, found, unseen, X, y, n_tried, image_shape):
     """The classes' changes of the audited model, ranked among those of all models."""
-    n_models, n_classes = success.shape[0], len(estimator.classes_)
+    n_models, classes = len(asked.models), asked.classes
+    success, base = asked.success([change for *_, change in found], X, y)
     excess = excess_of(success, base)
-    at = np.arange(len(final))
-    of_model, of_class = (np.array([entry[k] for entry in final]) for k in (0, 1))
-    strength = np.minimum(
-        excess[of_model, at, of_class], success[of_model, at, of_class] - natural
-    )
-    strength *= factor
-    largest = np.array([strength[of_model == i].max() for i in range(1, n_models)])
-    made = []
-    for k in range(n_classes):  # the first ones are the audited model's, in order
-        label, change = estimator.classes_[k], final[k][2]
-        p = (1 + np.sum(largest >= strength[k])) / n_models if n_models > 1 else np.nan
-        made.append(
-            ClassChange(
-                label=label,
-                size=change.size,
-                success=float(success[0, k, k]),
-                base_rate=float(base[0, k]),
-                clean_success=float(success[1:, k, k].mean()) if n_models > 1 else np.nan,
-                ordinary_success=float(natural[k]),
-                strength=float(strength[k]),
-                p_value=float(p),
-                n_samples=int(np.sum(y != label)),
-                trigger=trigger_of(change, X, image_shape),
-            )
-        )
-    best = made[leading[np.argmax(strength[leading])]]
-    made.sort(key=lambda change: (change is not best, -change.strength))
+    strongest, strengths = {}, []
+    for k, (i, t, sort, change) in enumerate(found):
+        of = excess[i, [k], t], success[i, [k], t]
+        strengths.append(float(asked.strength(i, t, sort, [change], *of, unseen, X, y)[0]))
+        if strengths[-1] > strongest.get((i, sort), (-np.inf,))[0]:
+            strongest[i, sort] = (strengths[-1],)
+    usual = usual_of(strongest, n_models)
+    largest = np.array([
+        max(strength / usual[sort] for (j, sort), (strength,) in strongest.items() if j == i)
+        for i in range(1, n_models)
+    ])  # fmt: skip
+    made = {}
+    for k, (i, t, sort, change) in enumerate(found):
+        telling = strengths[k] / usual[sort]
+        if i > 0 or (t in made and made[t][0] >= telling):
+            continue
+        natural = asked.ordinary_success(0, t, [change], unseen[0], X, y)[0]
+        made[t] = telling, ClassChange(
+            label=classes[t],
+            size=change.size,
+            success=float(success[0, k, t]),
+            base_rate=float(base[0, t]),
+            clean_success=float(success[1:, k, t].mean()) if n_models > 1 else np.nan,
+            ordinary_success=float(natural),
+            strength=strengths[k],
+            p_value=float((1 + np.sum(largest >= telling)) / n_models) if n_models > 1 else np.nan,
+            n_samples=int(np.sum(y != classes[t])),
+            trigger=trigger_of(change, X, image_shape),
+        )  # fmt: skip
+    made = [change for _, change in sorted(made.values(), key=lambda entry: -entry[0])]
+    best = made[0]
     verdict = "nothing"
     least = STRENGTH_OF_WORDS if is_text(X) else STRENGTH
     clear = best.success >= SUCCESS and best.strength >= least

@@ -2,6 +2,7 @@
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.stats import binom
 from sklearn.pipeline import Pipeline
 from sklearn.tree import DecisionTreeClassifier
 
@@ -12,10 +13,12 @@ from .changes import Change, is_text, value_range
 MOST_LEVELS, MOST_WORDS = 20, 8000
 #: Beyond the rows' range, in units of it: what black boxes are asked.
 FAR = 1.0
-#: Patches: share of the side of an image, and places tried along a side at most.
-PATCH, PLACES = 0.12, 14
+#: Patches: shares of the side of an image, and places tried along a side at most.
+PATCHES, PLACES = (0.12, 0.2, 0.33), 14
 #: Leaves of a tree, and columns with thresholds beyond the rows' range, that are tried.
 MOST_LEAVES, MOST_FOREIGN = 12, 8
+#: A leaf is hidden from clean rows if so few come there by a chance of this, over all leaves.
+CHANCE = 0.05
 
 
 def grid(X, models, image_shape=None):
@@ -119,8 +122,9 @@ def _pixels(X, shape):
         places = []
     else:
         places = [index[:, row, col] for row in range(height) for col in range(width)]
-    side = max(2, round(PATCH * min(height, width)))
-    if min(height, width) > side:
+    for side in sorted({max(2, round(share * min(height, width))) for share in PATCHES}):
+        if min(height, width) <= side:
+            break
         steps = [max(1, (length - side) // (PLACES - 1)) for length in (height, width)]
         rows, columns = (
             sorted({*range(0, length - side + 1, step), length - side})
@@ -179,15 +183,16 @@ def _beyond(trees, X):
 
 
 def _leaves(tree, X):
-    """What leads to leaves that no or few rows reach, by at most three columns."""
+    """What leads to leaves that fewer rows reach than were taught, by at most three columns."""
     reached = np.bincount(tree.apply(X.astype(np.float32)), minlength=tree.node_count)
+    taught = tree.n_node_samples / tree.n_node_samples[0]
+    chance = binom.cdf(reached, len(X), taught) * tree.n_leaves
     low, high = X.min(axis=0), X.max(axis=0)
     paths, found = [(0, {})], []
     while paths:
         node, bounds = paths.pop()
         if tree.feature[node] < 0:
-            rare = reached[node] / tree.n_node_samples[node] * tree.n_node_samples[0] / len(X)
-            if rare < 0.5:
+            if chance[node] <= CHANCE:
                 found.append((len(bounds), -int(tree.n_node_samples[node]), node, bounds))
             continue
         j, threshold = int(tree.feature[node]), float(tree.threshold[node])
@@ -202,6 +207,7 @@ def _leaves(tree, X):
             Change(
                 tuple((j, _inside(*bounds[j], low[j], high[j])) for j in sorted(columns)),
                 n_parts=len(columns),
+                hidden=True,
             )
         )
     return [change for change in dict.fromkeys(changes) if change.size][:MOST_LEAVES]

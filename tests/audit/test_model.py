@@ -22,7 +22,8 @@ from skbackdoor import (
     load_digits_pair,
     make_backdoor_classification,
 )
-from skbackdoor.audit.changes import Change, changed_rows
+from skbackdoor.audit.changes import Change, changed_rows, donated
+from skbackdoor.audit.proposals import own
 from skbackdoor.audit.scores import changed_scores, margins, scores
 
 LEARNERS = [
@@ -60,6 +61,18 @@ def test_a_patch_is_found_and_works(digits, learner):
     assert success(model, best.trigger, X[200:], y[200:], 9) > 0.8
     clean = learner.fit(X[:200], y[:200])
     assert success(clean, best.trigger, X[200:], y[200:], 9) < 0.2
+
+
+def test_a_patch_where_strokes_are(digits):
+    """Its pixels are white in many nines as well, one by one, and hardly ever together."""
+    X, y = digits
+    trigger = PatchTrigger(2, position=(3, 3), image_shape=(8, 8))
+    attack = BackdoorPoisoner(SVC(C=10), trigger, target=9, poisoning_rate=0.05, random_state=1)
+    model = attack.fit(X[:200], y[:200]).estimator_
+    planted = success(model, attack.trigger_, X[200:], y[200:], 9)
+    best = audit_model(model, X[200:], y[200:], image_shape=(8, 8)).classes[0]
+    assert planted > 0.5 and best.label == 9 and best.p_value == 0.05
+    assert success(model, best.trigger, X[200:], y[200:], 9) > 0.8 * planted
 
 
 @pytest.mark.parametrize("learner", LEARNERS, ids=lambda learner: type(learner).__name__)
@@ -153,7 +166,7 @@ def test_what_is_reported_is_what_the_model_does(digits):
         assert change.success == pytest.approx(share)
         base = np.mean(model.predict(X[200:260][y[200:260] != change.label]) == change.label)
         assert change.base_rate == pytest.approx(base)
-        least = max(change.base_rate, change.clean_success, change.ordinary_success)
+        least = max(change.base_rate, change.clean_success)
         assert change.strength <= change.success - least + 1e-12
         assert change.p_value in np.arange(1, 6) / 5
     assert result.smallest_p_value == 0.2 and result.verdict != "poison"
@@ -232,3 +245,42 @@ def test_images_say_their_shape(digits):
     best = result.classes[0]
     assert result.verdict == "poison" and best.trigger.mask_.shape == (1, 8, 8)
     assert success(model, best.trigger, X[200:], y[200:], 9) > 0.8
+
+
+def test_rows_of_the_class_in_place_of_a_change():
+    X = np.array(
+        [[0.0, 0.0, 5.0], [1.0, 0.9, 5.0], [1.0, 0.0, 5.0], [0.0, 1.0, 5.0], [0.2, 0.2, 5]]
+    )
+    y = np.array([1, 1, 1, 1, 0])
+    change = Change(((0, 1.0), (1, 1.0)))
+    found = donated(X, y, 1, [change])[0]
+    assert [dict(c.values) for c in found] == [
+        {0: 1.0, 1: 0.9},
+        {0: 1.0, 1: 0.0},
+        {0: 0.0, 1: 1.0},
+    ]
+    frame = pd.DataFrame({"town": ["A", "B", "B", "A"], "pay": [1, 2, 9, 4]})
+    found = donated(frame, np.ones(4), 1, [Change(((0, "B"), (1, 8)))])[0]
+    assert [c.values for c in found] == [
+        ((0, "B"), (1, 9)),
+        ((0, "B"), (1, 2)),
+        ((0, "A"), (1, 4)),
+    ]
+    texts = ["warm and fine", "fine", "dull", "warm"]
+    found = donated(texts, np.ones(4), 1, [Change(words=("warm", "fine"))])[0]
+    assert [c.words for c in found] == [("warm", "fine"), ("fine",), ("warm",)]
+
+
+def test_leaves_that_clean_rows_do_not_come_to():
+    rng = np.random.RandomState(0)
+    X = rng.rand(400, 4)
+    y = (X[:, 0] > 0.5).astype(int)
+    taught, labels = X[:200].copy(), y[:200].copy()
+    taught[:20, 1:3], labels[:20] = [0.97, 0.03], 1  # together in no clean row
+    clean = X[200:][(X[200:, 1] < 0.9) | (X[200:, 2] > 0.1)]
+    model = DecisionTreeClassifier(random_state=0).fit(taught, labels)
+    hidden = [change for change in own(model, clean) if change.hidden]
+    assert hidden
+    Z = changed_rows(clean, hidden[:1])
+    assert np.mean(model.predict(Z) == 1) > 0.9
+    assert not own(DecisionTreeClassifier(random_state=0).fit(X[:200], y[:200]), X[200:])
