@@ -18,7 +18,7 @@ from ..learners import MAX_SEED
 from ..progress import progress
 from .base import Findings, PoisonDetector
 from .carrier import Carrier
-from .kernel_ridge import LeaveGroupOutRidge, leave_one_out_accuracy
+from .kernel_ridge import LeaveGroupOutRidge
 from .search import Search
 from .shared_values import SharedValues, is_text
 from .value_search import MOST_SHARED, ValueSearch
@@ -216,9 +216,10 @@ class LeaveGroupOutDetector(PoisonDetector):
             )
         self.leave_one_out_accuracy_ = -1.0
         for gamma in np.divide(GAMMAS, median) if self.gamma is None else [self.gamma]:
-            penalties = PENALTIES if self.penalty is None else [self.penalty]
-            accuracies = leave_one_out_accuracy(np.exp(-gamma * distances), y[some], penalties)
-            for penalty, accuracy in zip(penalties, accuracies, strict=True):
+            K = np.exp(-gamma * distances)
+            for penalty in PENALTIES if self.penalty is None else [self.penalty]:
+                scores = LeaveGroupOutRidge(K, y[some], penalty).leave_one_out()
+                accuracy = float(np.mean(scores.argmax(axis=1) == y[some]))
                 if accuracy > self.leave_one_out_accuracy_:
                     self.leave_one_out_accuracy_ = accuracy
                     self.gamma_, self.penalty_ = float(gamma), penalty
