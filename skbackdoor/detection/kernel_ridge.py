@@ -167,4 +167,3 @@ def _solve(matrix, right):
             " penalty."
         )
     return solution
-

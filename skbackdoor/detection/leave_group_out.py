@@ -18,6 +18,7 @@ from ..learners import MAX_SEED
 from ..progress import progress
 from .base import Findings, PoisonDetector
 from .carrier import Carrier
+from .clean_label import clean_label_group
 from .kernel_ridge import LeaveGroupOutRidge
 from .search import Search
 from .shared_values import SharedValues, is_text
@@ -306,6 +307,10 @@ class LeaveGroupOutDetector(PoisonDetector):
                     other = judged_group(other, search, pattern.common if known else None)
                     if group is None or rank(other) > rank(group):
                         judged[label] = group = other
+        if not over_all and not poison:
+            clean_label = [clean_label_group(search, label) for label in labels]
+            clean_label = [group for group in clean_label if group is not None]
+            return list(judged.values()) + clean_label
         if not over_all:
             return list(judged.values())
         # One group of all that was found: each search misses some rows.
