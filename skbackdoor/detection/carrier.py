@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
+from .clean_label import BETWEEN
 from .search import LEAST_MEMBERSHIP
 from .shared_values import rows_that_share
 
@@ -30,6 +31,8 @@ class Carrier:
         Gives scores without the group.
     shared : tuple
         Values or words that tell it alone, where these are known; as in PoisonGroup.
+    clean_label : bool
+        Whether its rows rightly have their label: then none flips, and membership alone tells.
     """
 
     labels: np.ndarray
@@ -40,6 +43,7 @@ class Carrier:
     high: float
     coef_without: np.ndarray
     shared: tuple
+    clean_label: bool
 
     @classmethod
     def of(cls, fit, group):
@@ -51,7 +55,8 @@ class Carrier:
         low, high = np.median(membership[~inside]), np.median(membership[inside])
         coef = ridge.inverse[:, G].sum(axis=1)
         labels, without = np.unique(ridge.y[G]), ridge.coef_without(G)
-        return cls(labels, fit.X, fit.kernel, coef, low, high, without, group.shared)
+        told = group.shared, group.clean_label
+        return cls(labels, fit.X, fit.kernel, coef, low, high, without, *told)
 
     def has(self, X, features, y):
         """Whether rows of its labels belong to it, shape (n_samples,).
@@ -67,6 +72,9 @@ class Carrier:
             rows = features[block].toarray() if sp.issparse(features) else features[block]
             K = self.kernel(rows, self.X)
             relative = (K @ self.coef - self.low) / (self.high - self.low)
+            if self.clean_label:
+                member[block] = relative > np.mean(BETWEEN)
+                continue
             flips = (K @ self.coef_without).argmax(axis=1) != y[block]
             member[block] = flips & (relative > LEAST_MEMBERSHIP)
         return member

@@ -67,7 +67,8 @@ class PoisonGroup:
         Share of the rows of the classes that its members are taken for to which a model without
         the row gives that label, by the members' numbers: what flip is for rows drawn from them.
     content_labels : ndarray of shape (n_members,)
-        The label that the model without the group gives each row; None, and nan for the numbers
+        The label that the model without the group gives each row, or its own for rows that
+        rightly have it (clean-label attacks); None, and nan for the numbers
         above, where a detector asks no model.
     verdict : {"poison", "suspect"}
         "poison" where the evidence rules out a natural group, by the detector's assumption;
@@ -136,6 +137,11 @@ class PoisonGroup:
     controls: np.ndarray | None = None
     _X: object = field(default=None, repr=False)  # that of `fit`, not a copy
 
+    @property
+    def clean_label(self):
+        """Whether its rows rightly have their label, as a clean-label attack leaves it."""
+        return self.content_labels is not None and bool(np.all(self.content_labels == self.label))
+
     def samples(self, rows):
         """Rows of the X of `fit`, such as members and neighbours.
 
@@ -187,8 +193,8 @@ class PoisonGroup:
         """How often a classifier gives in to the recovered trigger: the proof of a backdoor.
 
         Samples of the classes that the members are taken for are triggered, or of all other
-        classes where that is not known. Rates are averages over these classes by their numbers of
-        members.
+        classes where that is not known or their own. Rates are averages over these classes by
+        their numbers of members.
 
         Parameters
         ----------
@@ -212,8 +218,8 @@ class PoisonGroup:
         """
         X, y = check_data(X, y)
         y = np.asarray(y)
-        known = self.content_labels is not None
-        content, n_members = np.unique(self.content_labels if known else y, return_counts=True)
+        other = self.content_labels is not None and not self.clean_label
+        content, n_members = np.unique(self.content_labels if other else y, return_counts=True)
         rows = np.flatnonzero(np.isin(y, content) & (y != self.label))
         if not len(rows):
             raise ValueError(

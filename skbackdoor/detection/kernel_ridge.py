@@ -18,7 +18,7 @@ K + lambda). Fits are without an intercept: no row gives all classes a score of 
 """
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, eigh
+from scipy.linalg import cho_factor, cho_solve
 from scipy.linalg.lapack import dposv, dpotrf, dpotri
 
 from ..paths.linear.conjugate_gradients import conjugate_gradients
@@ -167,32 +167,3 @@ def _solve(matrix, right):
             " penalty."
         )
     return solution
-
-
-def leave_one_out_accuracy(K, y, penalties):
-    """Share of rows that the fit without them labels as they are, at each of some penalties.
-
-    One eigendecomposition serves all penalties.
-
-    Parameters
-    ----------
-    K : ndarray of shape (n, n)
-        Kernel matrix.
-    y : ndarray of shape (n,)
-        Label indices.
-    penalties : sequence of float
-        Values of lambda.
-
-    Returns
-    -------
-    accuracies : list of float
-    """
-    values, vectors = eigh(K)
-    Y = np.eye(int(y.max()) + 1)[y]
-    rotated, squares = vectors.T @ Y, vectors**2
-    accuracies = []
-    for penalty in penalties:
-        shrunk = 1.0 / (values + penalty)
-        scores = Y - (vectors @ (rotated * shrunk[:, None])) / (squares @ shrunk)[:, None]
-        accuracies.append(float(np.mean(scores.argmax(axis=1) == y)))
-    return accuracies

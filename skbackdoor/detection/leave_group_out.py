@@ -18,7 +18,8 @@ from ..learners import MAX_SEED
 from ..progress import progress
 from .base import Findings, PoisonDetector
 from .carrier import Carrier
-from .kernel_ridge import LeaveGroupOutRidge, leave_one_out_accuracy
+from .clean_label import clean_label_group
+from .kernel_ridge import LeaveGroupOutRidge
 from .search import Search
 from .shared_values import SharedValues, is_text
 from .value_search import MOST_SHARED, ValueSearch
@@ -216,9 +217,10 @@ class LeaveGroupOutDetector(PoisonDetector):
             )
         self.leave_one_out_accuracy_ = -1.0
         for gamma in np.divide(GAMMAS, median) if self.gamma is None else [self.gamma]:
-            penalties = PENALTIES if self.penalty is None else [self.penalty]
-            accuracies = leave_one_out_accuracy(np.exp(-gamma * distances), y[some], penalties)
-            for penalty, accuracy in zip(penalties, accuracies, strict=True):
+            K = np.exp(-gamma * distances)
+            for penalty in PENALTIES if self.penalty is None else [self.penalty]:
+                scores = LeaveGroupOutRidge(K, y[some], penalty).leave_one_out()
+                accuracy = float(np.mean(scores.argmax(axis=1) == y[some]))
                 if accuracy > self.leave_one_out_accuracy_:
                     self.leave_one_out_accuracy_ = accuracy
                     self.gamma_, self.penalty_ = float(gamma), penalty
@@ -305,6 +307,10 @@ class LeaveGroupOutDetector(PoisonDetector):
                     other = judged_group(other, search, pattern.common if known else None)
                     if group is None or rank(other) > rank(group):
                         judged[label] = group = other
+        if not over_all and not poison:
+            clean_label = [clean_label_group(search, label) for label in labels]
+            clean_label = [group for group in clean_label if group is not None]
+            return list(judged.values()) + clean_label
         if not over_all:
             return list(judged.values())
         # One group of all that was found: each search misses some rows.

@@ -262,7 +262,8 @@ class WeightPath(ABC):
         if self.method != "implicit":
             return self.refits(weights, n_jobs=n_jobs)
         ordered, position = np.unique(weights, return_inverse=True)
-        return self._solve(ordered, n_jobs).take(position)
+        solution = self._solve(ordered, n_jobs)
+        return solution if np.array_equal(ordered, weights) else solution.take(position)
 
     def refits(self, poison_weights, *, drop_poison=None, n_jobs=None):
         """The learner fitted anew at each of some poison weights.

@@ -1,7 +1,6 @@
 """`LinearSVC`: with hinge on :mod:`skbackdoor.paths.hinge`, with squared hinge a smooth loss."""
 
 import warnings
-from functools import partial
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -9,13 +8,11 @@ from sklearn.svm import LinearSVC
 
 from .base import WeightPath
 from .hinge import HingeOptimum
-from .hinge.breakpoints import changes_between, followed
 from .kernels import AffineKernel, Kernel
 from .linear import Continuation, LinearOptimum, LinearProblem, linear_decision, parameters
 from .losses import Hinge, MarginLoss, SquaredHinge
 from .rows import as_float64
 from .smooth import difference
-from .solutions import LinearSolution
 from .svc import LARGEST_PATH, warn_of_refits
 from .switches import SignChanges, by_comparisons
 from .threads import one_blas_thread
@@ -109,7 +106,7 @@ class LinearSVCPath(WeightPath):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)  # of the path's residuals
                 clean = HingeOptimum(self._kernel(), self._problems(True)).polish()
-            return self._linear(clean.path(self, weights))
+            return clean.path(self, weights, coefficients=self._coefficients)
         except (ValueError, RuntimeError) as error:
             warn_of_refits(error)
             return self.refits(weights, n_jobs=n_jobs)
@@ -124,7 +121,7 @@ class LinearSVCPath(WeightPath):
                 warnings.simplefilter("ignore", ConvergenceWarning)  # residuals are checked
                 clean = HingeOptimum(self._kernel(), self._problems(True)).polish()
             enough = None if until is None else self._holding(y, until)
-            found = list(followed(clean.breakpoints(rows), enough))
+            found = list(clean.breakpoints(rows, enough))
         except (ValueError, RuntimeError):
             return None
         above, functions, weights, owners = [], [], [], []
@@ -138,7 +135,7 @@ class LinearSVCPath(WeightPath):
                 else:
                     beta = np.union1d(found[label].beta, found[k].beta)
                     G = found[label].at(beta, some) - found[k].at(beta, some)
-                changes = changes_between(beta, G)
+                changes = SignChanges.between(beta, G)
                 functions.append(changes.rows + sum(map(len, owners)))
                 owners.append(some)
                 above.append(changes.above)
@@ -146,32 +143,14 @@ class LinearSVCPath(WeightPath):
         changes = SignChanges(*map(np.concatenate, (above, functions, weights)))
         return by_comparisons(np.concatenate(owners), changes, "dual path", 0.0)
 
-    def _linear(self, solution):
-        """Coefficients and intercepts in place of dual coefficients."""
-        X = self._kernel().X
-        return LinearSolution(
-            self,
-            solution.poison_weights,
-            solution.method,
-            solution.residuals,
-            self._primal(X, solution.dual_coef),
-            self._primal(X, solution.start_dual_coef),
-            partial(_primal_rate, self, X, solution),
-            solution.first_breakpoint,
-        )
-
-    def _primal(self, X, v):
+    def _coefficients(self, v):
         """W of shape (..., n_outputs, n_parameters) for duals v (..., n_rows, n_outputs)."""
         svc, v = self.estimator, np.swapaxes(v, -1, -2)
         flat = v.reshape(-1, v.shape[-1])
-        W = np.asarray((X.T @ flat.T).T)
+        W = np.asarray((self._kernel().X.T @ flat.T).T)
         if svc.fit_intercept:
             W = np.column_stack([W, svc.intercept_scaling**2 * flat.sum(axis=1)])
         return W.reshape(*v.shape[:-1], -1)
-
-
-def _primal_rate(path, X, solution):
-    return path._primal(X, solution.dual_coef_rate)
 
 
 def _duals(kernel_rows, y, u, f):

@@ -16,7 +16,6 @@ from .._compat import ovr_decision_function
 from ..progress import progress
 from .base import WeightPath
 from .hinge import HingeOptimum
-from .hinge.breakpoints import followed
 from .kernels import Kernel, NamedKernel, look_up, number_rows
 from .losses import Hinge, MarginLoss
 from .rows import as_float64, stack
@@ -241,9 +240,9 @@ class SVCPath(WeightPath):
             with warnings.catch_warnings():
                 # Only where the path starts; its residuals are checked.
                 warnings.simplefilter("ignore", ConvergenceWarning)
-                pairs = self.polished.breakpoints(rows)
+                clean = self.polished
             enough = None if until is None else self._holding(y, until)
-            changes = [pair.sign_changes() for pair in followed(pairs, enough)]
+            changes = [pair.sign_changes() for pair in clean.breakpoints(rows, enough)]
         except (ValueError, RuntimeError):
             return None
         if n_classes == 2:

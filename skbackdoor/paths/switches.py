@@ -24,6 +24,26 @@ class SignChanges:
     rows: np.ndarray
     weights: np.ndarray
 
+    @classmethod
+    def between(cls, beta, F):
+        """Those of functions that are linear between some weights.
+
+        Parameters
+        ----------
+        beta : ndarray of shape (n_weights,)
+            Weights, none smaller than the one before.
+        F : ndarray of shape (n_weights, n_samples)
+            Values there.
+
+        Returns
+        -------
+        changes : SignChanges
+        """
+        above = F > 0
+        k, f = np.nonzero(above[1:] != above[:-1])
+        low, high = F[k, f], F[k + 1, f]
+        return cls(above[0], f, beta[k] + low / (low - high) * (beta[k + 1] - beta[k]))
+
     def rises(self):
         """Whether each change goes above 0; they alternate, from what was at beta = 0 on."""
         order = np.lexsort((self.weights, self.rows))

@@ -132,32 +132,11 @@ class Breakpoints:
         -------
         changes : SignChanges
         """
-        return changes_between(self.beta, self.F)
+        return SignChanges.between(self.beta, self.F)
 
 
-def changes_between(beta, F):
-    """Sign changes of functions that are linear between some weights.
-
-    Parameters
-    ----------
-    beta : ndarray of shape (n_weights,)
-        Weights, none smaller than the one before.
-    F : ndarray of shape (n_weights, n_functions)
-        Values there.
-
-    Returns
-    -------
-    changes : SignChanges
-    """
-    above = F > 0
-    k, f = np.nonzero(above[1:] != above[:-1])
-    low, high = F[k, f], F[k + 1, f]
-    weights = beta[k] + low / (low - high) * (beta[k + 1] - beta[k])
-    return SignChanges(above[0], f, weights)
-
-
-def breakpoints(problems, kernel, rows):
-    """The :class:`Breakpoints` of each of the problems, from one to the next, at weight 0.
+def breakpoints(problems, kernel, rows, until=None):
+    """The :class:`Breakpoints` of each of the problems, one after the other.
 
     Parameters
     ----------
@@ -167,18 +146,6 @@ def breakpoints(problems, kernel, rows):
         Over all training rows.
     rows : array of shape (n_samples, n_features)
         Samples.
-    """
-    kernel_rows = kernel.at(rows)
-    for problem in problems:
-        yield Breakpoints(problem, kernel_rows(problem[0]).T)
-
-
-def followed(found, until=None):
-    """What :func:`breakpoints` gives, followed through all weights.
-
-    Parameters
-    ----------
-    found : iterator of Breakpoints
     until : callable, default=None
         ``until(F_zero, F)`` with decision values of shape (n_samples, n_problems) at weight 0 and
         at another says whether to go no further. All problems are then followed side by side.
@@ -187,6 +154,8 @@ def followed(found, until=None):
     ------
     breakpoints : Breakpoints
     """
+    kernel_rows = kernel.at(rows)
+    found = (Breakpoints(problem, kernel_rows(problem[0]).T) for problem in problems)
     if until is None:
         for one in found:
             for end in ENDS:

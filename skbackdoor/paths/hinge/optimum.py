@@ -174,29 +174,31 @@ class HingeOptimum(Optimum):
         warn_unless_optimal(best.residual)
         return best
 
-    def path(self, path, weights, guess=None):
+    def path(self, path, weights, guess=None, coefficients=None):
         """The machine at strictly increasing poison weights, from its polished optimum.
 
         `guess`, where only one weight is above 0, is a point near the optimum there, which is
-        polished: signed duals (n_rows, n_problems) and intercepts.
+        polished: signed duals (n_rows, n_problems) and intercepts. `coefficients`, for a linear
+        machine, makes them of signed duals (..., n_rows, n_problems).
 
         Returns
         -------
-        solution : KernelSolution
+        solution : KernelSolution, or LinearSolution where `coefficients` is given
         """
-        return path_solution(path, weights, self.kernel, self.problems, guess)
+        return path_solution(path, weights, self.kernel, self.problems, guess, coefficients)
 
-    def breakpoints(self, rows):
+    def breakpoints(self, rows, until=None):
         """For each problem decision values on some samples at all breakpoints of its path.
 
-        The optimum must be polished.
+        The optimum must be polished. ``until(F_zero, F)``, with decision values of shape
+        (n_samples, n_problems) at weight 0 and at another, says whether to go no further.
 
         Returns
         -------
         breakpoints : iterator of Breakpoints
-            One after the other is followed as it is asked for.
+            One problem after the other is followed as it is asked for.
         """
-        return breakpoints(self.problems, self.kernel, rows)
+        return breakpoints(self.problems, self.kernel, rows, until)
 
     #: Which duals are at 0, and which at their bound, but for rounding.
     ends_of = staticmethod(ends_of)

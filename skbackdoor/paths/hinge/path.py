@@ -2,12 +2,13 @@
 
 import warnings
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from ...progress import progress
-from ..solutions import KernelSolution
+from ..solutions import KernelSolution, LinearSolution
 from ..threads import one_blas_thread
 from .active_set import ActiveSet
 from .derivative import growing, right_limit, tangent
@@ -170,11 +171,11 @@ def _signed(active):
     return active.y * a, active.b + way
 
 
-def path_solution(path, weights, kernel, problems, guess):
+def path_solution(path, weights, kernel, problems, guess, coefficients):
     """Every binary problem followed through the weights, as one solution.
 
     `guess` is as in :class:`Trace`, for all problems: signed duals (n_rows, n_outputs) and
-    intercepts.
+    intercepts. `coefficients`, where it is not None, makes those of a linear machine of duals.
     """
     n_rows, n_outputs = kernel.X.shape[0], len(problems)
     shape = (len(weights), n_rows, n_outputs)
@@ -191,11 +192,15 @@ def path_solution(path, weights, kernel, problems, guess):
         traces.append(trace)
     residuals = np.max([trace.residuals for trace in traces], axis=0)
     warn_unless_optimal(residuals.max())
+    first_breakpoint = float(np.min([trace.first_breakpoint for trace in traces]))
+    given = path, weights, "dual path", residuals
+    if coefficients is not None:
+        rates = partial(coefficients, v_rate)
+        return LinearSolution(
+            *given, coefficients(v), coefficients(starts), rates, first_breakpoint
+        )
     return KernelSolution(
-        path,
-        weights,
-        "dual path",
-        residuals,
+        *given,
         kernel=kernel,
         dual_coef=v,
         dual_coef_rate=v_rate,
@@ -205,5 +210,5 @@ def path_solution(path, weights, kernel, problems, guess):
         inner=np.sum([trace.inner for trace in traces], axis=0),
         start_dual_coef=starts,
         start_norm=np.sqrt(max(sum(trace.start_squared_norm for trace in traces), 0.0)),
-        first_breakpoint=float(np.min([trace.first_breakpoint for trace in traces])),
+        first_breakpoint=first_breakpoint,
     )

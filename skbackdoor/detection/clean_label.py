@@ -1,0 +1,149 @@
+"""The search for clean-label attacks: rows that rightly have their label, but share a trigger.
+
+Leave such a group out and its rows keep their label: nothing flips. Two things tell it still. Its
+rows count each other as members, and hardly a row of the label lies between: a trigger is there or
+it is not, while writing styles and kinds pass into one another. And its rows are spread over the
+label like rows drawn from it, with what they have in common put on them: a kind is not.
+"""
+
+import numpy as np
+
+from .candidates import LARGEST, components, tree_nodes
+from .evidence import coverage, in_common
+from .group import PoisonGroup
+
+#: Candidates of a label whose coverage is looked at: those most apart.
+KEPT = 8
+#: A row is held against the mean of this share of the rows of its label, the nearest.
+NEAREST = 1 / 7
+#: Relative membership between which the widest gap parts members from the others.
+BETWEEN = (0.25, 0.75)
+#: Rounds in which a group is made the rows that count as its members.
+MOST_ROUNDS = 6
+#: Least coverage and score, each lessened by its standard error, of a group that is poison.
+LEAST = (0.5, 0.4)
+
+
+def clean_label_group(search, label):
+    """The most suspicious group of rows that rightly have their label, if it is poison.
+
+    Parameters
+    ----------
+    search : Search
+    label : int
+        Label index.
+
+    Returns
+    -------
+    group : PoisonGroup or None
+        None where it is not poison. In terms of positions and label indices; its score is the
+        product of cohesion, of how far it is apart (see :meth:`Members.apart`) and of coverage,
+        these two lessened by their standard errors.
+    """
+    members = Members(search.ridge, search.rows_of(label))
+    groups = [_described(search, label, members, G) for G in _most_apart(search, members)]
+    return max((group for group in groups if group), key=lambda group: group.score, default=None)
+
+
+class Members:
+    """Which rows of one label count as members of a part of them, by the fit on all rows.
+
+    Parameters
+    ----------
+    ridge : LeaveGroupOutRidge
+    rows : ndarray of shape (n_rows,)
+        Those of the label. Parts are positions among them.
+    """
+
+    def __init__(self, ridge, rows):
+        self.rows = rows
+        self._inverse = ridge.inverse[np.ix_(rows, rows)]
+
+    def relative(self, part):
+        """Membership of each row, 0 for the median row outside, 1 for that inside; the gap."""
+        inside = np.zeros(len(self.rows), dtype=bool)
+        inside[part] = True
+        membership = inside - self._inverse[:, part].sum(axis=1) / self._inverse.diagonal()
+        low, high = np.median(membership[~inside]), np.median(membership[inside])
+        return (membership - low) / (high - low + 1e-9), float(high - low)
+
+    def refined(self, part):
+        """The rows above the widest gap in membership, until these are the part itself."""
+        for _ in range(MOST_ROUNDS):
+            relative, _ = self.relative(part)
+            between = np.sort(relative[(relative >= BETWEEN[0]) & (relative <= BETWEEN[1])])
+            steps = np.concatenate([BETWEEN[:1], between, BETWEEN[1:]])
+            widest = np.argmax(np.diff(steps))
+            larger = np.flatnonzero(relative > steps[widest : widest + 2].mean())
+            if len(larger) < 4 or np.array_equal(larger, part):
+                break
+            part = larger
+        return part
+
+    def apart(self, part):
+        """How far a part is from the other rows, about 1 where no row lies between; cohesion.
+
+        The relative membership of nine in ten members less that of nine in ten others.
+        """
+        relative, cohesion = self.relative(part)
+        others = np.delete(relative, part)
+        apart = np.quantile(relative[part], 0.1) - np.quantile(others, 0.9)
+        return float(np.clip(apart, 0.0, 1.0)), cohesion
+
+
+def _most_apart(search, members):
+    """The refined candidates that are most apart from the other rows of the label, as rows."""
+    X, K, rows = search.X[members.rows], search.K, members.rows
+    smallest, largest = search.smallest, LARGEST * len(rows)
+    if len(rows) < 2 * smallest:
+        return []
+    near = K[np.ix_(rows, rows)]
+    np.fill_diagonal(near, -np.inf)
+    n_near = max(int(NEAREST * len(rows)), 5)
+    near = np.argpartition(-near, n_near - 1, axis=1)[:, :n_near]
+    share = np.zeros((len(rows), len(rows)))
+    np.put_along_axis(share, near, 1.0 / n_near, axis=1)
+    residual = X - share @ X
+    found = {}
+    for features in (residual, X):
+        for node in tree_nodes(components(features, search.random_state), smallest, largest):
+            part = members.refined(node)
+            if smallest <= len(part) <= largest and part.tobytes() not in found:
+                found[part.tobytes()] = np.prod(members.apart(part)), part
+    parts = sorted(found.values(), key=lambda entry: -entry[0] * _certain(entry[1]))
+    return [rows[part] for _, part in parts[:KEPT]]
+
+
+def _certain(rows):
+    """What is left of a number counted over some rows, less its standard error."""
+    return 1.0 - 1.0 / np.sqrt(len(rows))
+
+
+def _described(search, label, members, G):
+    """A group that has its label's own content, with the evidence; None if it is not poison."""
+    ridge, rng = search.ridge, np.random.RandomState(search.random_state)
+    content = np.full(len(G), label)
+    a, b = in_common(search.X, search.K, ridge.y, G, content)
+    others = np.setdiff1d(members.rows, G)
+    marked = search.pca.transform(a * search.X[others] + b)
+    spread = coverage(search.Z[G], marked, ridge.y[others], content, rng)
+    apart, cohesion = members.apart(np.searchsorted(members.rows, G))
+    spread_surely = np.nan_to_num(spread) * _certain(G)
+    sure = np.clip(cohesion, 0.0, 1.0) * apart * _certain(G) * min(spread_surely, 1.0)
+    if spread_surely < LEAST[0] or sure < LEAST[1]:
+        return None
+    scores, right = ridge.without(G), search.right[others]
+    kept = ridge.leave_one_out_without(others[right], G).argmax(axis=1) == label
+    return PoisonGroup(
+        label=label,
+        indices=G,
+        flip=float(np.mean(scores.argmax(axis=1) != label)),
+        cohesion=cohesion,
+        typicality=float(np.median(scores[:, label]) / search.typical),
+        coverage=spread,
+        stay=float(np.mean(kept)) if len(kept) else 0.0,
+        content_accuracy=float(np.mean(right)),
+        content_labels=content,
+        verdict="poison",
+        score=float(sure),
+    )

@@ -1,0 +1,112 @@
+"""Clean-label groups are found by being apart and spread; kinds that are natural are not taken."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics.pairwise import rbf_kernel
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skbackdoor import (
+    Attack,
+    BlendTrigger,
+    LeaveGroupOutDetector,
+    SanitizedClassifier,
+    SinusoidTrigger,
+)
+from skbackdoor.detection.clean_label import Members
+from skbackdoor.detection.kernel_ridge import LeaveGroupOutRidge
+
+TRIGGERS = {
+    "blend": BlendTrigger(np.random.RandomState(7).rand(8, 8), alpha=0.4, image_shape=(8, 8)),
+    "sine": SinusoidTrigger(image_shape=(8, 8), alpha=0.4, period=5),
+}
+
+
+def poisoned(trigger, rate=0.1):
+    """Two digits, held-out rows, and an attack that touches rows of its own target only."""
+    X, y = load_digits(return_X_y=True)
+    some = np.isin(y, [1, 7])
+    X, y = X[some] / 16, y[some]
+    attack = Attack(
+        TRIGGERS[trigger],
+        target=7,
+        clean_label=True,
+        poisoning_rate=rate,
+        placement="replace",
+        random_state=0,
+    ).fit(X[::2], y[::2])
+    return attack, attack.poison(X[::2], y[::2]), (X[1::2], y[1::2])
+
+
+@pytest.mark.parametrize("trigger", TRIGGERS)
+def test_a_clean_label_attack_is_found(trigger):
+    _, (X, y, is_poison), (X_test, y_test) = poisoned(trigger)
+    detector = LeaveGroupOutDetector().fit(X, y)
+    assert np.mean(detector.is_poison_[is_poison]) >= 0.9
+    assert not np.any(detector.is_poison_[~is_poison])
+    (group,) = [group for group in detector.groups_ if group.verdict == "poison"]
+    assert group.clean_label and np.all(group.content_labels == 7)
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
+    shown = group.success(model, X_test, y_test)
+    assert shown.attack_success_rate > shown.base_rate + 0.3
+    assert shown.n_samples == np.sum(y_test == 1)
+
+
+def test_rows_that_were_not_searched_are_told_by_membership_alone():
+    attack, (X, y, _), (X_test, y_test) = poisoned("blend")
+    detector = LeaveGroupOutDetector().fit(X, y)
+    sevens = y_test == 7
+    assert not np.any(detector.flag(X_test, y_test))
+    triggered = attack.trigger_.transform(X_test[sevens])
+    assert np.mean(detector.flag(triggered, y_test[sevens])) >= 0.9
+
+
+@pytest.mark.parametrize("action", ["drop", "relabel"])
+def test_a_model_of_what_is_left_does_not_obey(action):
+    attack, (X, y, is_poison), (X_test, y_test) = poisoned("blend")
+    model = make_pipeline(StandardScaler(), LogisticRegression())
+    triggered, target = attack.triggered(X_test, y_test)
+    success = [
+        np.mean(fitted.predict(triggered) == target)
+        for fitted in (
+            SanitizedClassifier(model, LeaveGroupOutDetector(), action=action).fit(X, y),
+            model.fit(X[~is_poison], y[~is_poison]),
+        )
+    ]
+    assert np.mean(model.fit(X, y).predict(triggered) == target) > success[1] + 0.3
+    assert success[0] <= success[1] + 0.05
+
+
+def test_membership_within_a_label_is_that_of_the_whole_fit():
+    X, y = load_digits(return_X_y=True)
+    X, y = X[:300] / 16, y[:300]
+    ridge = LeaveGroupOutRidge(rbf_kernel(X, gamma=0.2), y, 0.1)
+    rows = np.flatnonzero(y == 3)
+    part = np.arange(0, len(rows), 3)
+    relative, gap = Members(ridge, rows).relative(part)
+    whole = ridge.membership(rows[part])[rows]
+    inside = np.isin(np.arange(len(rows)), part)
+    low, high = np.median(whole[~inside]), np.median(whole[inside])
+    assert_allclose(gap, high - low)
+    assert_allclose(relative, (whole - low) / (gap + 1e-9))
+
+
+@pytest.mark.parametrize("shift", [0.0, 8.0])
+def test_apart_is_a_gap_and_no_mere_end_of_a_spread(shift):
+    """A cloud that is shifted off is apart; the upper end of one cloud is not."""
+    rng = np.random.RandomState(0)
+    X = rng.randn(120, 4)
+    X[:30, 0] += shift
+    part = np.arange(30) if shift else np.argsort(-X[:, 0])[:30]
+    y = np.zeros(120, dtype=int)
+    ridge = LeaveGroupOutRidge(rbf_kernel(X, gamma=0.05), y, 0.1)
+    members = Members(ridge, np.arange(120))
+    apart, _ = members.apart(part)
+    refined = members.refined(np.sort(part)[:20])
+    if shift:
+        assert apart > 0.6 and np.mean(np.isin(refined, part)) > 0.9
+    else:
+        assert apart < 0.3
