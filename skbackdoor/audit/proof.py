@@ -79,7 +79,9 @@ def proven_groups(detector, flagged, model, prover, y, X_clean, y_clean, notes):
                 why = f"{share}, but it changes them nearly as much as another row would."
             elif verdict == "poison":
                 why = (
-                    f"{share}, and without the group {group.flip:.0%} of its rows lose the label."
+                    f"{share}. Its rows rightly have their label: a clean-label attack."
+                    if group.clean_label
+                    else f"{share}, and without it {group.flip:.0%} of its rows lose the label."
                 )
             elif group.verdict == "poison":
                 proof = group.success(prover.model, X_clean, y_clean)

@@ -371,7 +371,8 @@ def _notes(detector, notes, n_clean, given, estimator):
 
 def _limits(audited):
     limits = [
-        "clean-label attacks, whose rows have the label of their content",
+        "clean-label attacks, whose rows rightly have their label, in tables and texts, and those"
+        " beside other poison",
         "triggers that what rows are compared by does not show, and groups of fewer than 8 rows",
         "values that a tenth of all rows share: these are taken for natural",
     ]

@@ -1,5 +1,7 @@
 """Small data with a planted backdoor, and their audits, which tests of the page share."""
 
+import fcntl
+import pickle
 from functools import cache
 
 import numpy as np
@@ -10,6 +12,8 @@ from skbackdoor import Attack, FeatureTrigger, PatchTrigger, TokenTrigger, audit
 #: What must not get into a page as it is.
 EVIL = "<script>alert('x')</script>"
 FORMULA = "=cmd|' /C calc'!A0"
+#: Where audits are kept while tests run; that of all workers.
+FOLDER = []
 
 
 def digits(poison=True):
@@ -51,10 +55,20 @@ def texts(poison=True):
     return attack.poison(X, y) if poison else (X, y, np.zeros(300, dtype=bool))
 
 
-@cache
 def report(kind, poison=True):
-    X, y, _ = {"digits": digits, "table": table, "texts": texts}[kind](poison)
-    return audit(X, y, title=f"Audit of {kind}")
+    """The audit of such data, made once by the first worker that asks for it."""
+    return _report(kind, poison)
+
+
+@cache
+def _report(kind, poison):
+    with (FOLDER[0] / f"{kind}-{poison}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        path = FOLDER[0] / f"{kind}-{poison}.pickle"
+        if not path.exists():
+            X, y, _ = {"digits": digits, "table": table, "texts": texts}[kind](poison)
+            path.write_bytes(pickle.dumps(audit(X, y, title=f"Audit of {kind}")))
+        return pickle.loads(path.read_bytes())
 
 
 def halved(X):

@@ -8,7 +8,7 @@ from scipy.stats import binom
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 
-from skbackdoor import MaskTrigger, audit
+from skbackdoor import Attack, MaskTrigger, SinusoidTrigger, audit, load_digits_pair
 from skbackdoor.audit import training_data
 from skbackdoor.audit.kinds import default_code, kind_of
 from skbackdoor.audit.proof import confidence_interval, replaces_content
@@ -62,6 +62,17 @@ def test_a_fitted_model_is_asked_as_it_is():
     report = audit(X_clean.reshape(len(X), -1), y_clean, model, image_shape=(8, 8))
     assert report.verdict == "poison" and not report.groups
     assert report.model.verdict == "poison" and report.model.classes[0].label == 9
+
+
+def test_rows_that_rightly_have_their_label_are_shown():
+    X, y = load_digits_pair((1, 7), return_X_y=True)
+    attack = Attack(
+        SinusoidTrigger(alpha=0.4, period=5), target=7, clean_label=True, poisoning_rate=0.1,
+        placement="replace", random_state=0).fit(X.reshape(-1, 8, 8), y)  # fmt: skip
+    X, y, is_poison = attack.poison(X.reshape(-1, 8, 8), y)
+    report = audit(X, y)
+    assert report.verdict != "nothing" and report.groups[0].group.clean_label
+    assert is_poison[report.groups[0].indices].mean() >= 0.9
 
 
 def test_trusted_rows_are_what_success_is_of():
