@@ -9,7 +9,7 @@ label like rows drawn from it, with what they have in common put on them: a kind
 import numpy as np
 
 from .candidates import LARGEST, components, tree_nodes
-from .evidence import coverage, in_common
+from .evidence import coverage, in_common, kept_variance
 from .group import PoisonGroup
 
 #: Candidates of a label whose coverage is looked at: those most apart.
@@ -127,6 +127,7 @@ def _described(search, label, members, G):
     others = np.setdiff1d(members.rows, G)
     marked = search.pca.transform(a * search.X[others] + b)
     spread = coverage(search.Z[G], marked, ridge.y[others], content, rng)
+    spread *= kept_variance(search.X[others], a)
     apart, cohesion = members.apart(np.searchsorted(members.rows, G))
     spread_surely = np.nan_to_num(spread) * _certain(G)
     sure = np.clip(cohesion, 0.0, 1.0) * apart * _certain(G) * min(spread_surely, 1.0)

@@ -55,7 +55,8 @@ class PoisonGroup:
     coverage : float
         How far its members are spread over the classes they are taken for: the share of rows of
         these classes that have a member nearby, over the same share for random rows of these
-        classes; about 1 where members were drawn from them at random.
+        classes; about 1 where members were drawn from them at random. Times the share of their
+        variance that is left with what the members have in common put on them.
     transfer : float
         Share of rows of these classes that get the label once what the members have in common is
         put on them, by the model with the group less that by the model without: about the success

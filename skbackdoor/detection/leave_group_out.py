@@ -23,7 +23,7 @@ from .kernel_ridge import LeaveGroupOutRidge
 from .search import Search
 from .shared_values import SharedValues, is_text
 from .value_search import MOST_SHARED, ValueSearch
-from .verdict import judged_group, rank
+from .verdict import is_backdoor, judged_group, rank
 
 #: Least score of a group that is reported as suspect.
 SUSPECT = 0.2
@@ -307,17 +307,14 @@ class LeaveGroupOutDetector(PoisonDetector):
                     other = judged_group(other, search, pattern.common if known else None)
                     if group is None or rank(other) > rank(group):
                         judged[label] = group = other
-        if not over_all and not poison:
+        poison = over_all + [group for group in judged.values() if group.verdict == "poison"]
+        if not poison:
             clean_label = [clean_label_group(search, label) for label in labels]
-            clean_label = [group for group in clean_label if group is not None]
-            return list(judged.values()) + clean_label
+            return [*judged.values(), *(group for group in clean_label if group is not None)]
         if not over_all:
             return list(judged.values())
-        # One group of all that was found: each search misses some rows.
-        poison = over_all + [group for group in judged.values() if group.verdict == "poison"]
-        G = np.unique(np.concatenate([group.indices for group in poison]))
-        group = replace(search.describe(G, search.rows_of(labels)), verdict="poison")
-        return [group, *(group for group in judged.values() if group.verdict == "suspect")]
+        suspects = [group for group in judged.values() if group.verdict == "suspect"]
+        return _joined(poison, search) + suspects
 
     def _features_dense(self, X):
         return _dense(self._features(X))
@@ -385,6 +382,44 @@ def _check_memory(n):
             f" {memory() / 2**30:.1f} GiB: lower max_samples. Rows beyond it are held against the"
             " groups found."
         )
+
+
+def _joined(groups, search):
+    """Groups that have alike in common as one, since each search misses some rows of an attack.
+
+    Two attacks at once stay two. What is no poison taken together stays what it was.
+    """
+    alike = []
+    for group in groups:
+        pattern = search.pattern(group)
+        for patterns, members in alike:
+            if any(pattern.is_like(other) for other in patterns):
+                patterns.append(pattern)
+                members.append(group)
+                break
+        else:
+            alike.append(([pattern], [group]))
+    joined = []
+    for _, members in alike:
+        if len(members) == 1:
+            joined += members
+            continue
+        G = np.unique(np.concatenate([group.indices for group in members]))
+        whole = search.describe(G, search.rows_of(np.unique(search.ridge.y[G])))
+        joined += [replace(whole, verdict="poison")] if is_backdoor(whole) else members
+    return _without_shared_rows(joined)
+
+
+def _without_shared_rows(groups):
+    """The groups, each without the rows of those before it."""
+    taken, apart = np.zeros(0, dtype=int), []
+    for group in groups:
+        own = ~np.isin(group.indices, taken)
+        if own.any():
+            content = group.content_labels[own]
+            apart.append(replace(group, indices=group.indices[own], content_labels=content))
+            taken = np.union1d(taken, group.indices)
+    return apart
 
 
 def _apart(groups):

@@ -17,6 +17,7 @@ from .evidence import (
     content_accuracy,
     coverage,
     in_common,
+    kept_variance,
     margins_of_flips,
     relative_membership,
     score,
@@ -28,12 +29,15 @@ from .group import PoisonGroup
 KEPT, KEPT_POOLED = 4, 10
 #: Rounds of refinement after which a group is taken as it is.
 MOST_ROUNDS = 5
-#: Share of the rows of a label beyond which a group is the label.
-LARGEST = 0.85
+#: Share of the rows of a label beyond which a group is the label, and other rows of the label by
+#: which it is known; where there are fewer a group is less than half of it.
+LARGEST, KNOWN_BY = 0.85, 20
 #: Share of the rows of the label that has most in a group; labels with fewer are not in it.
 FEW = 0.1
 #: Membership up to which a row is none, where that of the median member is 1.
 LEAST_MEMBERSHIP = 0.2
+#: Cosine of two shifts above which they are taken for those of one trigger.
+LIKE = 0.5
 #: Components on which distances are taken.
 N_COMPONENTS = 30
 
@@ -55,6 +59,11 @@ class Pattern:
     labels: np.ndarray
     shift: np.ndarray
     common: tuple
+
+    def is_like(self, other):
+        """Whether the shifts of two patterns point the same way."""
+        norms = np.linalg.norm(self.shift) * np.linalg.norm(other.shift)
+        return self.shift @ other.shift > LIKE * norms
 
 
 class Search:
@@ -182,17 +191,18 @@ class Search:
             for G in self._most_flips(sets)[:kept]:
                 G = self.main_labels(G)
                 G = self.refine(G, rows)
-                if G is None or not smallest <= len(G) or not self._parts(G):
+                if G is None or not smallest <= len(G) or not self.is_part(G):
                     continue
                 if G.tobytes() not in seen:
                     seen.add(G.tobytes())
                     found.append(self.describe(G, rows, common))
         return sorted(found, key=lambda group: -group.score)
 
-    def _parts(self, G):
-        """Whether a group is only a part of each of its labels."""
+    def is_part(self, G):
+        """Whether a group is a part of each of its labels: the other rows still say what it is."""
         counts = np.bincount(self.ridge.y[G], minlength=len(self.n_rows))
-        return np.all(counts <= LARGEST * self.n_rows)
+        known = self.n_rows - counts >= np.minimum(counts, KNOWN_BY)
+        return bool(np.all((counts <= LARGEST * self.n_rows) & known))
 
     def main_labels(self, G):
         """The rows of a group without those of labels of which it has hardly any."""
@@ -259,6 +269,19 @@ class Search:
         margins = margins_of_flips(self.ridge, larger)
         return self.main_labels(larger[np.isin(larger, G) | (margins > 0)])
 
+    def _stay(self, G):
+        """Share of the other rows of the members' labels that keep theirs, by members' numbers.
+
+        Of those to which the fit without each gives its label.
+        """
+        y, kept = self.ridge.y, {}
+        for label in np.unique(y[G]):
+            others = np.setdiff1d(np.flatnonzero((y == label) & self.right), G)
+            if len(others):
+                scores = self.ridge.leave_one_out_without(others, G)
+                kept[label] = np.mean(scores.argmax(axis=1) == label)
+        return float(np.mean([kept.get(label, 0.0) for label in y[G]]))
+
     def describe(self, G, rows, common=None):
         """The evidence for a group, without a verdict.
 
@@ -270,12 +293,6 @@ class Search:
         best = scores.max(axis=1)
         flip = float(np.mean(best > of_label))
         _, cohesion = relative_membership(self.ridge, G)
-        others = np.setdiff1d(rows, G)
-        others = others[self.right[others]]
-        stay = 0.0
-        if len(others):
-            kept = self.ridge.leave_one_out_without(others, G).argmax(axis=1)
-            stay = float(np.mean(kept == self.ridge.y[others]))
         spread, carried = np.nan, 0.0
         if min(flip, cohesion) > 0.2:
             random_state = np.random.RandomState(self.random_state)
@@ -283,6 +300,7 @@ class Search:
             like = np.setdiff1d(np.flatnonzero(np.isin(self.ridge.y, content)), G)
             marked = self.pca.transform(a * self.X[like] + b)
             spread = coverage(self.Z[G], marked, self.ridge.y[like], content, random_state)
+            spread *= kept_variance(self.X[like], a)
             carried = transfer(
                 self.ridge, self.kernel, self.X, G, common or own, content, random_state
             )
@@ -295,7 +313,7 @@ class Search:
             typicality=float(np.median(best) / self.typical),
             coverage=float(spread),
             transfer=carried,
-            stay=stay,
+            stay=self._stay(G),
             content_accuracy=accuracy,
             content_labels=content,
             verdict="suspect",

@@ -19,14 +19,17 @@ def judged_group(group, search=None, common=None):
 
     With `common`, what poison of another label has in common, it is judged by having it too.
     """
-    if not _is_poison(group, common):
+    if not is_backdoor(group, common):
         return group
     if search is not None:
         labels = np.unique(search.ridge.y[group.indices])
         several = np.flatnonzero(search.n_rows >= search.smallest)
         rows = search.rows_of(labels if len(labels) == 1 else several)
-        larger = search.describe(search.complete(group.indices, rows), rows, common)
-        group = larger if _is_poison(larger, common) else group
+        completed = search.complete(group.indices, rows)
+        if not search.is_part(completed):  # what counts as a member is all but the label itself
+            return group
+        larger = search.describe(completed, rows, common)
+        group = larger if is_backdoor(larger, common) else group
     return replace(group, verdict="poison")
 
 
@@ -42,8 +45,8 @@ def _lessened(group):
     return replace(group, flip=flip, coverage=spread, score=sure)
 
 
-def _is_poison(group, common):
-    """Whether a group is poison by what `judged_group` knows of it."""
+def is_backdoor(group, common=None):
+    """Whether the evidence for a group is enough; with `common` as in :func:`judged_group`."""
     coverage, sure, transfer = ALONE if common is None else ALIKE
     if common is None:
         group = _lessened(group)

@@ -273,3 +273,26 @@ def test_too_many_rows_for_the_memory(monkeypatch):
     monkeypatch.setattr(leave_group_out, "memory", lambda: 1e6)
     with pytest.raises(MemoryError, match="lower max_samples"):
         LeaveGroupOutDetector().fit(X, y)
+
+
+def test_two_attacks_at_once_are_two_groups():
+    """One on all classes and one on a single class: their rows are not one group."""
+    _, (X, y, by_patch), _ = poisoned_digits("next", 0.05, n=1200)
+    clean = np.flatnonzero(~by_patch)
+    blend = Attack(
+        TRIGGERS["blend"],
+        target=9,
+        poisoning_rate=0.04,
+        placement="replace",
+        random_state=1,
+    ).fit(X[clean], y[clean])
+    X[clean], y[clean], is_blend = blend.poison(X[clean], y[clean])
+    by_blend = np.zeros(len(y), dtype=bool)
+    by_blend[clean[is_blend]] = True
+    detector = LeaveGroupOutDetector().fit(X, y)
+    assert np.mean(detector.is_poison_[by_patch]) >= 0.9
+    assert np.mean(detector.is_poison_[by_blend]) >= 0.9
+    for group in detector.groups_:
+        if group.verdict == "poison" and len(group.indices) > 3:
+            shares = by_patch[group.indices].mean(), by_blend[group.indices].mean()
+            assert max(shares) >= 0.9
