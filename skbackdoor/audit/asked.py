@@ -23,6 +23,8 @@ PARTS, NATURAL, FINALISTS = 4.0, 20.0, 6
 CLASSES = 3
 #: Sorts of changes: a value or word, a patch, several together, and where clean rows never are.
 ONE, PATCH, SEVERAL, HIDDEN = range(4)
+#: The share of what a patch does that makes it natural, if rows of the class do as much.
+NEARLY = 0.85
 #: Strengths of a sort that are this large on average double what counts as usual.
 SMALL = 0.1
 
@@ -167,13 +169,17 @@ class Asked:
     def strength(self, i, t, sort, changes, excess, success, unseen, rows, y):
         """How much more a model obeys changes of one sort than it should.
 
-        Excused is what it obeys of rows of the class in place of a value or a word, or of several
-        changes together. Rows have hardly ever just such a patch, and never what is hidden.
+        Excused is what it obeys of rows of the class in place of a value, a word, or several
+        changes together; of a patch only where that is nearly all that the patch does, since a
+        weaker form of a trigger works in part. Clean rows never have what is hidden.
         """
-        if sort in (PATCH, HIDDEN):
+        if sort == HIDDEN:
             return excess
         natural = self.ordinary_success(i, t, changes, unseen[i], rows, y)
-        return np.minimum(excess, success - natural) * factor_of(changes)
+        held = np.minimum(excess, success - natural)
+        if sort == PATCH:
+            return np.where(natural >= NEARLY * success, held, excess)
+        return held * factor_of(changes)
 
     def ordinary_success(self, i, t, changes, held_out, rows, y):
         """The most that a model obeys, in place of changes, of what rows of class t have there."""

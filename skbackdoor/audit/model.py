@@ -22,7 +22,7 @@ from .scores import scores
 #: Rows on which changes are sought, and on which they are judged.
 SOUGHT, JUDGED = 40, 200
 #: An alarm takes that success, strength and p-value.
-SUCCESS, STRENGTH, LEVEL = 0.5, 0.25, 0.05
+SUCCESS, STRENGTH, LEVEL = 0.5, 0.4, 0.05
 #: The least strength for words: a model knows rare words that clean models of these rows do not.
 STRENGTH_OF_WORDS = 0.5
 
@@ -48,9 +48,8 @@ class ClassChange:
         The largest of the same share under what rows of the class have in place of the change, of
         the rows that come nearest to it.
     strength : float
-        `success` less the largest of `base_rate` and `clean_success`, and, but for patches and
-        for what clean rows never have, of `ordinary_success`; divided by 1 + log2(parts) / 4
-        where it sets several columns or words.
+        `success` less the largest of `base_rate`, `clean_success` and, where it counts (Notes of
+        :func:`audit_model`), `ordinary_success`; divided by 1 + log2(parts) / 4.
     p_value : float
         Share of models, this one among them, of which some class has at least this strength; nan
         without clean models.
@@ -181,17 +180,18 @@ def audit_model(
     Notes
     -----
     Let :math:`a_i(c, t)` be the share of rows of other classes that model i gives class t under
-    change c. What clean models do as well is natural: the *strength* of a patch is
+    change c. What clean models do as well is natural, and what rows of the class do when they
+    stand in its place, :math:`c_t`: the most of the three rows (or 1 %) that come nearest to it.
+    The rest is the *strength*
 
-    .. math:: S_i(c, t) = a_i(c, t) - \max\{\bar a(c, t), a_i(\emptyset, t)\}
+    .. math:: S_i(c, t) = \frac{a_i(c, t) - \max\{\bar a(c, t), a_i(\emptyset, t), a_i(c_t, t)\}}
+        {1 + \log_2(k) / 4},
 
-    with the mean over the other models. A value, a word, or several of them together, may be what
-    rows of the class really have, which the audited model knows and the others do not: of these
-    the most that the model obeys of rows of the class in their place is taken off as well, of
-    the three rows (or 1 %) that come nearest, and what is left is divided by
-    :math:`1 + \log_2(k) / 4` for k of them. Trees and forests name thresholds that no row comes
-    near, and a tree the leaves that fewer clean rows come to than were taught (binomial, 5 %
-    over all leaves): what leads there clean rows never have, and its strength is the first one.
+    with the mean over the other models and k the number of columns or words put together. Of a
+    patch the last of the three counts only where it is 0.85 of the first, as a weaker form of a
+    trigger works in part. Trees and forests name thresholds that no row comes near, and a tree
+    the leaves that fewer clean rows come to than were taught (binomial, 5 % over all leaves):
+    clean rows never have what leads there, so that it does not count at all.
 
     Four sorts of changes, single values or words, patches, several, and hidden ones, differ in
     how strong they are for clean models. So each strength is divided by what is usual, the mean
@@ -203,7 +203,7 @@ def audit_model(
 
     Linear models are asked in closed form. Where there are many changes, those of kernels are
     chosen by input gradients, those of other models on a few rows. An alarm takes a success of
-    0.5, a strength of 0.25 (0.5 for words, some of which only the audited model knows) and a
+    0.5, a strength of 0.4 (0.5 for words, some of which only the audited model knows) and a
     p-value of 0.05.
 
     Examples
