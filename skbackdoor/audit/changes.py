@@ -100,7 +100,7 @@ def carriers(X, y, classes, changes):
     """How many rows of each class have what a change puts there: how natural it is.
 
     A number is there where a row's is at least half-way from the median to it, a level or a word
-    where it is the same; of several columns or words all must be there.
+    where it is the same. Of several columns all must be there; shares of words are averaged.
 
     Parameters
     ----------
