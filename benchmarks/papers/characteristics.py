@@ -132,7 +132,7 @@ def pretrained(name, width, norm, folder):
 def small_learner(data, learner, folder, kept):
     """A network of the small size by name: what is trained, and its width."""
     kind, _, number = learner.partition(" ")
-    how = {"max_epochs": 8, "batch_size": 75, "lr": 5e-3,
+    how = {"max_epochs": 5, "batch_size": 75, "lr": 8e-3,
            "iterator_valid__batch_size": 1000, "optimizer__fused": True}
     if kind == "scratch":
         width = int(number or 8)
@@ -199,11 +199,12 @@ def grid_of(size):
         ]
     else:
         at_most = {"patch": [PATCHES[-1]], "rate": [RATES[-1]]}
-        more = ["freeze 0", "freeze 2", "head", "head+norm"]
-        more += ["scratch 2", "scratch 4", "scratch 16"]
+        grow |= {"rate": [RATES[0], RATES[-1]]}
+        more = ["freeze 0", "freeze 2", "classifier", "head", "head+norm"]
+        more += ["scratch 2", "scratch 16"]
         grid = [
             {"data": data, "learner": ["scratch"]} | one | grow,
-            {"data": data, "learner": ["scratch", "classifier"]} | every | at_most,
+            {"data": data, "learner": ["scratch"]} | every | at_most,
             {"data": data, "learner": more} | one | at_most,
         ]
     return [part | {"seed": [seed]} for seed in SEEDS for part in grid]
