@@ -2,18 +2,18 @@
 
     python benchmarks/bench_detection.py --data FOLDER [--only mnist "mnist 4/9" digits ...]
         [--triggers patch blend ...] [--policies one-class ...] [--rates 0.02 0.1] [--seeds 1]
-        [--clean-runs 10] [--csv detection.csv] > benchmarks/results/detection.md
+        [--clean-runs 10] [--store FOLDER] [--n-jobs 1] > benchmarks/results/detection.md
 
-One row a cell in the CSV: data x trigger x policy x rate x seed x detector x learner, success of
-the attack, its base rate (a model of the clean rows alone) and accuracy, undefended and defended.
-Cells that are in the file are not run again. One setting of the detector for all. Attacks put
+A study of data x trigger x policy x rate x seed, in each detector x learner: attack success, its
+base rate (a model of the clean rows alone) and accuracy, undefended and defended. It goes on where
+it was stopped. One setting of the detector for all. Attacks put
 their copies in place of the originals ("replace"). Policies: all classes to one, one to one, all
 to the next, source-specific with as many correctly labelled triggered rows of other classes
 ("cover"), and clean-label. Photographs are compared by the normalised input of the head of a
 MobileNetV2, 200 principal components (extra deep). A cell counts where undefended success is 0.3
 above its base rate; it is defended where success is within 0.05 of the base rate after it (0.15
-for "next", "cover" and "clean-label", 0.10 for photographs). "Spectral signatures" are given the
-true rate. Progress goes to stderr.
+for "next", "cover" and "clean-label", 0.10 for photographs, tables and texts). "Spectral
+signatures" are given the true rate.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import csv
 import sys
 import time
 import warnings
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,7 @@ from skbackdoor import (
     SinusoidTrigger,
     SpectralSignatures,
     StripeTrigger,
+    Study,
     TokenTrigger,
     WarpTrigger,
     fetch_mnist,
@@ -74,15 +76,10 @@ RECORDS = {  # triggers of tables and texts
 DATA = ("mnist", "mnist 4/9", "mnist 1/7", "mnist 3/5", "digits", *PHOTOGRAPHS, *RECORDS)
 TRIGGERS = ("patch", "blend", "sine", "stripes", "low variance", "warp")
 POLICIES = ("one-class", "first class", "one-to-one", "next", "cover", "clean-label")
-FIELDS = (
-    "data trigger policy rate seed detector learner loo_accuracy undefended defended base"
-    " accuracy_undefended accuracy_defended accuracy_base recall false_positives auroc n_groups"
-    " first seconds"
+NUMBERS = (
+    "undefended defended base accuracy_undefended accuracy_defended accuracy_base recall"
+    " false_positives"
 ).split()
-
-
-def log(text):
-    print(text, file=sys.stderr, flush=True)
 
 
 # -- Data ----------------------------------------------------------------------------------------
@@ -339,33 +336,33 @@ def detectors(cell, names):
 # -- Cells ---------------------------------------------------------------------------------------
 
 
-def run(images, trigger, policy, rate, seed, names, learners):
-    """The rows of the CSV of one poisoned, or clean, training set."""
-    cell, rows = Cell(images, trigger, policy, rate, seed), []
-    before = {}
-    if trigger is not None:
-        for learner in learners:
-            make = LEARNERS[learner]
-            everything = np.ones(len(cell.y), dtype=bool)
-            before[learner] = cell.outcome(make, everything), cell.outcome(make, ~cell.is_poison)
+@lru_cache(maxsize=1)
+def data_of(name, folder):
+    return (Records if name in RECORDS else Images)(name, folder)
+
+
+def run(data, trigger, policy, rate, seed, folder, names, learners):
+    """The rows of one poisoned, or clean, training set: detectors x learners."""
+    clean = trigger == "none"
+    cell = Cell(data_of(data, folder), None if clean else trigger, policy, rate, seed)
+    before, rows = {}, []
+    for learner in () if clean else learners:
+        make = LEARNERS[learner]
+        everything = np.ones(len(cell.y), dtype=bool)
+        before[learner] = cell.outcome(make, everything), cell.outcome(make, ~cell.is_poison)
     for name, detector in detectors(cell, names).items():
         start = time.perf_counter()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             detector.fit(cell.X, cell.y)
         row = dict(
-            data=images.name,
-            trigger=trigger or "none",
-            policy=policy,
-            rate=rate,
-            seed=seed,
             detector=name,
-            loo_accuracy=getattr(detector, "leave_one_out_accuracy_", ""),
+            loo_accuracy=getattr(detector, "leave_one_out_accuracy_", np.nan),
             false_positives=np.mean(detector.is_poison_[~cell.is_poison]),
             n_groups=sum(group.verdict == "poison" for group in detector.groups_),
-            seconds=time.perf_counter() - start,
+            detector_seconds=time.perf_counter() - start,
         )
-        if trigger is None:
+        if clean:
             rows.append(row)
             continue
         row["recall"] = np.mean(detector.is_poison_[cell.is_poison])
@@ -389,21 +386,21 @@ def run(images, trigger, policy, rate, seed, names, learners):
     return rows
 
 
-def cells(args):
-    """(data, trigger, policy, rate, seed) of all cells, those of one data set together."""
+def grid(args):
+    """Parameters of all cells, those of one data set together."""
     for data in args.only:
-        for seed in range(args.clean_runs):
-            yield data, None, "none", 0.0, seed
-        for seed in range(args.seeds):
-            for policy in args.policies:
-                two = "/" in data or data in RECORDS
-                if policy in ("next", "cover", "one-to-one") and two:
-                    continue  # "one-class" says it all
-                if policy in ("first class",) and data not in RECORDS:
-                    continue
-                for rate in args.rates:
-                    for trigger in RECORDS.get(data, args.triggers):
-                        yield data, trigger, policy, rate, seed
+        cell = {"data": [data], "trigger": ["none"], "policy": ["none"], "rate": [0.0]}
+        if args.clean_runs:
+            yield cell | {"seed": list(range(args.clean_runs))}
+        for policy in args.policies if args.seeds else ():
+            two = "/" in data or data in RECORDS
+            if policy in ("next", "cover", "one-to-one") and two:
+                continue  # "one-class" says it all
+            if policy == "first class" and data not in RECORDS:
+                continue
+            triggers = list(RECORDS.get(data, args.triggers))
+            cell = {"data": [data], "trigger": triggers, "policy": [policy]}
+            yield cell | {"rate": list(args.rates), "seed": list(range(args.seeds))}
 
 
 def main():
@@ -417,80 +414,52 @@ def main():
     parser.add_argument("--clean-runs", type=int, default=15)
     parser.add_argument("--detectors", nargs="+", default=["leave-group-out"])
     parser.add_argument("--learners", nargs="+", default=["svm"], choices=LEARNERS)
-    parser.add_argument("--csv", type=Path, default=Path("detection.csv"))
-    parser.add_argument("--hours", type=float, default=None, help="stop after so long")
+    parser.add_argument("--store", type=Path, default=Path("detection_study"))
+    parser.add_argument("--n-jobs", type=int, default=None)
     args = parser.parse_args()
-    done = read(args.csv)
-    known = {tuple(row[k] for k in FIELDS[:5]) for row in done}
-    start, images = time.time(), None
-    with args.csv.open("a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        if not done:
-            writer.writeheader()
-        for data, trigger, policy, rate, seed in cells(args):
-            key = (data, trigger or "none", policy, str(rate), str(seed))
-            if key in known or (args.hours and time.time() - start > 3600 * args.hours):
-                continue
-            if not images or images.name != data:
-                images = (Records if data in RECORDS else Images)(data, args.data)
-            try:
-                rows = run(images, trigger, policy, rate, seed, args.detectors, args.learners)
-            except ValueError as error:  # no such attack: more poison than source rows, none
-                log(f"{key}: {error}")
-                continue
-            for row in rows:
-                writer.writerow(row)
-                log(" ".join(f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}"
-                             for k, v in row.items()))  # fmt: skip
-            file.flush()
-    report(read(args.csv))
-
-
-def read(path):
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    asked = dict(folder=args.data, names=args.detectors, learners=args.learners)
+    study = Study(partial(run, **asked), list(grid(args)), store=args.store)
+    rows = study.run(args.n_jobs)
+    for row in rows[rows["error"].notna()].itertuples():  # more poison than source rows, none
+        print(f"{row.data} {row.trigger} {row.policy} {row.rate}: {row.error}", file=sys.stderr)
+    report(rows[rows["error"].isna()], " ".join(sys.argv[1:]).replace(str(args.data), "FOLDER"))
 
 
 # -- Report --------------------------------------------------------------------------------------
 
 
-def report(rows):
+def report(rows, options):
     """The tables of results/detection.md."""
     print("# Poison that is already there\n")
-    print("`python benchmarks/bench_detection.py --data FOLDER`, one setting for all data.\n")
-    clean = [row for row in rows if row["trigger"] == "none"]
+    print(f"`python benchmarks/bench_detection.py {options}`\n")
+    print("One setting of the detector for all data.\n")
     print("### Clean data: runs with a group that is called poison, and rows taken out\n")
     print("| data | detector | runs | with a false group | rows taken out |")
     print("|---" * 5 + "|")
-    for data, name in sorted({(row["data"], row["detector"]) for row in clean}):
-        part = [row for row in clean if (row["data"], row["detector"]) == (data, name)]
-        false = sum(float(row["false_positives"]) > 0 for row in part)
-        share = np.mean([float(row["false_positives"]) for row in part])
-        print(f"| {data} | {name} | {len(part)} | {false} | {share:.2%} |")
-    attacked = [row for row in rows if row["trigger"] != "none"]
+    is_clean = rows["trigger"] == "none"
+    for (data, name), part in rows[is_clean].groupby(["data", "detector"]):
+        share = part["false_positives"].astype(float)
+        print(f"| {data} | {name} | {len(part)} | {(share > 0).sum()} | {share.mean():.2%} |")
     print("\n### Attacks whose undefended success is 0.3 above the base rate\n")
     print(
         "| data | policy | rate | detector | learner | cells | undefended | defended | base |"
         " defended, within | accuracy lost, most | recall | false positives |"
     )
     print("|---" * 13 + "|")
-    keys = ("data", "policy", "rate", "detector", "learner")
-    for key in sorted({tuple(row[k] for k in keys) for row in attacked}):
-        part = [row for row in attacked if tuple(row[k] for k in keys) == key]
-        numbers = [{k: float(row[k]) for k in FIELDS[8:17]} for row in part]
-        numbers = [n for n in numbers if n["undefended"] >= n["base"] + 0.3]
-        if not numbers:
-            continue
+    attacked = rows[~is_clean]
+    if attacked.empty:
+        return
+    attacked = attacked[attacked["undefended"] >= attacked["base"] + 0.3]
+    keys = ["data", "policy", "rate", "detector", "learner"]
+    for key, part in attacked.groupby(keys):
         within = 0.15 if key[1] in ("next", "cover", "clean-label") else 0.05
-        within = max(within, 0.10) if key[0] in PHOTOGRAPHS else within
-        good = sum(n["defended"] <= n["base"] + within for n in numbers)
-        mean = {k: np.mean([n[k] for n in numbers]) for k in numbers[0]}
-        lost = max(n["accuracy_base"] - n["accuracy_defended"] for n in numbers)
+        within = max(within, 0.10) if key[0] in (*PHOTOGRAPHS, *RECORDS) else within
+        good = (part["defended"] <= part["base"] + within).sum()
+        lost = (part["accuracy_base"] - part["accuracy_defended"]).max()
+        mean = part[NUMBERS].astype(float).mean()
         print(
-            f"| {' | '.join(key)} | {len(numbers)} | {mean['undefended']:.2f} |"
-            f" {mean['defended']:.2f} | {mean['base']:.2f} | {good} of {len(numbers)} ({within}) |"
+            f"| {' | '.join(map(str, key))} | {len(part)} | {mean['undefended']:.2f} |"
+            f" {mean['defended']:.2f} | {mean['base']:.2f} | {good} of {len(part)} ({within}) |"
             f" {lost:.3f} | {mean['recall']:.2f} | {mean['false_positives']:.2%} |"
         )
 

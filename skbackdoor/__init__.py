@@ -23,8 +23,10 @@ from .curves import (
 )
 from .datasets import (
     fetch_cifar10,
+    fetch_flowers,
     fetch_imagenette,
     fetch_mnist,
+    fetch_tiny_imagenet,
     load_digits_pair,
     make_backdoor_classification,
 )
@@ -80,7 +82,7 @@ from .model_selection import (
 from .paths import weight_path
 from .poisoning import BackdoorPoisoner
 from .search_report import SearchReport, search_report
-from .studies import SlopeGrid, slope_grid
+from .studies import SlopeGrid, Study, slope_grid
 from .triggers import *  # noqa: F403
 from .triggers import __all__ as _triggers
 from .triggers import trigger_family
@@ -130,6 +132,7 @@ __all__ = [
     "SlopeGrid",
     "SpectralSignatures",
     "StripFilter",
+    "Study",
     "TriggerDisplay",
     "TriggerSuccess",
     "Withstood",
@@ -147,8 +150,10 @@ __all__ = [
     "evaluate_defense",
     "evaluate_detection",
     "fetch_cifar10",
+    "fetch_flowers",
     "fetch_imagenette",
     "fetch_mnist",
+    "fetch_tiny_imagenet",
     "input_gradient",
     "kept_accuracy_scorer",
     "load_digits_pair",

@@ -8,7 +8,7 @@ label like rows drawn from it, with what they have in common put on them: a kind
 
 import numpy as np
 
-from .candidates import LARGEST, components, tree_nodes
+from .candidates import LARGEST, N_NEIGHBORS, components, tree_nodes
 from .evidence import coverage, in_common, kept_variance
 from .group import PoisonGroup
 
@@ -41,8 +41,15 @@ def clean_label_group(search, label):
         these two lessened by their standard errors.
     """
     members = Members(search.ridge, search.rows_of(label))
-    groups = [_described(search, label, members, G) for G in _most_apart(search, members)]
-    return max((group for group in groups if group), key=lambda group: group.score, default=None)
+    sets = _most_apart(search, members)
+    sets += [G for G in (_completed(search, members, G) for G in sets) if members.is_part(G)]
+    groups = [_described(search, label, members, G) for G in sets]
+    best = max((group for group in groups if group), key=lambda group: group.score, default=None)
+    if best is not None:  # few poisoned rows left behind carry a backdoor on
+        larger = _completed(search, members, best.indices)
+        larger = _described(search, label, members, larger) if members.is_part(larger) else None
+        best = larger or best
+    return best
 
 
 class Members:
@@ -58,6 +65,10 @@ class Members:
     def __init__(self, ridge, rows):
         self.rows = rows
         self._inverse = ridge.inverse[np.ix_(rows, rows)]
+
+    def is_part(self, G):
+        """Whether rows are not too many to be a part of the label."""
+        return len(G) <= LARGEST * len(self.rows)
 
     def relative(self, part):
         """Membership of each row, 0 for the median row outside, 1 for that inside; the gap."""
@@ -112,6 +123,21 @@ def _most_apart(search, members):
                 found[part.tobytes()] = np.prod(members.apart(part)), part
     parts = sorted(found.values(), key=lambda entry: -entry[0] * _certain(entry[1]))
     return [rows[part] for _, part in parts[:KEPT]]
+
+
+def _completed(search, members, G):
+    """The rows of a group, and those of the label that hold most of what they have in common.
+
+    That is their mean difference from the rows of the label nearest to them that are none of them.
+    """
+    rows, X = members.rows, search.X[members.rows]
+    others = np.setdiff1d(rows, G)
+    near = search.K[np.ix_(rows, others)]
+    near[rows[:, None] == others] = -np.inf
+    near = others[np.argsort(-near, axis=1, kind="stable")[:, :N_NEIGHBORS]]
+    beyond = X - search.X[near].mean(axis=1)
+    shift = beyond[np.isin(rows, G)].mean(axis=0)
+    return np.union1d(G, rows[beyond @ shift > 0.5 * (shift @ shift)])
 
 
 def _certain(rows):
