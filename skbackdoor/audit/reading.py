@@ -155,6 +155,14 @@ def _table(path, label, text):
         notes.append(
             f"Columns of mixed types are taken as text: {', '.join(map(str, several[:10]))}."
         )
+    infinite = [
+        name for name in X.columns if X[name].dtype.kind == "f" and np.isinf(X[name]).any()
+    ]
+    if infinite:
+        raise CannotRead(
+            f"Columns {', '.join(map(str, infinite[:10]))} of {path.name} hold infinite numbers:"
+            " leave these rows out, or leave the cells empty."
+        )
     empty = [name for name in X.columns if X[name].isna().all()]
     if empty:
         notes.append(f"Empty columns are left out: {', '.join(map(str, empty[:10]))}.")

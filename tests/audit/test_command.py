@@ -133,6 +133,7 @@ CASES = {
         "1000 classes",
     ),
     "no column beside the labels": ({"y": ["u", "v"] * 40}, "no column beside"),
+    "infinite": ({"a": [np.inf, 1.0] * 40, "y": ["u", "v"] * 40}, "Columns a of data.csv hold"),
     "amounts": ({"a": np.arange(80.0), "y": np.linspace(0, 1, 80)}, "no classes"),
 }
 
