@@ -8,6 +8,7 @@ import scipy.sparse as sp
 from sklearn.feature_extraction.text import CountVectorizer
 
 from .._compat import _num_samples, _safe_indexing
+from ..detection.shared_values import is_text
 from ..triggers import FeatureTrigger, MaskTrigger, TokenTrigger
 
 #: What this share of a class's rows have, and at least so many, is ordinary.
@@ -47,13 +48,6 @@ class Change:
         words = tuple(word for word in other.words if word not in self.words)
         n_parts = (self.n_parts if self.size else 0) + (other.n_parts if other.size else 0)
         return Change(self.values + more, self.words + words, n_parts)
-
-
-def is_text(X):
-    """Whether rows are texts: a list, Series or array of str."""
-    if getattr(X, "ndim", 1) != 1 or _num_samples(X) == 0:
-        return False
-    return isinstance(X.iloc[0] if hasattr(X, "iloc") else X[0], str)
 
 
 def changed_rows(X, changes):
