@@ -17,9 +17,10 @@ ALONE, ALIKE = (0.5, 0.4, -1.0), (0.3, 0.15, 0.1)
 def judged_group(group, search=None, common=None):
     """The group with its verdict; one that is poison is completed, if it is one then as well.
 
-    With `common`, what poison of another label has in common, it is judged by having it too.
+    With `common`, what poison of another label has in common, it is judged by having it too, and
+    so is what a group is completed to.
     """
-    if not is_backdoor(group, common):
+    if not is_backdoor(group, ALONE if common is None else ALIKE):
         return group
     if search is not None:
         labels = np.unique(search.ridge.y[group.indices])
@@ -29,7 +30,7 @@ def judged_group(group, search=None, common=None):
         if not search.is_part(completed):  # what counts as a member is all but the label itself
             return group
         larger = search.describe(completed, rows, common)
-        group = larger if is_backdoor(larger, common) else group
+        group = larger if is_backdoor(larger, ALIKE) else group
     return replace(group, verdict="poison")
 
 
@@ -45,10 +46,10 @@ def _lessened(group):
     return replace(group, flip=flip, coverage=spread, score=sure)
 
 
-def is_backdoor(group, common=None):
-    """Whether the evidence for a group is enough; with `common` as in :func:`judged_group`."""
-    coverage, sure, transfer = ALONE if common is None else ALIKE
-    if common is None:
+def is_backdoor(group, least=ALONE):
+    """Whether the evidence for a group is enough: at least `ALONE`, or `ALIKE`."""
+    coverage, sure, transfer = least
+    if least is ALONE:
         group = _lessened(group)
     return (
         group.flip >= FLIP * group.content_accuracy
