@@ -113,9 +113,11 @@ class LeaveGroupOutDetector(PoisonDetector):
     The assumption is that the attacker's victims have the spread of content of their source
     classes: a natural group that overrules its content (road signs that were photographed thirty
     times, a second way to write a letter) sits in a corner of it. Without any assumption no
-    detector can tell a backdoor from a natural feature [1]_. Not found are clean-label attacks,
-    whose rows have the content of their label, triggers that the representation does not show,
-    and backdoors that succeed on few samples.
+    detector can tell a backdoor from a natural feature [1]_. Where nothing else is poison, rows
+    that rightly have their label are searched for a clean-label attack: it leaves them spread as
+    their label is, too, and no other row of it lies between (a trigger is there or it is not). Not
+    found are triggers that the representation does not show, an attack that leaves a label hardly
+    a clean row, and backdoors that succeed on few samples.
 
     References
     ----------
