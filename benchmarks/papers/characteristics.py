@@ -270,12 +270,12 @@ def main():
     )
     parser.add_argument("--size", choices=tuple(SCALES), required=True)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--store", type=Path, help="default: characteristics_SIZE, here")
+    parser.add_argument("--store", type=Path, help="default: studies/characteristics_SIZE")
     parser.add_argument("--n-jobs", type=int)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--page-only", action="store_true", help="of what has run so far")
     args = parser.parse_args()
-    store = args.store or Path(f"characteristics_{args.size}")
+    store = args.store or Path(f"studies/characteristics_{args.size}")
     torch.set_num_threads(1)
     bound = partial(
         cell, size=args.size, folder=str(args.data), device=args.device,
