@@ -30,7 +30,7 @@ class Study:
 
     A cell is told by the hash of its parameters, of the source of the function (of its bytecode,
     where it has no source), of the version of skbackdoor and of the data that
-    :func:`functools.partial`, a closure or default arguments bind to the function. Arrays,
+    ``functools.partial``, a closure or default arguments bind to the function. Arrays,
     estimators and other objects count by their content. What the function reads itself and the
     functions that it calls are not seen: bind what they depend on (the check sum of a file, a
     version of your own), or begin another store.
