@@ -6,7 +6,7 @@
 Sizes, positions, colours and rates of a patch, networks, and what of them is trained, five repeats
 each with its clean model. Images are enlarged before they are triggered. "paper" is the published
 grid (10,800 models, and 1,800 of the freezing sweep; weights and data are downloaded; a GPU).
-"small" asks the same questions in half an hour of one core: a small network on MNIST and CIFAR-10,
+"small" asks the same questions in 20 minutes of one core: a small network on MNIST and CIFAR-10,
 1,500 images a repeat, from scratch or with weights of 4,000 other, clean images of the same data.
 A study (skbackdoor.Study): stop it and start it again. Needs the extras deep and studies.
 """
@@ -270,12 +270,12 @@ def main():
     )
     parser.add_argument("--size", choices=tuple(SCALES), required=True)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--store", type=Path, help="default: characteristics_SIZE, here")
+    parser.add_argument("--store", type=Path, help="default: studies/characteristics_SIZE")
     parser.add_argument("--n-jobs", type=int)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--page-only", action="store_true", help="of what has run so far")
     args = parser.parse_args()
-    store = args.store or Path(f"characteristics_{args.size}")
+    store = args.store or Path(f"studies/characteristics_{args.size}")
     torch.set_num_threads(1)
     bound = partial(
         cell, size=args.size, folder=str(args.data), device=args.device,
