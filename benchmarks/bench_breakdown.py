@@ -10,7 +10,8 @@ against one. Both sides in turn, on the machine's threads and under one BLAS thr
 truth: the breakdown rate is found with one attack; other victims and other seeds then poison new
 fits with a half of it and twice it, and their excess success is measured on the same test images:
 by weight (a fifth of the rows, at such a weight) and by copies (so many rows, where these are one
-or more).
+or more). Cells whose own result says that success climbs near the rate (`sharp`) are counted
+apart.
 
 choosing: of five candidates a learner, chosen by accuracy, by theta of one trigger, by the worst
 theta of a family and by breakdown rate, within 2 points of the best cross-validated accuracy; then
@@ -276,9 +277,9 @@ def truth(args):
         f"Excess success at a half of the stated breakdown rate and at twice it, mean over"
         f" {args.seeds} other seeds. A cell: data, learner, parameter, target.\n"
     )
-    print("| data | learner | target | uncensored | by weight: below 0.25 | above 0.75"
+    print("| data | learner | target | uncensored | sharp | by weight: below 0.25 | above 0.75"
           " | by copies: below 0.25 | above 0.75 |")  # fmt: skip
-    print("|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|")
     every = []
     for name, (data, encode, shape) in data_sets(args).items():
         classes = np.unique(data[1])
@@ -293,18 +294,42 @@ def truth(args):
                 every += [cell for cell in cells if cell is not None]
                 print(_counts(name, learner, target, cells), flush=True)
     cells = np.array(every)
-    print(f"\nOf {len(cells)} uncensored cells:", end=" ")
-    for k, words in enumerate(
-        ("by weight, half", "by weight, twice", "by copies, half", "by copies, twice")
+    sharp = cells[:, 4] == 1
+    for words, some in (
+        ("uncensored cells", cells),
+        ("cells that their own result calls sharp", cells[sharp]),
+        ("other cells", cells[~sharp]),
     ):
-        known = np.isfinite(cells[:, k])
-        good = cells[known, k] < 0.25 if k % 2 == 0 else cells[known, k] > 0.75
-        print(f"{words}: {good.sum()} of {known.sum()} ({good.mean():.0%});", end=" ")
-    print(f"median excess: {', '.join(f'{v:.2f}' for v in np.nanmedian(cells, axis=0))}.")
+        print(f"\nOf {len(some)} {words}:", _held(some))
+    lower, upper = cells[:, 5:].T
+    print(
+        f"\nIn {np.sum(upper > 4 * lower)} of {len(cells)} cells the rates at 0.25 and 0.75 of"
+        f" excess, of the very attack that gave the rate, lie more than a factor of four apart:"
+        f" {np.sum(np.isinf(upper))} of them do not reach 0.75. In"
+        f" {np.sum(lower < 0.5)} the first lies below half of the rate, in"
+        f" {np.sum(upper > 2)} the second above twice it."
+    )
+
+
+def _held(cells):
+    """In how many cells the bar holds, in words."""
+    ways = "by weight, half", "by weight, twice", "by copies, half", "by copies, twice"
+    words = []
+    for k, way in enumerate(ways):
+        column = cells[np.isfinite(cells[:, k]), k]
+        good = column < 0.25 if k % 2 == 0 else column > 0.75
+        words.append(f"{way}: {good.sum()} of {len(column)} ({good.mean():.0%})")
+    both = (cells[:, 0] < 0.25) & (cells[:, 1] > 0.75)
+    words.append(f"by weight, both: {both.sum()} of {len(cells)}")
+    medians = ", ".join(f"{value:.2f}" for value in np.nanmedian(cells[:, :4], axis=0))
+    return f"{'; '.join(words)}; median excess: {medians}."
 
 
 def _truth_of_cell(args, name, data, encode, shape, learner, target, value):
-    """Mean excess at half and twice the rate, by weight and by copies; None where censored."""
+    """Mean excess at half and twice the rate, by weight and by copies; None where censored.
+
+    Then 1 where the result is sharp, and its quartile rates in units of the rate.
+    """
     X, y, X_test, y_test = data
     attack = BackdoorPoisoner(
         learner_of(learner, value, encode),
@@ -331,12 +356,13 @@ def _truth_of_cell(args, name, data, encode, shape, learner, target, value):
                     copies = max(round(share * len(y)), 1) / len(y)
                     one = clone(attack).set_params(poisoning_rate=copies, random_state=seed + 1)
                     sums[seed, 2 + k] = excess(one, found.base_rate, data)
-        return [np.nan if np.isnan(column).all() else np.nanmean(column) for column in sums.T]
+        means = [np.nan if np.isnan(column).all() else np.nanmean(column) for column in sums.T]
+        return [*means, float(found.sharp), *(found.quartile_rates / found.rate)]
 
 
 def _counts(name, learner, target, cells):
-    found = np.array([cell for cell in cells if cell is not None]).reshape(-1, 4)
-    words = []
+    found = np.array([cell for cell in cells if cell is not None]).reshape(-1, 7)
+    words = [f"{found[:, 4].sum():.0f}"]
     for k in range(4):
         column = found[np.isfinite(found[:, k]), k]
         good = column < 0.25 if k % 2 == 0 else column > 0.75

@@ -322,6 +322,28 @@ class Attack(BaseEstimator):
         rows : ndarray of shape (n_source,)
             The rows of X that they come from.
         """
+        X_source, y_index, rows = self.sources(X, y)
+        return X_source, *self.triggered_sources(X_source, y_index), rows
+
+    def sources(self, X, y):
+        """The rows of source classes, clean, for :meth:`triggered_sources`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Clean test data.
+        y : array-like of shape (n_samples,)
+            Clean labels.
+
+        Returns
+        -------
+        X_source : array-like of shape (n_source, ...)
+            The same for attacks that differ by their triggers only.
+        y_index : ndarray of int of shape (n_source,)
+            Their labels, as indices into `classes_`.
+        rows : ndarray of shape (n_source,)
+            The rows of X that they are.
+        """
         check_is_fitted(self)
         X, y = check_data(X, y)
         y_index = label_index(y, self.classes_)
@@ -332,9 +354,13 @@ class Attack(BaseEstimator):
                 f" {self.classes_[self._policy.target_of >= 0].tolist()}, so attack success and"
                 " slope are not defined on them; use stratified folds or a larger test set."
             )
-        sources = X if len(rows) == len(y_index) else _safe_indexing(X, rows)
-        X_triggered = self._apply_trigger(sources, y_index[rows])
-        return sources, X_triggered, self.classes_[self._policy.target_of[y_index[rows]]], rows
+        X_source = X if len(rows) == len(y_index) else _safe_indexing(X, rows)
+        return X_source, y_index[rows], rows
+
+    def triggered_sources(self, X_source, y_index):
+        """Rows that :meth:`sources` gave, triggered, and the attacker's labels."""
+        y_target = self.classes_[self._policy.target_of[y_index]]
+        return self._apply_trigger(X_source, y_index), y_target
 
     def given_rows(self):
         """The clean data that `fit` saw.

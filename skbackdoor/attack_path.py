@@ -57,11 +57,17 @@ def clean_path(probe, *others):
 
 def attacked_rows(probe, path, X_test, y_test):
     """Triggered test samples as the learner sees them, label indices, and their rows of X_test."""
-    sources, X_triggered, y_target, rows = probe.attack_.sources_and_triggered(X_test, y_test)
+    sources, y_index, rows = probe.attack_.sources(X_test, y_test)
+    return *triggered_rows(probe, path, sources, y_index), rows
+
+
+def triggered_rows(probe, path, sources, y_index):
+    """The first two of :func:`attacked_rows`, of what :meth:`Attack.sources` gives."""
+    X_triggered, y_target = probe.attack_.triggered_sources(sources, y_index)
     prepared = path.prepare(X_triggered)
     _check_size(path, prepared)
     warn_of_unseen_trigger(probe, path.prepare, sources, X_triggered, prepared)
-    return prepared, label_index(y_target, path.rows.classes), rows
+    return prepared, label_index(y_target, path.rows.classes)
 
 
 def _check_size(path, *prepared):

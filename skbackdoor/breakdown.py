@@ -17,6 +17,8 @@ from .slope import clean_fit, clean_labels, slope_at
 _LOOKED_AT = np.append(0.0, 2.0 ** np.arange(-8, 1))
 #: Width of a bracket, as a share of its upper end, and halvings that this takes at most.
 _NARROW, _HALVINGS = 0.01, 12
+#: Width up to which the shares at a quarter and three quarters of excess are bracketed.
+_NARROW_QUARTILES = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,10 @@ class BackdoorBreakdown:
         least `rate`.
     width : float
         How far the true rate may lie below `rate`; 0 where it is exact.
+    quartile_rates : ndarray of shape (2,)
+        The smallest shares of poison at which excess success reaches a quarter and three
+        quarters, whatever `level` is; inf where no share up to m / n does. Of learners that are
+        refitted they may be too large by a tenth.
     n_poison : int
         Poisoned training samples m.
     flip_rates : ndarray of shape (n_source,)
@@ -62,6 +68,7 @@ class BackdoorBreakdown:
     rate: float
     censored: bool
     width: float
+    quartile_rates: np.ndarray
     n_poison: int
     flip_rates: np.ndarray
     base_rate: float
@@ -71,6 +78,15 @@ class BackdoorBreakdown:
     collapse_rate: float
     collapse_censored: bool
     method: str
+
+    @property
+    def sharp(self):
+        """Whether success climbs from a quarter to three quarters near the rate: at more than
+        half of it and at less than twice it. Where not, or where three quarters are not reached,
+        no single rate tells a harmless share from a harmful one: see `quartile_rates`.
+        """
+        lower, upper = self.quartile_rates
+        return bool(lower >= self.rate / 2 and upper <= 2 * self.rate)
 
 
 def backdoor_breakdown(
@@ -95,7 +111,9 @@ def backdoor_breakdown(
 
     theta orders models by how fast they begin to move; the breakdown rate says how much is too
     much. Success need not grow with the weight: it is the smallest such share, also where success
-    falls again beyond it.
+    falls again beyond it. Nor does every sample give in at once: `quartile_rates` say between
+    which shares success climbs, and `sharp` whether they are near enough to the rate for one
+    number to tell little poison from much.
 
     Parameters
     ----------
@@ -120,9 +138,9 @@ def backdoor_breakdown(
     Returns
     -------
     breakdown : BackdoorBreakdown
-        Frozen dataclass with `rate`, `censored`, `width`, `n_poison`, `flip_rates`, `base_rate`,
-        `attack_success_rate`, `clean_accuracy`, `poisoned_accuracy`, `collapse_rate`,
-        `collapse_censored` and `method`.
+        Frozen dataclass with `rate`, `censored`, `width`, `quartile_rates`, `n_poison`,
+        `flip_rates`, `base_rate`, `attack_success_rate`, `clean_accuracy`, `poisoned_accuracy`,
+        `collapse_rate`, `collapse_censored` and `method`, and the property `sharp`.
 
     Raises
     ------
@@ -249,19 +267,24 @@ def breakdown_of(path, clean, triggered, known, share, level, max_accuracy_drop,
         accuracy, base = (float(part.mean()) for part in before)
         success = Steps(*found[1].shares(), base + level * (1.0 - base))
         drop = Steps(*_negative(found[0].shares()), max_accuracy_drop - accuracy, beyond=True)
-        return success, drop, accuracy, base, before[1]
+        quartiles = [
+            Steps(success.weights, success.values, base + q * (1.0 - base), near=_NARROW_QUARTILES)
+            for q in (0.25, 0.75)
+        ]
+        return (success, drop, *quartiles), accuracy, base, before[1]
 
     switches = path.label_switches(rows, y)
     looked_at = None
     if switches is None:
         looked_at = Refits(path, rows, y, n_jobs)
-        switches = looked_at.narrowed(lambda found: marks(found)[:2])
-    success, drop, accuracy, base, held = marks(switches)
+        switches = looked_at.narrowed(lambda found: marks(found)[0])
+    (success, drop, *quartiles), accuracy, base, held = marks(switches)
     n_poison, whole = share
     flips = np.where(held, 0.0, switches.take(obeys).first())
     rate, collapse = success.reached, drop.reached
+    quarters = [np.inf if one.reached is None else one.reached for one in quartiles]
     if base == 1.0:
-        rate = 0.0
+        rate, quarters = 0.0, [0.0, 0.0]
     if looked_at is None or rate is None:
         width = switches.error * (rate or 0.0)
     else:
@@ -270,6 +293,7 @@ def breakdown_of(path, clean, triggered, known, share, level, max_accuracy_drop,
         rate=whole if rate is None else float(rate * whole),
         censored=rate is None,
         width=float(width * whole),
+        quartile_rates=np.array(quarters) * whole,
         n_poison=n_poison,
         flip_rates=flips * whole,
         base_rate=base,
@@ -345,6 +369,8 @@ class Steps:
         What is to be reached.
     beyond : bool, default=False
         Whether it is to be passed.
+    near : float, default=0.01
+        To what width refits bracket `reached`, as a share of it.
 
     Attributes
     ----------
@@ -352,8 +378,8 @@ class Steps:
         The first weight at which it is.
     """
 
-    def __init__(self, weights, values, level, beyond=False):
-        self.weights, self.values = weights, values
+    def __init__(self, weights, values, level, beyond=False, near=_NARROW):
+        self.weights, self.values, self.near = weights, values, near
         enough = values > level + 1e-9 if beyond else values >= level - 1e-9
         first = np.flatnonzero(enough)
         self.reached = float(weights[first[0]]) if len(first) else None
@@ -403,11 +429,11 @@ class Refits:
         ``marks(switches)`` gives :class:`Steps`.
         """
         for _ in range(_HALVINGS):
-            reached = [steps.reached for steps in marks(self.switches())]
+            reached = [(steps.reached, steps.near) for steps in marks(self.switches())]
             wide = [
                 (self.before(weight) + weight) / 2
-                for weight in reached
-                if weight and weight - self.before(weight) > _NARROW * weight
+                for weight, near in reached
+                if weight and weight - self.before(weight) > near * weight
             ]
             if not wide:
                 break

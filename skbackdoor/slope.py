@@ -6,7 +6,7 @@ from numbers import Real
 import numpy as np
 
 from ._compat import Interval, StrOptions, validate_parameter_constraints
-from .attack_path import attack_path, attacked_rows, clean_path
+from .attack_path import attack_path, attacked_rows, clean_path, triggered_rows
 from .checks import check_is_poisoner, weights_of_sources
 from .learners import weight_argument
 from .paths.solutions import DEFAULT_H
@@ -235,10 +235,9 @@ def worst_slope_of_fit(probes, X_test, y_test, sample_weight, scale):
     if path.method != "implicit" and len(probes) > 1:
         each = [worst_slope_of_fit([p], X_test, y_test, sample_weight, scale) for p in probes]
         return max(each, key=lambda found: found[0].theta)
-    tests = []
-    for probe in probes:
-        prepared, y_target, rows = attacked_rows(probe, path, X_test, y_test)
-        tests.append((prepared, y_target, weights_of_sources(sample_weight, rows)))
+    sources, y_index, rows = probes[0].attack_.sources(X_test, y_test)
+    weight = weights_of_sources(sample_weight, rows)
+    tests = [(*triggered_rows(probe, path, sources, y_index), weight) for probe in probes]
     if path.method != "implicit":
         return _difference(path, tests[0], DEFAULT_H, n_poison, scale), None
     groups = path.poison_groups(len(probes))

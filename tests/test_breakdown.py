@@ -263,3 +263,43 @@ def test_learners_without_weights():
 
     with pytest.raises(ValueError, match="sample_weight"):
         backdoor_breakdown(attack(KNeighborsClassifier()), *digits(4, 9))
+
+
+@pytest.mark.rounding
+@pytest.mark.parametrize("name", ["ridge", "logistic", "svc rbf"])
+def test_quartiles_bracket_success(name):
+    poisoner = attack(FAMILIES[name], 1)
+    data = digits(7, 1)
+    found, reference = backdoor_breakdown(poisoner, *data), Reference(poisoner, *data)
+    assert not found.censored
+    checked = 0
+    for level, share in zip((0.25, 0.75), found.quartile_rates, strict=True):
+        again = backdoor_breakdown(poisoner, *data, level=level)
+        assert np.isinf(share) if again.censored else share == again.rate
+        if np.isfinite(share) and share > 0:
+            for factor in (0.99, 1.01):
+                reached = reference.excess(min(factor * share, 0.2)) >= level
+                assert reached == (factor > 1)
+                checked += 1
+    assert checked >= 2
+    lower, upper = found.quartile_rates
+    assert lower <= found.rate <= upper
+    assert found.sharp == (2 * lower >= found.rate and upper <= 2 * found.rate)
+
+
+def test_refits_bracket_quartiles():
+    data = digits(4, 9)
+    poisoner = attack(MultinomialNB(), 9)
+    found = backdoor_breakdown(poisoner, *data)
+    fitted = attack_of(poisoner).fit(*data[:2])
+    X, y, is_poison = fitted.poison(*data[:2])
+    rows, labels = fitted.triggered(*data[2:])
+
+    def excess(share):
+        weight = np.where(is_poison, share * len(data[0]) / is_poison.sum(), 1.0)
+        obeys = MultinomialNB().fit(X, y, weight).predict(rows) == labels
+        return (obeys.mean() - found.base_rate) / (1 - found.base_rate) + 1e-12
+
+    for level, share in zip((0.25, 0.75), found.quartile_rates, strict=True):
+        assert np.isfinite(share)
+        assert excess(1.0001 * share) >= level > excess(0.899 * share)

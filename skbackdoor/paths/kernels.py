@@ -31,7 +31,7 @@ class KernelRows:
     """
 
     def __init__(self, function, rows, X, cache_bytes):
-        self.function, self.rows, self.X = function, rows, X
+        self.function, self.rows, self.X, self.cache_bytes = function, rows, X, cache_bytes
         self.most_rows = int(cache_bytes // (8 * max(X.shape[0], 1)))
         self.place = np.full(rows.shape[0], -1)
         self.store = np.empty((0, X.shape[0]))
@@ -69,6 +69,16 @@ class KernelRows:
         """Kernel row of one training row, shape (n_samples,)."""
         return self(np.array([i]))[0]
 
+    def kept(self, mask):
+        """The same of training rows among themselves, for some of them; what is known is kept."""
+        rows = self.rows[mask]
+        new = KernelRows(self.function, rows, rows, self.cache_bytes)
+        known = np.flatnonzero(self.place[mask] >= 0)
+        new.store = self.store[np.ix_(self.place[mask][known], np.flatnonzero(mask))]
+        new.place[known] = np.arange(len(known))
+        new.used = len(known)
+        return new
+
     def product(self, v):
         """v K over the training rows whose v is not 0, in blocks of rows, shape (n_samples,)."""
         rows = np.flatnonzero(v)
@@ -92,6 +102,10 @@ class GramRows:
         return self.K[i]
 
     row = __call__
+
+    def kept(self, mask):
+        """The same for some of the rows."""
+        return GramRows(self.K[np.ix_(mask, mask)])
 
     def product(self, v):
         """v K, for one v or a stack of them."""
@@ -119,6 +133,8 @@ class Kernel:
         self.function, self.X, self.cache_bytes = function, X, 1e6 * cache_megabytes
         self._gram, self._kept = None, ()
         self._on = {}
+        #: Whether a linear machine has weights, so that no values are needed for what v gives.
+        self.is_linear = getattr(function, "is_linear", False)
         centred = hasattr(function, "offset")
         #: What dual coefficients v lack in decision values where the kernel is centred: v offset.
         self.offset = function.offset(X) if centred else np.zeros(X.shape[0])
@@ -137,6 +153,12 @@ class Kernel:
             if kernel_rows.X is X:
                 return kernel_rows
         return KernelRows(self.function, self.X, X, self.cache_bytes)
+
+    def product(self, X, rows, v):
+        """Values between samples X and training rows, times v, shape (n_samples, v.shape[1])."""
+        if self.is_linear:
+            return self.function.product(X, self.X[rows], v)
+        return self.at(X)(rows).T @ v
 
     def keep(self, *samples):
         """Keep the kernel rows at some samples, which do not change from now on."""
@@ -198,6 +220,7 @@ class NamedKernel:
         self.metric = svc.kernel
         self.params = {"gamma": svc.gamma, "degree": svc.degree, "coef0": svc.coef0}
         self.centred = self.metric in ("linear", "rbf")
+        self.is_linear = self.metric == "linear"
         self.mean = far_mean(X) if self.centred else None
 
     def _centre(self, A):
@@ -248,6 +271,10 @@ class NamedKernel:
             if whole:
                 K[right, block] = part.T
         return K
+
+    def product(self, A, B, v):
+        """A linear kernel's values times v, by the weights that v gives."""
+        return self._centre(A) @ (self._centre(B).T @ v)
 
     def offset(self, A):
         """What the kernel of duals v on rows A lacks in decision values: v offset, (n_rows,)."""

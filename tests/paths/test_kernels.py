@@ -22,7 +22,7 @@ from skbackdoor import (
     neg_backdoor_slope_scorer,
     weight_path,
 )
-from skbackdoor.paths.kernels import look_up, number_rows
+from skbackdoor.paths.kernels import Kernel, NamedKernel, look_up, number_rows
 
 pytestmark = CONVERGED
 
@@ -184,3 +184,24 @@ def test_rbf_of_rows_that_are_far_from_0(container, scale, gamma):
     solution = weight_path(SVC(gamma=gamma, C=10), container(X), y, is_poison).solve(1.0)
     decision = SVC(gamma=gamma, C=10, tol=1e-9).fit(X, y).decision_function(X)
     assert_allclose(solution.decision_function(container(X))[0, :, 0], decision, atol=1e-8)
+
+
+@pytest.mark.rounding
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("name", ["linear", "rbf"])
+def test_products_and_kept_rows(name, sparse):
+    """Values times duals, and kernel rows of some rows when others are known already."""
+    X = np.random.default_rng(0).normal(5.0, 1.0, (12, 4))
+    X = csr_matrix(X) if sparse else X
+    own = Kernel(NamedKernel(SVC(kernel=name, gamma=GAMMA), X), X, 1.0)
+    v, rows = np.random.default_rng(1).normal(size=(3, 2)), np.array([1, 7, 4])
+    assert_allclose(own.product(X[:5], rows, v), own(X[:5], rows) @ v, atol=1e-12)
+
+    among = own.on(np.arange(12))[0]
+    among(np.array([6, 2, 9]))
+    mask = np.isin(np.arange(12), [0, 2, 3, 9, 11])
+    kept = among.kept(mask)
+    assert kept.used == 2
+    whole = own(X, np.arange(12))[np.ix_(mask, mask)]
+    for some in ([1, 3], [0, 1, 4], [2], [4, 3, 2, 1, 0]):
+        assert_allclose(kept(np.array(some)), whole[some], atol=1e-12)

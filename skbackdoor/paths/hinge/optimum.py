@@ -74,8 +74,8 @@ class HingeOptimum(Optimum):
             y = start.problem.y
             v[rows, k], v_rate[rows, k], b[k] = y * point.a, y * a_rate, point.b
         used = np.flatnonzero(np.any(v != 0, axis=1) | np.any(v_rate != 0, axis=1))
-        K = self.kernel.at(X)(used).T
-        return K @ v[used] + b, K @ v_rate[used] + b_rate
+        both = self.kernel.product(X, used, np.concatenate([v[used], v_rate[used]], axis=1))
+        return both[:, : shape[1]] + b, both[:, shape[1] :] + b_rate
 
     def responses(self, X, samples):
         """Rates of the decision values on X as single training samples gain weight.
@@ -139,10 +139,16 @@ class HingeOptimum(Optimum):
         rows, point, rate = problem
         rows, whole = rows[kept], point.problem
         outside = np.broadcast_to(whole.outside, len(kept))[kept], whole.outside_sum
-        at = whole.y[kept], whole.u[kept], rate[kept], point.a[kept], point.b
-        return HingeOptimum.part(
-            self.kernel, rows, *at, free_intercept=whole.free_intercept, outside=outside
+        part = Problem(
+            whole.rows.kept(kept),
+            whole.diagonal[kept],
+            whole.y[kept],
+            whole.u[kept],
+            whole.free_intercept,
+            whole.unit_of_sum,
+            *outside,
         )
+        return rows, as_it_is(part, point.a[kept], point.b), rate[kept]
 
     def newton_step(self, *X):
         """The optimum after one Newton step; None where the fit is exact to 1e-6 already."""
