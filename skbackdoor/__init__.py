@@ -80,7 +80,7 @@ from .model_selection import (
 from .paths import weight_path
 from .poisoning import BackdoorPoisoner
 from .search_report import SearchReport, search_report
-from .studies import SlopeGrid, slope_grid
+from .studies import SlopeGrid, Study, slope_grid
 from .triggers import *  # noqa: F403
 from .triggers import __all__ as _triggers
 from .triggers import trigger_family
@@ -130,6 +130,7 @@ __all__ = [
     "SlopeGrid",
     "SpectralSignatures",
     "StripFilter",
+    "Study",
     "TriggerDisplay",
     "TriggerSuccess",
     "Withstood",

@@ -11,13 +11,13 @@ from sklearn.model_selection import ParameterGrid
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
-from .attack_path import attacked_rows, drawn_attack
-from .breakdown import breakdown_of, share_of
-from .checks import check_is_poisoner
-from .learners import label_index, seeds_of
-from .paths import path_of
-from .progress import progress
-from .slope import clean_fit, clean_labels, slope_at
+from ..attack_path import attacked_rows, drawn_attack
+from ..breakdown import breakdown_of, share_of
+from ..checks import check_is_poisoner
+from ..learners import label_index, seeds_of
+from ..paths import path_of
+from ..progress import progress
+from ..slope import clean_fit, clean_labels, slope_at
 
 #: Parameters of a learner between which everything else on its rows is shared.
 _STRENGTHS = {"C", "alpha"}
