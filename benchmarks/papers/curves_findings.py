@@ -48,7 +48,8 @@ def page(frame, looks, datasets, samples, command):
     lines += ["", "## Input gradient and influence", "", LOOKS, "", *table(list(gradients(looks)))]
     lines += ["", "## Curves and change of parameters", "", NUMBERS, ""]
     lines += table(list(numbers(frame, datasets)))
-    lines += ["", f"{len(frame)} cells, {frame.seconds.sum() / 60:.0f} minutes of one core."]
+    minutes = frame.seconds.sum() / 60
+    lines += ["", f"{len(frame)} cells, {minutes:.0f} minutes of one core beside other work."]
     if len(failed):
         lines += [f"{len(failed)} cells failed: {sorted(set(failed.error))}."]
     return lines

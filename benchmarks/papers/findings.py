@@ -16,9 +16,11 @@ def interval(values):
 
 
 def shown(values, sign=""):
-    """``0.42 [0.31, 0.53]``; with "+" differences."""
+    """``0.42 [0.31, 0.53]``, a single repeat ``0.42``; with "+" differences."""
     mean, low, high = interval(values)
-    return f"{mean:{sign}.2f} [{low:{sign}.2f}, {high:{sign}.2f}]"
+    return f"{mean:{sign}.2f}" + (
+        "" if np.isnan(low) else f" [{low:{sign}.2f}, {high:{sign}.2f}]"
+    )
 
 
 def above(values, bound=0.0):
