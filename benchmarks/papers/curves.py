@@ -95,7 +95,7 @@ def looks_cell(pair, learner, C, gamma, seed, *, folder, samples):
     found = {}
     for name, model in (("poisoned", poisoner.estimator_), ("clean", clean)):
         shown = poisoner.triggered_test(*data.arrays[2:])[0][:50]
-        gradient = input_gradient(model, shown, 1).gradient
+        gradient = input_gradient(model[-1], shown, 1).gradient  # MNIST: no step before it
         gradient = np.abs(gradient).reshape(-1, 28, 28)
         inside = gradient[:, -size:, -size:].sum(axis=(1, 2)) / gradient.sum(axis=(1, 2))
         found[f"mass_{name}"] = inside.mean()
