@@ -1,22 +1,21 @@
 """Do the findings of Evaluation and Characteristics hold for learners that run on two cores?
 
-    python benchmarks/bench_attacks.py [--data FOLDER] [--seeds 5] [--csv FILE]
-        [--only mnist flowers] > benchmarks/results/attacks.md
+    python benchmarks/bench_attacks.py [--data FOLDER] [--seeds 5] [--store FOLDER]
+        [--n-jobs 1] [--only mnist flowers] > benchmarks/results/attacks.md
 
 MNIST, ten classes on pixels; the five classes of Flowers on the features of a MobileNetV2 with
 ImageNet weights (needs the extra deep). Logistic regression and RBF SVM. Every attack is one line;
 data are split in three as in Evaluation (attack_split), the copies take the place of clean samples
 of the target class ("supplant"). Attack success is on triggered images of all classes but the
 target, whichever classes were poisoned. Means over the seeds, with standard errors; the findings
-below the tables are computed from them. Progress goes to stderr.
+below the tables are computed from them. A study: it goes on where it was stopped.
 """
 
 import argparse
-import csv
 import sys
-import time
 import warnings
 from dataclasses import asdict
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +31,7 @@ from skbackdoor import (
     PatchTrigger,
     SinusoidTrigger,
     StripeTrigger,
+    Study,
     WarpTrigger,
     attack_split,
     attack_success_rate,
@@ -41,10 +41,6 @@ from skbackdoor import (
 
 ALPHAS, RATES = (0.1, 0.3, 0.6, 1.0), (0.02, 0.05, 0.1, 0.3)
 SIZES, SMALL_RATES = (0.04, 0.08, 0.16), (0.005, 0.01, 0.02)
-
-
-def log(text):
-    print(text, file=sys.stderr, flush=True)
 
 
 # -- Data ----------------------------------------------------------------------------------------
@@ -168,46 +164,60 @@ def attacks(data, X, image):
     ]
 
 
-def run(data, seeds, folder):
-    read, target = DATA[data]
-    X, y, features = read(folder)
-    log(f"{data}: {X.shape}, {len(np.unique(y))} classes")
+@lru_cache
+def read(data, folder):
+    return DATA[data][0](Path(folder))
+
+
+@lru_cache(maxsize=1)
+def split_of(data, seed, folder):
+    """The three parts, and an image to blend in."""
+    X, y, _ = read(data, folder)
+    split = attack_split(
+        X, y, target=DATA[data][1], adversarial_size=0.15, random_state=seed
+    )
+    return split, X[np.random.default_rng(seed).integers(len(X))]
+
+
+def cell(data, learner, table, row, seed, folder):
+    """One attack on one learner."""
+    X, y, features = read(data, folder)
+    split, image = split_of(data, seed, folder)
+    (trigger, options), = (
+        found[2:] for found in attacks(data, X, image) if found[:2] == (table, row)
+    )  # fmt: skip
+    options = {"placement": "supplant"} | options
+    model, target = learners(features)[learner], DATA[data][1]
     others = [label for label in np.unique(y).tolist() if label != target]
-    for seed in range(seeds):
-        split = attack_split(X, y, target=target, adversarial_size=0.15, random_state=seed)
-        image = X[np.random.default_rng(seed).integers(len(X))]
-        for name, learner in learners(features).items():
-            start = time.perf_counter()
-            for table, row, trigger, options in attacks(data, X, image):
-                options = {"placement": "supplant"} | options
-                one = options.pop("one", False)
-                poisoner = BackdoorPoisoner(
-                    learner,
-                    trigger,
-                    target=target,
-                    source_classes=others[:1] if one else None,
-                    random_state=seed,
-                    **options,
-                )
-                parts = split.X_poison, split.y_poison, split.X_clean, split.y_clean
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    result = asdict(evaluate_attack(poisoner, *parts))
-                    fitted = poisoner.fit(*parts[:2])
-                    clean = learner.fit(*parts[:2])
-                    triggered = fitted.trigger_.transform(split.X_adversarial)
-                    for key, model in (("attack_success_rate", fitted), ("base_rate", clean)):
-                        result[key] = attack_success_rate(
-                            split.y_adversarial,
-                            model.predict(triggered),
-                            target=target,
-                            labels=fitted.classes_,
-                        )
-                yield {
-                    "data": data, "learner": name, "table": table, "row": row, "seed": seed,
-                    "effective_rate": fitted.effective_rate_, **result,
-                }  # fmt: skip
-            log(f"{data}, seed {seed}, {name}: {time.perf_counter() - start:.0f} s")
+    sources = others[:1] if options.pop("one", False) else None
+    poisoner = BackdoorPoisoner(
+        model, trigger, target=target, source_classes=sources, random_state=seed, **options
+    )
+    parts = split.X_poison, split.y_poison, split.X_clean, split.y_clean
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = asdict(evaluate_attack(poisoner, *parts))
+        fitted = poisoner.fit(*parts[:2])
+        clean = model.fit(*parts[:2])
+        triggered = fitted.trigger_.transform(split.X_adversarial)
+        for key, judged in (("attack_success_rate", fitted), ("base_rate", clean)):
+            result[key] = attack_success_rate(
+                split.y_adversarial,
+                judged.predict(triggered),
+                target=target,
+                labels=fitted.classes_,
+            )
+    return {"effective_rate": fitted.effective_rate_, **result}
+
+
+def grid_of(data, seeds, folder):
+    X, _, features = read(data, folder)
+    names = {"data": [data], "learner": list(learners(features))}
+    return [
+        names | {"seed": [seed], "table": [table], "row": [row]}
+        for seed in range(seeds)
+        for table, row, *_ in attacks(data, X, X[0])
+    ]
 
 
 # -- Tables --------------------------------------------------------------------------------------
@@ -275,14 +285,14 @@ def main():
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", nargs="+", choices=tuple(DATA), default=tuple(DATA))
-    parser.add_argument("--csv", help="where single runs are written")
+    parser.add_argument("--store", type=Path, default=Path("studies/attacks"))
+    parser.add_argument("--n-jobs", type=int)
     args = parser.parse_args()
-    rows = [row for data in args.only for row in run(data, args.seeds, args.data)]
-    if args.csv:
-        with open(args.csv, "w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+    folder = str(args.data)
+    grid = [part for data in args.only for part in grid_of(data, args.seeds, folder)]
+    study = Study(partial(cell, folder=folder), grid, store=args.store)
+    print(f"{len(study.left())} cells are left", file=sys.stderr, flush=True)
+    rows = study.run(args.n_jobs).to_dict("records")
     print(
         f"`python benchmarks/bench_attacks.py --only {' '.join(args.only)} --seeds {args.seeds}`"
     )

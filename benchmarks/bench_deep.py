@@ -1,7 +1,7 @@
 """Backdoors in networks on the CPU: transfer, fine-tuning, training from scratch, the way back.
 
     python benchmarks/bench_deep.py [--data FOLDER] [--only cifar10 imagenette] [--device cpu]
-        [--csv FILE] > benchmarks/results/deep.md
+        [--store FOLDER] > benchmarks/results/deep.md
 
 CIFAR-10 (the JPEG q75 subset) and Imagenette (at most 300 training images a class), ten classes,
 the first one the target, copies appended: (a) logistic regression on features of a MobileNetV2
@@ -9,16 +9,14 @@ with ImageNet weights, (b) its head and normalisation layers trained, (c) a smal
 scratch. Patches of 4 and 8 % of the side and a sine, p = 0.5, 2 and 10 %. Then models of (c) at
 10 % trained further on clean images, and, on CIFAR-10, (c) with each regularizer. One seed; attack
 success beside the base rate, that of the clean model. Last what the papers found, and in how many
-of the cases here it holds. Progress goes to stderr.
+of the cases here it holds. A study: it goes on where it was stopped.
 """
 
 import argparse
-import csv
 import sys
-import tempfile
-import time
 import warnings
 from copy import deepcopy
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +29,7 @@ from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import LRScheduler
 from torch import nn
 
-from skbackdoor import BackdoorPoisoner, CleanRetraining, PatchTrigger, SinusoidTrigger
+from skbackdoor import BackdoorPoisoner, CleanRetraining, PatchTrigger, SinusoidTrigger, Study
 from skbackdoor.deep import (
     BackdoorNetClassifier,
     ContrastiveLoss,
@@ -159,62 +157,73 @@ def learners(name, weights, device, memory):
     return dict(zip(LEARNERS, members, strict=True))
 
 
-class Table:
-    """Rows of attacks; each is told as it comes."""
-
-    def __init__(self, data, test):
-        self.data, self.test, self.rows = data, test, []
-        self.begin = time.perf_counter()
-
-    def add(self, learner, trigger, rate, change, poisoner, model, clean):
-        """Measure a model under the attack of a poisoner."""
-        X, y = self.test
-        triggered, y_target, _ = poisoner.triggered_test(X, y)
-        (accuracy, success), (before, base) = (
-            (m.score(X, y), float(np.mean(m.predict(triggered) == y_target)))
-            for m in (model, clean)
-        )
-        self.rows.append({
-            "data": self.data, "learner": learner, "trigger": trigger, "rate": rate,
-            "change": change, "accuracy": accuracy, "drop": before - accuracy, "base": base,
-            "success": success,
-        })  # fmt: skip
-        log(f"{time.perf_counter() - self.begin:.0f} s: {self.rows[-1]}")
+@lru_cache(maxsize=1)
+def read(data, folder):
+    return DATASETS[data][0](Path(folder) / FILES[data])
 
 
-def study(name, folder, device, memory):
-    """All attacks on one data set."""
-    read, side = DATASETS[name][:2]
-    (X_train, y_train), clean_set, test = read(folder / FILES[name])
-    table = Table(name, test)
-    weights = folder / "weights" / "mobilenet_v2_imagenet_fp16.pt"
+def attack(learner, data, trigger, rate):
+    return BackdoorPoisoner(
+        learner, triggers(DATASETS[data][1])[trigger], target=0, poisoning_rate=rate,
+        random_state=0,
+    )  # fmt: skip
 
-    def attack(learner, trigger, rate):
-        return BackdoorPoisoner(
-            learner, clone(trigger), target=0, poisoning_rate=rate, random_state=0
-        )
 
-    for learner, (estimator, n_rows) in learners(name, weights, device, memory).items():
-        X, y = X_train[:n_rows], y_train[:n_rows]
-        seeded = attack(estimator, triggers(side)["patch 8 %"], 0.02).draw(X, y)
-        clean = clone(seeded).fit(X, y)  # with the seeds of the poisoned ones
-        for trigger, transformer in triggers(side).items():
-            for rate in RATES:
-                poisoner = attack(estimator, transformer, rate).fit(X, y)
-                model = poisoner.estimator_
-                table.add(learner, trigger, rate, "", poisoner, model, clean)
-                if learner == LEARNERS[2] and rate == RATES[-1] and trigger != "patch 4 %":
-                    for n_epochs in (2, 5):
-                        fixed = retrained(model, n_epochs, clean_set)
-                        change = f"{n_epochs} epochs on {len(clean_set[0])} clean images"
-                        table.add(learner, trigger, rate, change, poisoner, fixed, model)
-    if name == "cifar10":
-        for change, parameters in REGULARIZERS.items():
-            learner = clone(estimator).set_params(**parameters)
-            poisoner = attack(learner, triggers(side)["patch 8 %"], 0.02).fit(X, y)
-            model = poisoner.estimator_
-            table.add(LEARNERS[2], "patch 8 %", 0.02, change, poisoner, model, clean)
-    return table.rows
+def learner_of(data, learner, folder, device, memory):
+    """A learner and the rows that it is trained on."""
+    weights = Path(folder) / "weights" / "mobilenet_v2_imagenet_fp16.pt"
+    estimator, n_rows = learners(data, weights, device, memory)[learner]
+    X, y = read(data, folder)[0]
+    return estimator, X[:n_rows], y[:n_rows]
+
+
+@lru_cache(maxsize=1)
+def clean_model(data, learner, **where):
+    """The learner on clean rows, with the seeds of the poisoned ones."""
+    estimator, X, y = learner_of(data, learner, **where)
+    return clone(attack(estimator, data, "patch 8 %", 0.02).draw(X, y)).fit(X, y)
+
+
+def cell(data, learner, trigger, rate, regularizer, **where):
+    """A row for the attacked model, and one for each way back from it."""
+    _, clean_set, (X_test, y_test) = read(data, where["folder"])
+    estimator, X, y = learner_of(data, learner, **where)
+    clean = clean_model(data, learner, **where)
+    estimator = clone(estimator).set_params(**REGULARIZERS.get(regularizer, {}))
+    poisoner = attack(estimator, data, trigger, rate).fit(X, y)
+    triggered, y_target, _ = poisoner.triggered_test(X_test, y_test)
+
+    def measured(model, before, change):
+        accuracy, success, kept, base = (
+            number
+            for judged in (model, before)
+            for number in (
+                judged.score(X_test, y_test), float(np.mean(judged.predict(triggered) == y_target))
+            )
+        )  # fmt: skip
+        return {"change": change, "accuracy": accuracy, "drop": kept - accuracy, "base": base,
+                "success": success}  # fmt: skip
+
+    model = poisoner.estimator_
+    rows = [measured(model, clean, regularizer)]
+    if learner == LEARNERS[2] and rate == RATES[-1] and trigger != "patch 4 %":
+        for n_epochs in (2, 5):
+            change = f"{n_epochs} epochs on {len(clean_set[0])} clean images"
+            rows.append(measured(retrained(model, n_epochs, clean_set), model, change))
+    return rows
+
+
+def grid_of(data):
+    kinds = list(triggers(DATASETS[data][1]))
+    grid = [
+        {"data": [data], "learner": [learner], "trigger": kinds, "rate": list(RATES),
+         "regularizer": [""]}
+        for learner in LEARNERS
+    ]  # fmt: skip
+    if data == "cifar10":
+        grid.append({"data": [data], "learner": [LEARNERS[2]], "trigger": ["patch 8 %"],
+                     "rate": [0.02], "regularizer": list(REGULARIZERS)})  # fmt: skip
+    return grid
 
 
 def retrained(model, n_epochs, clean_set):
@@ -273,13 +282,18 @@ def main():
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--only", nargs="+", choices=DATASETS, default=list(DATASETS))
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--csv", help="where single runs are written")
+    parser.add_argument("--store", type=Path, default=Path("studies/deep"))
     args = parser.parse_args()
-    begin, rows = time.perf_counter(), []
-    with tempfile.TemporaryDirectory() as memory, warnings.catch_warnings():
+    where = {"folder": str(args.data), "device": args.device}
+    bound = partial(cell, memory=str(args.store / "features"), **where)
+    grid = [part for name in args.only for part in grid_of(name)]
+    study = Study(bound, grid, store=args.store)
+    log(f"{len(study.left())} cells are left")
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="lbfgs failed to converge")
-        for name in args.only:
-            rows += study(name, args.data, args.device, memory)
+        frame = study.run()
+    seconds = frame.drop_duplicates(["data", "learner", "trigger", "rate", "regularizer"]).seconds
+    rows = frame.to_dict("records")
     only = "" if args.only == list(DATASETS) else f" --only {' '.join(args.only)}"
     print(
         f"`python benchmarks/bench_deep.py{only}`; CIFAR-10: JPEG q75; of a retrained model, drop"
@@ -296,13 +310,8 @@ def main():
     print("\n| finding | holds in | of cases |\n| --- | --- | --- |")
     for text, cases in findings(rows):
         print(f"| {text} | {sum(cases)} | {len(cases)} |")
-    seconds = time.perf_counter() - begin
-    print(f"\n{seconds:.0f} s on {torch.get_num_threads()} threads, torch {torch.__version__}")
-    if args.csv:
-        with open(args.csv, "w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+    threads = torch.get_num_threads()
+    print(f"\n{seconds.sum():.0f} s of cells on {threads} threads, torch {torch.__version__}")
 
 
 if __name__ == "__main__":

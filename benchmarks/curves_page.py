@@ -86,7 +86,9 @@ decision values on both test sets, in a grid at the poison weights 0, 0.1 (a for
 for the slope) and 1, in a curve at all its betas. They stop at default tolerances, so they are
 less exact, and are spared the clean fit behind clean accuracy and base rate. Threads: of BLAS."""
 
-WHOLE = "Grids and learning curves with the change of parameters."
+WHOLE = """\
+Grids and learning curves with the change of parameters: by the clock at so many jobs, or the sum
+of the seconds of all units."""
 
 BESIDE = "Ours / published; **x**: not within tolerance."
 
@@ -238,7 +240,7 @@ def walls(frame):
     by_data = frame.groupby(["dataset", "pair", "threads"], sort=False)
     for (data, pair, jobs), mine in by_data.seconds:
         yield {"data": data, "pair": pair, "jobs": jobs, "cores": cpu_count(),
-               "starts": len(mine), "wall clock, s": f"{mine.sum():.0f}"}  # fmt: skip
+               "starts": len(mine), "seconds": f"{mine.sum():.0f}"}  # fmt: skip
 
 
 def page(path, folder, command):

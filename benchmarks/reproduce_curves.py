@@ -1,20 +1,23 @@
 """Reproduce the experiments of Curves (Cinà et al., Backdoor learning curves, 2024).
 
     python benchmarks/reproduce_curves.py [--dataset mnist cifar10 imagenette] [--pair A B]
-        [--data FOLDER] [--only grid curve time] [--n-jobs 2] [--output STEM] [--quick]
+        [--data FOLDER] [--only grid curve time] [--n-jobs 2] [--store FOLDER] [--output STEM]
+        [--quick]
 
 Parts: the slope grids (theta, accuracies and attack success over C and gamma), the learning curves
 with the change of parameters (MNIST), and the time of a sample of both against plain scikit-learn
-refits (MNIST). Every finished unit is appended to STEM.csv; a second start skips what is there.
-STEM.md sets our numbers beside the published ones, which FOLDER/published holds with their C and
-gamma (curves_page.py). Data are read from FOLDER or else fetched. Needs pandas; CIFAR-10 and
-Imagenette need the extra deep and pillow. Progress goes to stderr, findings to stdout.
+refits (MNIST). A study: a second start skips the units that its store holds. They are written to
+STEM.csv; STEM.md sets our numbers beside the published ones, which FOLDER/published holds with
+their C and gamma (curves_page.py). Data are read from FOLDER or else fetched. Needs pandas;
+CIFAR-10 and Imagenette need the extra deep and pillow. Progress goes to stderr, findings to
+stdout.
 """
 
 import argparse
 import sys
 import time
 import warnings
+from functools import lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,7 +25,6 @@ import numpy as np
 import pandas as pd
 from bench_attacks import Kept
 from curves_page import PAIRS, page, published, table
-from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import train_test_split
@@ -35,8 +37,8 @@ from skbackdoor import (
     PatchTrigger,
     PerClassTrigger,
     StripeTrigger,
+    Study,
     backdoor_learning_curve,
-    evaluate_attack,
     fetch_cifar10,
     fetch_imagenette,
     fetch_mnist,
@@ -95,7 +97,7 @@ class GivenPatches(PerClassTrigger):
 class Data:
     """A sample of two classes, drawn as the published code does, and what a learner sees of it."""
 
-    def __init__(self, name, pair, folder, n_train, n_test):
+    def __init__(self, name, pair, folder, n_train, n_test, memory=None):
         X_train, y_train, X_test, y_test = images_of(name, pair, folder)
         rng = np.random.RandomState(SAMPLE_SEED)
         rows = rng.choice(len(y_train), n_train + 1, replace=False)  # one is for validation
@@ -111,7 +113,9 @@ class Data:
             weights = folder / "weights" / "mobilenet_v2_imagenet_fp16.pt"
             size = 128 if name == "cifar10" else 224
             weights = weights if weights.exists() else "DEFAULT"
-            network = DeepFeatures("mobilenet_v2", weights=weights, image_size=size)
+            network = DeepFeatures(
+                "mobilenet_v2", weights=weights, image_size=size, memory=memory
+            )
             network.fit(X_train[:1])
             self.pixels, self.shape = {"value_range": (0, 255)}, (3, 255.0)
             self.steps = [("features", Frozen(network))]
@@ -217,47 +221,74 @@ def time_unit(data, trigger, name, cells, p, seed, threads, betas=None):
                 for rows in tests:
                     learner.decision_function(rows)
         refits = time.perf_counter() - start
-    row = {"part": "time grid" if betas is None else "time curve", "threads": threads or "all"}
+    part = "time grid" if betas is None else "time curve"
+    row = {"part": part, "threads": str(threads or "all")}
     return pd.DataFrame([row | {"own_seconds": own, "refit_seconds": refits}])
 
 
+@lru_cache(maxsize=1)
+def data_of(name, pair, folder, n_train, n_test, memory):
+    classes = tuple(int(label) for label in pair.split("-"))
+    return Data(name, classes, Path(folder), n_train, n_test, memory)
+
+
+def cell(
+    unit, work, dataset, pair, trigger, learner, p, seed, cells, betas, blas,
+    folder, n_train, n_test, memory,
+):  # fmt: skip
+    """The rows of a unit."""
+    data = data_of(dataset, pair, folder, n_train, n_test, memory)
+    what = data, trigger, learner, cells, p, seed
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # refits that stop at their limit of iterations
+        if work == "time":
+            frame = time_unit(*what, blas, betas)
+        else:
+            frame = grid_unit(*what) if work == "grid" else curve_unit(*what, betas)
+    return frame.to_dict("records")
+
+
 def units_of(args, name):
-    """What there is to do on a data set: ``{unit: (function, arguments by name)}``."""
-    units, timings = {}, {}
+    """Parameters of the units of a data set; those that are timed last."""
+    units, timings = [], []
     seeds = SEEDS[: 2 if args.quick else 5]
+    pair = "{}-{}".format(*(args.pair or PAIRS[name]))
     grids = published(args.data, name, "curves_grid_{}_*.json")
     curves = published(args.data, name, "curves_{}_*.json")
     if not grids:
         raise SystemExit(
             f"{args.data / 'published'} holds no published grid of {name}: pass --data"
         )
+
+    def add(work, unit, blas=None, **what):
+        known = {"unit": f"{name} {pair} {unit}", "work": work, "dataset": name, "pair": pair}
+        if work in args.only:
+            (timings if work == "time" else units).append(known | {"blas": blas} | what)
+
     for trigger, (rows, _) in grids.items():
         for learner, mine in rows.groupby("learner", sort=False):
-            what = {"trigger": trigger, "name": learner, "p": 0.1}
+            what = {"trigger": trigger, "learner": learner, "p": 0.1, "betas": None}
             cells = some(mine[["C", "gamma"]].to_dict("records"), args)
             fine = cells if learner == "svm-rbf" or args.quick else finer(cells)
             for seed in seeds:
-                units[f"grid {trigger} {learner} seed {seed}"] = (
-                    grid_unit, what | {"seed": seed, "cells": fine}
-                )  # fmt: skip
+                unit = f"grid {trigger} {learner} seed {seed}"
+                add("grid", unit, **what, seed=seed, cells=fine)
             if curves and trigger == min(grids):
                 sample = mine[mine.gamma.isna() | (mine.gamma == mine.gamma.median())]
-                cells = some(sample[["C", "gamma"]].to_dict("records"), args)
-                what |= {"seed": SEEDS[0], "cells": cells}
+                what |= {"cells": some(sample[["C", "gamma"]].to_dict("records"), args)}
                 for threads in (1, None):
-                    timings[f"time grid {learner} threads {threads}"] = (
-                        time_unit, what | {"threads": threads}
-                    )  # fmt: skip
+                    unit = f"time grid {learner} threads {threads}"
+                    add("time", unit, threads, **what, seed=SEEDS[0])
     for rows, betas in curves.values():
         for _, row in rows.iterrows():
             unit = f"curve {row.learner} C={row.C:g} p={row.p:g}"
-            what = {"trigger": "badnet_tsize6", "name": row.learner, "p": row.p}
+            what = {"trigger": "badnet_tsize6", "learner": row.learner, "p": row.p}
             what |= {"seed": SAMPLE_SEED, "cells": [{"C": row.C, "gamma": row.gamma}]}
             what |= {"betas": some(betas, args)}
-            units[unit] = curve_unit, what
+            add("curve", unit, **what)
             for threads in (1, None) if row.p == 0.1 else ():
-                timings[f"time {unit} threads {threads}"] = time_unit, what | {"threads": threads}
-    return {unit: work for unit, work in (units | timings).items() if unit.startswith(args.only)}
+                add("time", f"time {unit} threads {threads}", threads, **what)
+    return units, timings
 
 
 def some(things, args):
@@ -272,47 +303,27 @@ def finer(cells):
     return cells + [{"C": C, "gamma": np.nan} for C in np.concatenate(between)]
 
 
-def measured(data, unit, function, what):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # refits that stop at their limit of iterations
-        start = time.perf_counter()
-        frame = function(data, **what)
-    known = {key: what[key] for key in ("trigger", "p", "seed")} | {"learner": what["name"]}
-    return frame.assign(unit=unit, seconds=time.perf_counter() - start, **known)
-
-
-def run(name, args, path):
-    """All units of a data set that are not in the table yet."""
-    pair = tuple(args.pair or PAIRS[name])
-    columns = {"dataset": name, "pair": "{}-{}".format(*pair)}
-    units = {f"{name} {columns['pair']} {k}": work for k, work in units_of(args, name).items()}
-    done = set(pd.read_csv(path).unit) if path.exists() else set()
-    left = {unit: work for unit, work in units.items() if unit not in done}
-    log(f"{name} {pair}: {len(units)} units, {len(units) - len(left)} of them there and skipped")
-    if not left:
-        return
-    data = Data(name, pair, args.data, *((200, 80) if args.quick else (1500, 500)))
-    start = time.perf_counter()
-    if data.steps:
-        for trigger, seed in {(work["trigger"], work["seed"]) for _, work in left.values()}:
-            evaluate_attack(data.attack(RidgeClassifier(), trigger, 0.1, seed), *data.arrays)
-        log(f"{name}: features of {len(data.steps[0][1].rows)} images")
-    for alone in (False, True):  # what is timed runs alone
-        now = {unit: work for unit, work in left.items() if (work[0] is time_unit) == alone}
-        results = Parallel(n_jobs=1 if alone else args.n_jobs, return_as="generator_unordered")(
-            delayed(measured)(data, unit, *work) for unit, work in now.items()
-        )
-        for i, frame in enumerate(results, 1):
-            append(path, frame.assign(**columns))
-            log(f"{i}/{len(now)} {frame.unit[0]}: {frame.seconds[0]:.1f} s")
-        if now and not alone:
-            wall = {"part": "wall", "unit": f"{name} wall", "threads": f"n_jobs={args.n_jobs}"}
-            wall |= columns | {"seconds": time.perf_counter() - start}
-            append(path, pd.DataFrame([wall]))
-
-
-def append(path, frame):
-    frame.reindex(columns=FIELDS).to_csv(path, mode="a", header=not path.exists(), index=False)
+def run(name, args):
+    """The table of a data set."""
+    n_train, n_test = (200, 80) if args.quick else (1500, 500)
+    bound = partial(
+        cell, folder=str(args.data), n_train=n_train, n_test=n_test,
+        memory=str(args.store / "features"),
+    )  # fmt: skip
+    frames = []
+    for units, n_jobs in zip(units_of(args, name), (args.n_jobs, 1), strict=True):
+        if units:  # what is timed runs alone
+            grid = [{key: [value] for key, value in unit.items()} for unit in units]
+            study = Study(bound, grid, store=args.store)
+            there = len(units) - len(study.left())
+            log(f"{name}: {len(units)} units, {there} of them there and skipped")
+            frames.append(study.run(n_jobs))
+            wall = {"part": "wall", "unit": f"{name} wall", "threads": "sum over units"}
+            wall |= {"dataset": name, "pair": units[0]["pair"]}
+            seconds = frames[-1].drop_duplicates("unit").seconds.sum()
+            if units[0]["work"] != "time":
+                frames.append(pd.DataFrame([wall | {"seconds": seconds}]))
+    return [frame.reindex(columns=FIELDS) for frame in frames]
 
 
 def main():
@@ -328,12 +339,12 @@ def main():
     parser.add_argument(
         "--quick", action="store_true", help="200 + 80 samples, 2 seeds, few cells"
     )
+    parser.add_argument("--store", type=Path, default=Path("studies/curves"))
     args = parser.parse_args()
-    args.only = tuple(args.only)
     stem = args.output.with_name(args.output.name + "_quick" * args.quick)
     path = stem.with_suffix(".csv")
-    for name in args.dataset:
-        run(name, args, path)
+    frames = [frame for name in args.dataset for frame in run(name, args)]
+    pd.concat(frames).to_csv(path, index=False)
     lines, tables = page(path, args.data, " ".join(["python", *sys.argv]))
     stem.with_suffix(".md").write_text("\n".join(lines) + "\n")
     print(*(line for rows in tables for line in table(rows)), sep="\n")

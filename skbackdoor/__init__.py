@@ -23,8 +23,10 @@ from .curves import (
 )
 from .datasets import (
     fetch_cifar10,
+    fetch_flowers,
     fetch_imagenette,
     fetch_mnist,
+    fetch_tiny_imagenet,
     load_digits_pair,
     make_backdoor_classification,
 )
@@ -148,8 +150,10 @@ __all__ = [
     "evaluate_defense",
     "evaluate_detection",
     "fetch_cifar10",
+    "fetch_flowers",
     "fetch_imagenette",
     "fetch_mnist",
+    "fetch_tiny_imagenet",
     "input_gradient",
     "kept_accuracy_scorer",
     "load_digits_pair",

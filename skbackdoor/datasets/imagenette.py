@@ -1,15 +1,13 @@
 """Imagenette, from fast.ai or from a folder."""
 
-import tarfile
 from numbers import Integral
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
-from sklearn.datasets import get_data_home
 from sklearn.utils import Bunch, check_random_state, check_scalar
 
-from .archives import check_md5, downloaded_archive
+from .archives import unpacked_archive
+from .photographs import read_images
 from .subsets import as_asked, check_labels, check_sizes, draw_rows
 
 #: Addresses and md5 sums (as torchvision has them) of the archives, by the images' shorter side.
@@ -117,7 +115,10 @@ def fetch_imagenette(
     check_sizes(n_train, n_test)
     check_scalar(image_size, "image_size", Integral, min_val=1)
     if path is None:
-        folder = _unpacked_imagenette(image_size, data_home, download_if_missing)
+        side = 160 if image_size <= 160 else 320
+        folder = unpacked_archive(
+            "Imagenette", *_IMAGENETTE[side], f"imagenette2-{side}", data_home, download_if_missing
+        )
     else:
         folder = Path(path).expanduser()
     rng = check_random_state(random_state)
@@ -136,36 +137,8 @@ def fetch_imagenette(
             )
         rows = draw_rows(target, labels, "classes", part, n_samples, rng)
         files = sum(files, [])
-        bunch[f"X_{part}"] = _read_images([files[row] for row in rows], image_size)
+        bunch[f"X_{part}"] = read_images(
+            [files[row] for row in rows], image_size, "fetch_imagenette"
+        )
         bunch[f"y_{part}"] = target[rows]
     return as_asked(bunch, return_X_y)
-
-
-def _unpacked_imagenette(image_size, data_home, download_if_missing):
-    side = 160 if image_size <= 160 else 320
-    url, md5 = _IMAGENETTE[side]
-    folder = Path(get_data_home(data_home)) / f"imagenette2-{side}"
-    if not folder.exists():
-        archive = downloaded_archive("Imagenette", url, data_home, download_if_missing)
-        check_md5(archive, md5)
-        with TemporaryDirectory(dir=folder.parent) as unpacked:  # no half of it is ever found
-            with tarfile.open(archive) as tar:
-                # Python before 3.11.4 has no filter; the archive is the published one anyway.
-                safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
-                tar.extractall(unpacked, **safely)
-            (Path(unpacked) / folder.name).rename(folder)
-        archive.unlink()
-    return folder
-
-
-def _read_images(files, side):
-    try:
-        from PIL import Image, ImageOps
-    except ImportError as error:
-        raise ImportError("fetch_imagenette reads JPEG files: pip install pillow.") from error
-    images = np.empty((len(files), 3, side, side), dtype=np.uint8)
-    for image, file in zip(images, files, strict=True):
-        with Image.open(file) as opened:
-            fitted = ImageOps.fit(opened.convert("RGB"), (side, side))
-        image[:] = np.asarray(fitted).transpose(2, 0, 1)
-    return images

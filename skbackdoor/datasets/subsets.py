@@ -6,17 +6,17 @@ import numpy as np
 from sklearn.utils import check_scalar
 
 
-def check_labels(given, what, n_labels=None):
-    """The labels asked for, sorted; of ten `what` in all."""
-    known = f"{'different' if n_labels is None else n_labels} {what} from 0 to 9"
-    problem = f"{what}={given!r} must be {known}, such as (7, 1)."
+def check_labels(given, what, n_labels=None, n_known=10):
+    """The labels asked for, sorted; of so many `what` in all."""
+    known = f"{'different' if n_labels is None else n_labels} {what} from 0 to {n_known - 1}"
+    problem = f"{what}={given!r} must be {known}, such as ({min(7, n_known - 1)}, 1)."
     if given is None and n_labels is None:
-        return np.arange(10)
+        return np.arange(n_known)
     try:
         labels = sorted(given)
     except TypeError as error:
         raise TypeError(problem) from error
-    if not all(isinstance(label, Integral) and 0 <= label <= 9 for label in labels):
+    if not all(isinstance(label, Integral) and 0 <= label < n_known for label in labels):
         raise ValueError(problem)
     if not labels or len(set(labels)) < len(labels) or len(labels) != (n_labels or len(labels)):
         raise ValueError(problem)

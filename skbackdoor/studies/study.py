@@ -28,11 +28,12 @@ class Study:
     cells that the store lacks. Several processes, and machines that share a file system with
     locks, may run one study at once; each cell is then run by one of them.
 
-    A cell is told by the hash of its parameters, of the source of the function, of the version of
-    skbackdoor and of the data that :func:`functools.partial`, a closure or default arguments bind
-    to the function. Arrays, estimators and other objects count by their content. What the
-    function reads itself and the functions that it calls are not seen: bind what they depend on
-    (the check sum of a file, a version of your own), or begin another store.
+    A cell is told by the hash of its parameters, of the source of the function (of its bytecode,
+    where it has no source), of the version of skbackdoor and of the data that
+    :func:`functools.partial`, a closure or default arguments bind to the function. Arrays,
+    estimators and other objects count by their content. What the function reads itself and the
+    functions that it calls are not seen: bind what they depend on (the check sum of a file, a
+    version of your own), or begin another store.
 
     Parameters
     ----------
@@ -350,15 +351,25 @@ def _code(cell):
         raise TypeError(f"cell={cell!r} must be a function, or a functools.partial of one.")
     try:
         source = inspect.getsource(cell)
-    except OSError as error:
-        raise TypeError(
-            f"cell={cell!r} has no source, by which its results are told from those of another"
-            " version: write it in a file."
-        ) from error
+    except OSError:  # typed at a prompt, or given by python -c
+        source = _bytecode(cell.__code__)
     closed = [variable.cell_contents for variable in cell.__closure__ or ()]
     closed = [_code(value) if inspect.isfunction(value) else value for value in closed]
     bound += [closed, cell.__defaults__, cell.__kwdefaults__]
     return _content("cell", [source, __version__, *bound])[1]
+
+
+def _bytecode(code):
+    """What a function does, where there is no source; another one in another Python."""
+    constants = [
+        _bytecode(value)
+        if hasattr(value, "co_code")
+        else set(value)  # whose order joblib does not depend on
+        if isinstance(value, frozenset)
+        else value
+        for value in code.co_consts
+    ]
+    return code.co_code, code.co_names, code.co_varnames, constants
 
 
 def _content(name, value):

@@ -1,7 +1,10 @@
 """Study: cells run once, are kept, and are told apart by all that they depend on."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 import threading
 import time
 from functools import partial, wraps
@@ -200,10 +203,30 @@ def test_what_is_no_study(tmp_path):
         Study(cell, {"seconds": [1]}, store=tmp_path)
     with pytest.raises(TypeError, match="a holds what cannot be hashed.*build it in the cell"):
         Study(cell, {"a": [threading.Lock()]}, store=tmp_path)
-    space = {}
-    exec("def typed(a): return {}", space)
-    with pytest.raises(TypeError, match="has no source.*write it in a file"):
-        Study(space["typed"], {"a": [1]}, store=tmp_path)
+
+
+def test_functions_without_source(tmp_path):
+    """The same in every process, whatever the order of sets there."""
+    script = """
+from skbackdoor import Study
+def cell(a, inner=None):
+    known = lambda name: name in {"one", "two", "three", "four"}
+    return {"x": FACTOR * a + known("two")}
+study = Study(cell, {"a": [1, 2]}, store=STORE)
+print(len(study.left()), study.run().x.tolist())
+"""
+
+    def started(factor, seed):
+        text = script.replace("FACTOR", str(factor)).replace("STORE", repr(str(tmp_path)))
+        done = subprocess.run(
+            [sys.executable, "-c", text], capture_output=True, text=True, check=True,
+            env=os.environ | {"PYTHONHASHSEED": str(seed)},
+        )  # fmt: skip
+        return done.stdout.split(" ", 1)
+
+    assert started(1, 0) == ["2", "[2, 3]\n"]
+    assert started(1, 1) == ["0", "[2, 3]\n"]
+    assert started(5, 1) == ["2", "[6, 11]\n"]
 
 
 def test_a_record_cut_short_is_none(tmp_path):
