@@ -3,7 +3,7 @@
 from functools import partial
 
 import numpy as np
-from findings import above, below, compared, finding, shown, table, within
+from findings import above, below, compared, finding, shown, table, together, within
 
 TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10", "imagenette": "Imagenette"}
 
@@ -37,8 +37,8 @@ def page(frame, looks, datasets, samples, command):
         command=command, n_train=samples[0], n_test=samples[1],
         attacks=", ".join(f"{count} of {TITLES[name]}" for name, count in attacks.items()),
         Cs="; ".join(
-            f"{name} {' and '.join(f'{C:g}' for C in sorted(mine.C.unique()))}"
-            for name, mine in frame.groupby("learner", sort=False)
+            f"{' and '.join(f'{C:g}' for C in sorted(mine.C.unique()))}"
+            for _, mine in frame.groupby("learner", sort=False)
         ),
     )  # fmt: skip
     rows = [*steeper(frame, datasets), *other_pairs(frame), *norms(frame)]
@@ -66,7 +66,7 @@ def steeper(frame, datasets):
     """Share of poison, trigger, C and gamma, one by one."""
     ways = {"L(0.1)/L(0)": ("loss_ratio", below), "theta": ("theta", above)}
     for name, changed in (
-        ("share of poison, 0.1 to 0.2", "p"), ("trigger, weaker to stronger", "trigger"),
+        ("more poison, p 0.1 to 0.2", "p"), ("a stronger trigger", "trigger"),
         ("C, small to large", "C"), ("gamma of the RBF SVM, small to large", "gamma"),
     ):  # fmt: skip
         for way, (column, judge) in ways.items():
@@ -88,7 +88,7 @@ def steeper(frame, datasets):
                 first, second = (by_attack(part, column) for part in parts)
                 differences[TITLES[dataset]] = second - first
             yield finding(
-                "K 3.2", f"the curve is steeper with the {name}: {way}",
+                "K 3.2", f"the curve is steeper with {name}: {way}",
                 "falls (figures)" if judge is below else "rises (figures)",
                 *compared(differences, judge), CAUSES[changed],
             )  # fmt: skip
@@ -133,9 +133,11 @@ def looking(looks):
     group = known.groupby("learner").C.transform
     small, large = (by_attack(known[known.C == group(end)], "influential")
                     for end in ("min", "max"))  # fmt: skip
-    yield finding("K 3.2", "of the 7 most influential samples more are triggered at a large C than"
-                  " at a small one", "triggered at large, clean at small C", f"{shown(small)} to"
-                  f" {shown(large)}", above(large - small), CAUSES["influence"])  # fmt: skip
+    text = f"share of triggered ones {shown(small)} and {shown(large)}"
+    yield finding("K 3.2", "the 7 most influential samples are mostly clean ones at a small C, and"
+                  " triggered ones at a large C", "figure", text,
+                  together([below(small, 0.5), above(large, 0.5)]), CAUSES["influence"]
+                  )  # fmt: skip
 
 
 CAUSES = {
@@ -143,7 +145,9 @@ CAUSES = {
     "rbf": "the published code takes the training rows of the support vectors from"
     " `SVC.support_`, which miscounts them where weights are 0: its rho at 0 is 3.18 where the"
     " truth is 15.4 (MNIST 7-1, gamma 5e-4, C = 1), so the growth could not be seen",
-    "influence": "",
+    "influence": "a triggered sample of the other label has the largest gradient at the clean fit"
+    " and shares the trigger's pixels with the test samples, at any C; the published influence"
+    " takes its Hessian over the poisoned samples, which puts others first",
 }  # fmt: skip
 
 LOOKS = """\

@@ -6,7 +6,22 @@ Written by evaluation.py from its table of cells.
 from functools import partial
 
 import numpy as np
-from findings import FAILS, HOLDS, OPEN, above, below, compared, finding, shown, table, within
+from findings import (
+    FAILS,
+    HOLDS,
+    NOT_RUN,
+    OPEN,
+    above,
+    below,
+    compared,
+    finding,
+    opposite,
+    shown,
+    table,
+    together,
+    wider,
+    within,
+)
 
 from skbackdoor import Attack, FeatureTrigger
 
@@ -166,15 +181,16 @@ def of_regularizers(rows):
         return
     names = [name for name in rows.regularizer.unique() if name != "none"]
     plain = by_seed(rows, regularizer="none")
-    change = {name: by_seed(rows, regularizer=name) - plain for name in names}
+    change = {name: (by_seed(rows, regularizer=name) - plain).dropna() for name in names}
     soft = "soft nearest neighbours"
     paper = {soft: ".82 to .51", "contrastive": "lower", "logit squeezing": "lower"}
     for name, published in paper.items():
-        text = f"{shown(plain)} to {shown(plain + change[name])}: {shown(change[name], '+')}"
+        text = f"{shown(plain)} to {shown(by_seed(rows, regularizer=name))}"
+        text += f": {shown(change[name], '+')}"
         yield finding("E 4.3", f"{name} lowers success", published, text, below(change[name]),
                       CAUSES["regularizers"])  # fmt: skip
     mixup = change["manifold mixup"]
-    verdict = {HOLDS: FAILS, FAILS: HOLDS, OPEN: OPEN}[below(mixup)]
+    verdict = opposite(below(mixup))
     yield finding("E 4.3", "manifold mixup does not lower success", "about as without",
                   shown(mixup, "+"), verdict, CAUSES["mixup"])  # fmt: skip
     others = {f"{soft} - {name}": change[soft] - change[name] for name in names
@@ -183,10 +199,11 @@ def of_regularizers(rows):
                   CAUSES["regularizers"])  # fmt: skip
     spread = rows.groupby("regularizer").success.std()
     text = ", ".join(f"{name} {value:.2f}" for name, value in spread.items())
-    widest = spread.drop("the same, as printed", errors="ignore").idxmax()
-    yield finding("E 4.3", f"{soft} spread most over draws", "widest of Fig. 4",
-                  f"standard deviations: {text}", HOLDS if widest == soft else FAILS,
-                  "no interval of a deviation is taken")  # fmt: skip
+    draws = {name: mine.success for name, mine in rows.groupby("regularizer")}
+    verdict = together(wider(draws[soft], draws[name]) for name in ("none", *names)
+                       if name not in (soft, "the same, as printed"))  # fmt: skip
+    yield finding("E 4.3", f"{soft} spread most over draws (F tests)", "widest of Fig. 4",
+                  f"standard deviations: {text}", verdict, CAUSES["spread"])  # fmt: skip
 
 
 def of_opacity(rows):
@@ -218,7 +235,7 @@ def of_opacity(rows):
 
 def _any(verdicts):
     verdicts = list(verdicts)
-    return HOLDS if HOLDS in verdicts else OPEN if OPEN in verdicts else FAILS
+    return next((v for v in (HOLDS, NOT_RUN, OPEN) if v in verdicts), FAILS)
 
 
 def of_rates(rows):
@@ -251,10 +268,32 @@ def of_pairs(rows):
                       CAUSES["accuracy"])  # fmt: skip
 
 
+_FEW = (
+    "few poisoned images and a network from scratch, where the paper has 67 and more (of CIFAR-10"
+    " some 380) and ImageNet's features: "
+)
+_VALIDATION = "the clean validation sets hold 57 and 76 images, so one image is 1.3 to 1.8 points"
+
+#: Why a finding does not hold, or cannot be told, at the small size.
 CAUSES = {
-    "flowers": "", "cifar10": "", "accuracy": "", "validation": "", "base": "", "retraining": "",
-    "regularizers": "", "mixup": "", "opacity": "", "rates": "", "pairs": "",
-}  # fmt: skip
+    "flowers": _FEW + "a pattern that is the same in every image is learnt from them, a square in"
+    " another place each time hardly at all",
+    "cifar10": _FEW + "the sine is 10 of 255 levels high, and the images' own contrast larger",
+    "accuracy": _VALIDATION,
+    "validation": _VALIDATION,
+    "base": "a clean model gives the target to so many triggered images without any backdoor (base"
+    " rate); where success is above that, see the next row",
+    "retraining": "228 and 304 clean images are some 120 steps, in which nothing speaks against a"
+    " trigger that they do not show; 5,000 at four times the learning rate take the backdoor"
+    " out of a like network ([networks](deep.md))",
+    "regularizers": "five draws, whose success varies by 0.2 and more; weights, margin and"
+    " temperature are not in the paper",
+    "mixup": "five draws, whose success varies by 0.2 and more",
+    "spread": "five draws",
+    "opacity": "",
+    "rates": _FEW + "3 copies at a rate of 2 %",
+    "pairs": "a one-to-one attack is counted on some 19 images",
+}
 
 
 # -- Numbers --------------------------------------------------------------------------------------

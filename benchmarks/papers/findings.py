@@ -1,22 +1,27 @@
 """What a paper found, held against repeats of our own: intervals, verdicts, tables in Markdown."""
 
 import numpy as np
+from scipy.stats import f
 from scipy.stats import t as student_t
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be told at this size"
+NOT_RUN = "not run"
 
 
 def interval(values):
-    """Mean, and Student's t interval of 95 % over the repeats."""
+    """Mean, and Student's t interval of 95 % over the repeats; nan are those not run yet."""
     values = np.asarray(values, dtype=float)
+    values = values[~np.isnan(values)]
     if len(values) < 2:
-        return values.mean(), np.nan, np.nan
+        return values.sum() / max(len(values), 1), np.nan, np.nan
     half = student_t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     return values.mean(), values.mean() - half, values.mean() + half
 
 
 def shown(values, sign=""):
     """``0.42 [0.31, 0.53]``, a single repeat ``0.42``; with "+" differences."""
+    if np.isnan(values).all():
+        return NOT_RUN
     mean, low, high = interval(values)
     return f"{mean:{sign}.2f}" + (
         "" if np.isnan(low) else f" [{low:{sign}.2f}, {high:{sign}.2f}]"
@@ -25,6 +30,8 @@ def shown(values, sign=""):
 
 def above(values, bound=0.0):
     """Is a number above a bound; its interval must not hold the bound to say so."""
+    if np.isnan(values).all():
+        return NOT_RUN
     _, low, high = interval(values)
     return HOLDS if low > bound else FAILS if high <= bound else OPEN
 
@@ -35,6 +42,8 @@ def below(values, bound=0.0):
 
 def within(values, bound):
     """Is a difference no larger than a bound, either way."""
+    if np.isnan(values).all():
+        return NOT_RUN
     _, low, high = interval(values)
     if -bound <= low and high <= bound:
         return HOLDS
@@ -44,7 +53,20 @@ def within(values, bound):
 def together(verdicts):
     """Of a finding with several parts: it holds with all, and fails with one."""
     verdicts = list(verdicts)
-    return FAILS if FAILS in verdicts else OPEN if OPEN in verdicts else HOLDS
+    return next((verdict for verdict in (FAILS, NOT_RUN, OPEN) if verdict in verdicts), HOLDS)
+
+
+def opposite(verdict):
+    """Of the finding that says the contrary."""
+    return {HOLDS: FAILS, FAILS: HOLDS}.get(verdict, verdict)
+
+
+def wider(values, others):
+    """Do values vary more than others: an F test at 5 %, either way."""
+    ratio = np.var(values, ddof=1) / np.var(others, ddof=1)
+    n, m = len(values) - 1, len(others) - 1
+    wide, narrow = f.sf(ratio, n, m) < 0.05, f.cdf(ratio, n, m) < 0.05
+    return HOLDS if wide else FAILS if narrow else OPEN
 
 
 def compared(differences, judge=above):
