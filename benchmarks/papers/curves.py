@@ -159,6 +159,8 @@ def main():
             looks = run(looks_cell, list(looks_of(n_seeds[dataset])), args)
         frames.append(run(cell, list(settings_of(dataset, n_seeds[dataset])), args))
     command = f"python benchmarks/papers/curves.py --size {args.size}"
+    if len(args.only) < len(DATASETS):
+        command += f" --only {' '.join(args.only)}"
     lines = page(pd.concat(frames), looks, DATASETS, (n_train, n_test), command)
     args.output.write_text("\n".join(lines) + "\n")
     print(f"written: {args.output}", file=sys.stderr)

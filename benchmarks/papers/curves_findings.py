@@ -44,6 +44,9 @@ def page(frame, looks, datasets, samples, command):
     rows = [*steeper(frame, datasets), *other_pairs(frame), *norms(frame)]
     if looks is not None and len(looks):
         rows += looking(looks[looks.error.isna()])
+    missing = [title for name, title in TITLES.items() if name not in attacks]
+    if missing:
+        text += f" **Not run here: {' and '.join(missing)}.**"
     lines = [*text.splitlines(), "", "## Findings", "", *table(rows)]
     lines += ["", "## Input gradient and influence", "", LOOKS, "", *table(list(gradients(looks)))]
     lines += ["", "## Curves and change of parameters", "", NUMBERS, ""]
@@ -147,7 +150,7 @@ CAUSES = {
     " truth is 15.4 (MNIST 7-1, gamma 5e-4, C = 1), so the growth could not be seen",
     "influence": "a triggered sample of the other label has the largest gradient at the clean fit"
     " and shares the trigger's pixels with the test samples, at any C; the published influence"
-    " takes its Hessian over the poisoned samples, which puts others first",
+    " takes its Hessian over the poisoned samples",
 }  # fmt: skip
 
 LOOKS = """\

@@ -322,7 +322,7 @@ def main():
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--output", type=Path, default=here.parent / "results" / "evaluation.md")
     args = parser.parse_args()
-    size, frames, arrays = SIZES[args.size], [], {}
+    size, frames, arrays, left = SIZES[args.size], [], {}, []
     for name, read in (("flowers", flowers), ("cifar10", cifar10)):
         path = getattr(args, name)
         arrays[name] = *read(path, size.side[name], size.per_class[name]), size.training
@@ -335,6 +335,8 @@ def main():
                     epochs_cell if args.epochs else cell, settings, data, args.store
                 )
                 frames.append(run(study, args).assign(data=name, part=part))
+                if n_left := len(study.left()):
+                    left.append(f"{n_left} of the {len(study.grid)} of {part} on {name}")
                 if part == "triggers" and not args.epochs:
                     names = ("target", "network", "seed")
                     clean = [{key: setting[key] for key in names} for setting in settings]
@@ -345,7 +347,10 @@ def main():
         print(frame.drop(columns=["seconds", "error"]).to_csv(index=False))
         return
     command = f"python benchmarks/papers/evaluation.py --size {args.size}"
-    args.output.write_text("\n".join(page(frame, command, arrays)) + "\n")
+    lines = page(frame, command, arrays)
+    if left:
+        lines += ["", f"Models not run yet: {', '.join(left)}."]
+    args.output.write_text("\n".join(lines) + "\n")
     print(f"written: {args.output}", file=sys.stderr)
 
 
