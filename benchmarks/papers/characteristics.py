@@ -6,7 +6,7 @@
 Sizes, positions, colours and rates of a patch, networks, and what of them is trained, five repeats
 each with its clean model. Images are enlarged before they are triggered. "paper" is the published
 grid (10,800 models, and 1,800 of the freezing sweep; weights and data are downloaded; a GPU).
-"small" asks the same questions in half an hour of one core: a small network on MNIST and CIFAR-10,
+"small" asks the same questions in 20 minutes of one core: a small network on MNIST and CIFAR-10,
 1,500 images a repeat, from scratch or with weights of 4,000 other, clean images of the same data.
 A study (skbackdoor.Study): stop it and start it again. Needs the extras deep and studies.
 """

@@ -149,10 +149,10 @@ class Study:
         Returns
         -------
         frame : pandas.DataFrame
-            One row a finished cell, in the order of the grid: its parameters, what it returned
-            (NaN where it failed), ``seconds`` that it took, and ``error``, None or what it raised.
-            The whole traceback is in its file. A cell that returned a list has a row for every
-            dict, each with the seconds of the whole cell.
+            One row a finished cell, in the order of the grid, settings that stand there twice
+            only once: its parameters, what it returned (NaN where it failed), ``seconds`` that it
+            took, and ``error``, None or what it raised. The whole traceback is in its file. A cell
+            that returned a list has a row for every dict, each with the seconds of the whole cell.
         """
         return self._frame(self._store.read_all(self._keys))
 
@@ -260,7 +260,7 @@ class Study:
         import pandas as pd
 
         rows = []
-        for key, parameters in zip(self._keys, self._settings, strict=True):
+        for key, parameters in self._cells().items():
             if key in records:
                 record = records[key]
                 own = {name: record[name] for name in _OWN}

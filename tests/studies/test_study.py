@@ -65,7 +65,8 @@ def test_a_grid_that_grows_runs_only_what_is_new(tmp_path):
     assert study.left() == [{"a": 3, "seed": 1}]
     frame = study.run()
     assert n_runs(log) == 7
-    assert frame[["a", "seed"]].to_dict("records") == list(ParameterGrid(grown))
+    assert frame[["a", "seed"]].to_dict("records") == [*ParameterGrid(GRID), {"a": 3, "seed": 1}]
+    assert study.repeats().n_repeats.tolist() == [3, 3, 1]
 
 
 def test_failed_cells_keep_their_error_and_run_again_on_demand(tmp_path):
