@@ -6,11 +6,12 @@
 
 Each row: slopes by forward differences for every h (eq. 7; same seed and batches on both sides),
 attack success, base rate and clean accuracy; SGD with learning rate 0.001, momentum 0.9 and
-batches of 256, a patch of 8 % of the side, target the next class, placement "replace". Rows are
-appended to the CSV file as they come: a second start goes on where the first one stopped. Then
-images per second of `fit` against a bare PyTorch loop with the same network, batches, precision
-and data on the device already, in turn; the limit is 0.85. Without weights networks start from
-random ones. In bfloat16 on CUDA, else in float32. Progress goes to stderr.
+batches of 256, the pattern c_m / 255 that the paper's Table 1 has (`--c-m`; no patch), target the
+next class, placement "replace". Rows are appended to the CSV file as they come: a second start
+goes on where the first one stopped. Then images per second of `fit` against a bare PyTorch loop
+with the same network, batches, precision and data on the device already, in turn; the limit is
+0.85. Without weights networks start from random ones. In bfloat16 on CUDA, else in float32.
+Progress goes to stderr.
 """
 
 import argparse
@@ -22,12 +23,12 @@ import numpy as np
 import torch
 from bench_deep import imagenette, log
 
-from skbackdoor import BackdoorPoisoner, PatchTrigger, backdoor_learning_slope, evaluate_attack
+from skbackdoor import BackdoorPoisoner, StripeTrigger, backdoor_learning_slope, evaluate_attack
 from skbackdoor.deep import ImageClassifier, image_classifier
 from skbackdoor.deep.device import choose_device
 
 SGD = {"lr": 0.001, "momentum": 0.9}
-KEYS = ("arch", "p", "epochs", "weights", "image_size", "n_train")
+KEYS = ("arch", "p", "epochs", "weights", "image_size", "n_train", "c_m")
 
 
 def classifier(arch, args, device, **parameters):
@@ -51,14 +52,14 @@ def table(train, test, args, device):
     for epochs in args.epochs:
         for p in args.rates:
             for arch in args.archs:
-                cell = (arch, p, epochs, args.weights, args.image_size, len(train[0]))
+                cell = (arch, p, epochs, args.weights, args.image_size, len(train[0]), args.c_m)
                 if tuple(map(str, cell)) in done:
                     log(f"{cell}: in {path}")
                     continue
                 begin = time.perf_counter()
                 poisoner = BackdoorPoisoner(
                     classifier(arch, args, device, max_epochs=epochs),
-                    PatchTrigger(0.08, value=255, value_range=(0, 255)), target="next",
+                    StripeTrigger(args.c_m, value_range=(0, 255)), target="next",
                     poisoning_rate=p, placement="replace", random_state=0,
                 )  # fmt: skip
                 slopes = backdoor_learning_slope(poisoner, *train, *test, h=args.h, scale="total")
@@ -118,6 +119,7 @@ def main():
     parser.add_argument("--epochs", nargs="+", type=int, default=[10, 50])
     parser.add_argument("--h", nargs="+", type=float, default=[0.01, 0.1, 0.2, 1.0])
     parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--c-m", type=float, default=10.0)
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--images", type=int, help="training images a class; default all")
     parser.add_argument("--repeats", type=int, default=5)

@@ -124,8 +124,9 @@ class Data:
     def attack(self, learner, trigger, p, seed):
         """A poisoner whose victims and patches are drawn as in the published code."""
         (n_channels, high), (kind, size) = self.shape, trigger.split("_tsize")
-        if kind == "invisible":
-            shown = StripeTrigger(75 / 255 * high, **self.pixels)
+        if kind.startswith("invisible"):  # "invisible10" is c_m = 10, the published files' is 75
+            c_m = int(kind.removeprefix("invisible") or 75)
+            shown = StripeTrigger(c_m / 255 * high, **self.pixels)
         else:
             shape = (2, n_channels, int(size), int(size))
             patches = high * np.random.RandomState(seed).random_sample(shape)

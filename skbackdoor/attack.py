@@ -74,7 +74,8 @@ class Attack(BaseEstimator):
         choices: with N_t poisoned samples of target class t, N_t n_s / sum n_s' over its source
         classes ([1]_, eq. 8).
     effective_rate_ : float
-        Poisoned samples as a share of all rows of the poisoned data ([1]_, eq. 9).
+        Poisoned samples as a share of all rows of the poisoned data: p of [1]_, eq. 9, as printed
+        in its Table 1 to .001, with which the letter of that equation does not agree.
     learner_seed_ : int
         A seed for a learner that is fitted on the poisoned data, from a stream of its own.
     n_features_in_ : int

@@ -55,7 +55,7 @@ def backdoor_learning_curve(
 
     Found along the weight path (:func:`~skbackdoor.weight_path`) of
     :math:`w^*(\beta) = \arg\min_w \sum_{clean} \ell + \beta \sum_{poison} \ell + \Omega(w)`
-    ([1]_, eq. 2), its preprocessing, `gamma="scale"` and "balanced" class weights held at the
+    ([1]_, eq. 1), its preprocessing, `gamma="scale"` and "balanced" class weights held at the
     clean fit. A sample's loss is its term in the training objective, without the regularizer:
     hinge, squared hinge, logistic (natural logarithm), squared on targets of +-1, cross-entropy
     (of probabilities clipped at 1e-15 for learners that give only those); one-vs-rest and ridge

@@ -29,7 +29,7 @@ class BackdoorPoisoner(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     An :class:`~skbackdoor.Attack` chooses m training rows, the victims, triggers copies of them
     and gives these the attacker's label. The copies enter the objective of the base learner with
     sample weight :math:`\beta` = `poison_weight` (Cinà et al., *Backdoor learning curves*, 2024,
-    eq. 2):
+    eq. 1):
 
     .. math:: w^*(\beta) = \arg\min_w \sum_{clean} \ell + \beta \sum_{poison} \ell + \Omega(w)
 

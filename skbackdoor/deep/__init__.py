@@ -21,8 +21,10 @@ from .regularizers import (
     ManifoldMixup,
     SoftNearestNeighborLoss,
 )
+from .scoring import AttackSuccessScoring
 
 __all__ = [
+    "AttackSuccessScoring",
     "BackdoorNetClassifier",
     "ContrastiveLoss",
     "DeepFeatures",

@@ -28,6 +28,8 @@ def weighted_accuracy(logits, y, weight):
 def loss_of_batch(net, inputs, y, fit_params):
     """Loss, with augmentation and regularizer, and logits of a batch of training samples.
 
+    A regularizer that ``replaces_loss`` gives all of the loss, and the criterion has no part.
+
     Parameters
     ----------
     net : BackdoorNetClassifier
@@ -43,6 +45,7 @@ def loss_of_batch(net, inputs, y, fit_params):
     -------
     loss : torch.Tensor of shape ()
     logits : torch.Tensor of shape (n_samples, n_classes)
+        Those that the loss is made of.
     """
     X, weight = inputs["X"], inputs["sample_weight"]
     X = X.float() / 255 if X.dtype == torch.uint8 else X
@@ -61,6 +64,8 @@ def loss_of_batch(net, inputs, y, fit_params):
             "The last batch holds a single sample, of which batch normalisation cannot take a"
             f" variance: choose another batch_size than {net.batch_size}."
         ) from error
+    if penalty is not None and getattr(net.regularizer, "replaces_loss", False):
+        return weighted_mean(penalty, weight), logits
     loss = net.get_loss(logits, y, X=inputs, training=True)
     if penalty is not None:
         loss = loss + torch.mean(weight * penalty)

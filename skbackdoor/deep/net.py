@@ -43,7 +43,8 @@ class BackdoorNetClassifier(NeuralNetClassifier):
     .. math:: \frac{1}{|B|} \sum_{i \in B} s_i
               \left(\ell(F_i, y_i) + \lambda R_i\right)
 
-    with the criterion :math:`\ell`, cross-entropy, and a regularizer R where one is given.
+    with the criterion :math:`\ell`, cross-entropy, and a regularizer R where one is given, which
+    may also replace both terms (:class:`~skbackdoor.deep.ManifoldMixup`).
 
     Parameters
     ----------
@@ -63,7 +64,7 @@ class BackdoorNetClassifier(NeuralNetClassifier):
         Samples in a batch; -1 is all.
     regularizer : object, default=None
         One of :mod:`skbackdoor.deep`, such as :class:`~skbackdoor.deep.LogitSqueezing`. Its
-        weight is searched as ``regularizer__strength``.
+        parameters are searched as ``regularizer__strength`` and so on.
     augment : callable, default=None
         From a batch of training samples (float32, on the device) to another one; its random
         numbers are torch's.

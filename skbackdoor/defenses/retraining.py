@@ -37,7 +37,7 @@ class CleanRetraining(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     """Train a fitted classifier further on a small clean set.
 
     A few epochs remove most backdoors of networks (Truong et al., *Systematic evaluation of
-    backdoor data poisoning attacks on image classifiers*, 2020, section 3.4).
+    backdoor data poisoning attacks on image classifiers*, 2020, section 4.2).
 
     Parameters
     ----------

@@ -97,7 +97,7 @@ def weight_path(estimator, X, y, is_poison, *, sample_weight=None):
     r"""How a learner moves as the weight of some of its training rows goes from 0 to 1.
 
     :math:`w^*(\beta) = \arg\min_w \sum_{clean} \ell + \beta \sum_{poison} \ell + \Omega(w)`
-    (Cinà et al., *Backdoor learning curves*, 2024, eq. 2).
+    (Cinà et al., *Backdoor learning curves*, 2024, eq. 1).
 
     Parameters
     ----------

@@ -48,7 +48,7 @@ class WeightPath(ABC):
     r"""How a learner moves as poison weight beta goes from 0 to 1.
 
     :math:`w^*(\beta) = \arg\min_w \sum_{clean} \ell + \beta \sum_{poison} \ell + \Omega(w)`
-    (Cinà et al. 2024, eq. 2). Preprocessing steps of a Pipeline, `gamma="scale"` of a kernel and
+    (Cinà et al. 2024, eq. 1). Preprocessing steps of a Pipeline, `gamma="scale"` of a kernel and
     "balanced" class weights are held at their clean fit for every beta.
 
     A family says which learners it `handles`, sets `loss` in ``_setup`` and says how a fit gives

@@ -7,7 +7,7 @@ image classifiers* (2020)::
 
     x' = m * ((1 - alpha) * x + alpha * pattern(x)) + (1 - m) * x
 
-with a mask m that is 1 where the trigger acts, and an opacity alpha.
+with a mask m that is 1 where the trigger acts (the paper's is 1 - m), and an opacity alpha.
 :class:`~skbackdoor.ImageTrigger` does all of it; a new image trigger says where it acts and what
 it shows there.
 """

@@ -29,8 +29,9 @@ class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Base class of the image triggers: validation, layout, blending, clipping, dtype, container.
 
     The triggered image is ``x' = m * ((1 - alpha) * x + alpha * pattern(x)) + (1 - m) * x``
-    (Truong et al. 2020, eq. 7). Touched pixels (m = 1, alpha > 0) are clipped to `value_range`;
-    all others stay bit for bit, even outside of it. Integer dtypes are rounded half to even.
+    (Truong et al. 2020, eq. 7, whose mask is 1 - m). Touched pixels (m = 1, alpha > 0) are clipped
+    to `value_range`; all others stay bit for bit, even outside of it. Integer dtypes are rounded
+    half to even.
 
     A subclass writes its ``__init__``, its ``_parameter_constraints``, and one or more of
 

@@ -30,7 +30,7 @@ class LowVarianceTrigger(ImageTrigger):
               x' = (1 - \alpha) x + \alpha\, pattern
 
     with their mean :math:`\mu`, and K as large as it can be such that the components after it
-    explain at least the share `explained_variance` (Truong et al. 2020, section 2.3 and eq. 7).
+    explain at least the share `explained_variance` (Truong et al. 2020, section 2.4 and eq. 7).
     Components of no variance at all, such as a pixel that is always black, are not among them.
 
     Parameters

@@ -17,7 +17,7 @@ class PatchTrigger(ImageTrigger):
     """A rectangular patch, stamped on every image.
 
     The triggered image is ``x' = m * ((1 - alpha) * x + alpha * value) + (1 - m) * x`` (Truong et
-    al. 2020, eq. 7), with m = 1 inside the patch and 0 outside.
+    al. 2020, eq. 7, whose mask is 1 - m), with m = 1 inside the patch and 0 outside.
 
     Parameters
     ----------

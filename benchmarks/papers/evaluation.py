@@ -1,0 +1,358 @@
+"""Reproduce Evaluation (Truong et al., Systematic evaluation of backdoor data poisoning, 2020).
+
+    python benchmarks/papers/evaluation.py [--size small|paper] [--flowers FOLDER] [--cifar10 FILE]
+        [--parts triggers regularizers ...] [--seeds 5] [--store FOLDER] [--n-jobs 2] [--epochs]
+        [--report] [--output FILE]
+
+Tables 1 to 5 and Figures 4 to 7: a black square in a corner, one in a random place, a sine and a
+low-variance image; supplant, 76 / 19 / 5 % of the images as poison-, clean- and adversarial set,
+the first two split 80 / 20 in training and validation; training stops after 5 epochs without a
+better validation accuracy; then as many epochs at most on the clean set. `small`: 300 images of a
+class of Flowers and 200 of CIFAR-10 at 32 x 32, three convolutions from scratch, about 145 fits.
+`paper`: the paper's grid and networks, for a GPU. The store keeps every cell: a second start goes
+on where the first was; `--report` writes the page from what is there. `--epochs` prints accuracies
+and success after each epoch. Flowers: a folder of JPEGs a class (default ../shared/data/flowers);
+CIFAR-10: an .npz with X_train and y_train, channels last, or else it is fetched. The page goes to
+FILE (evaluation_page.py).
+"""
+
+import argparse
+import sys
+import warnings
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from evaluation_page import page
+from PIL import Image
+from sklearn.model_selection import train_test_split
+from skorch.callbacks import EarlyStopping
+from skorch.dataset import Dataset
+from skorch.helper import predefined_split
+from torch import nn
+
+from skbackdoor import (
+    Attack,
+    CleanRetraining,
+    LowVarianceTrigger,
+    PatchTrigger,
+    SinusoidTrigger,
+    Study,
+    attack_split,
+    fetch_cifar10,
+)
+from skbackdoor.deep import (
+    AttackSuccessScoring,
+    BackdoorNetClassifier,
+    ContrastiveLoss,
+    LogitSqueezing,
+    ManifoldMixup,
+    SoftNearestNeighborLoss,
+    image_classifier,
+)
+from skbackdoor.deep.images import ImageNetwork
+
+OPACITY = {"square": 1.0, "random square": 1.0, "sine": 0.1, "low variance": 0.5}
+PIXELS = {"value_range": (0, 255)}
+REGULARIZERS = {  # the paper names no weight, margin or temperature; a weight of 1 is implied
+    "none": None,
+    "logit squeezing": LogitSqueezing(0.1),  # 1 would be stronger than the cross-entropy
+    "manifold mixup": ManifoldMixup(),
+    "contrastive": ContrastiveLoss(margin=10.0),
+    "soft nearest neighbours": SoftNearestNeighborLoss(temperature=50.0),
+    "the same, as printed": SoftNearestNeighborLoss(temperature=50.0, as_printed=True),
+}
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is run."""
+
+    side: dict  # of the images that triggers act on, by data set
+    per_class: dict  # images, None for all
+    networks: tuple
+    parts: dict  # by data set
+    targets: int | None  # a seed (None: all), in "regularizers"
+    sources: dict  # a seed, in "pairs"
+    opacities: dict
+    opacity_rates: tuple
+    rates: tuple
+    training: dict
+
+
+SIZES = {
+    "small": Size(
+        side={"flowers": 32, "cifar10": 32},
+        per_class={"flowers": 300, "cifar10": 200},
+        networks=("small",),
+        parts={
+            "flowers": ("triggers", "regularizers", "pairs", "opacity"),
+            "cifar10": ("triggers", "rates"),
+        },
+        targets=1,
+        sources={"flowers": 4},
+        opacities={"sine": (0.1, 0.4), "low variance": (0.5, 1.0)},
+        opacity_rates=(0.1,),
+        rates=(0.02, 0.1, 0.4),
+        training={"lr": 2e-3, "max_epochs": 15},
+    ),
+    "paper": Size(
+        side={"flowers": 224, "cifar10": 32},
+        per_class={"flowers": None, "cifar10": None},
+        networks=("resnet50", "timm/nasnetalarge", "mobilenet_v2"),  # no NASNet-Mobile to be had
+        parts={
+            "flowers": ("triggers", "regularizers", "pairs", "opacity", "rates"),
+            "cifar10": ("triggers", "pairs", "opacity", "rates"),
+        },
+        targets=None,
+        sources={"flowers": 4, "cifar10": 9},
+        opacities={
+            "sine": (0.05, 0.1, 0.2, 0.3, 0.4, 0.5),
+            "low variance": (0.1, 0.25, 0.5, 0.6, 0.8, 1.0),
+        },
+        opacity_rates=(0.05, 0.1),
+        rates=(0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0),
+        training={"lr": 1e-5, "max_epochs": 60},
+    ),
+}
+
+
+# -- Data -----------------------------------------------------------------------------------------
+
+
+def flowers(folder, side, per_class):
+    """Images of a folder a class, channels first, in the order of their names."""
+    images, labels = [], []
+    for label, group in enumerate(sorted(path for path in folder.iterdir() if path.is_dir())):
+        for path in sorted(group.glob("*.jp*g"))[:per_class]:
+            with Image.open(path) as image:
+                small = image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
+            images.append(np.asarray(small).transpose(2, 0, 1))
+            labels.append(label)
+    if not images:
+        raise SystemExit(f"--flowers {folder} holds no folder of JPEGs: one a class is needed.")
+    return np.array(images), np.array(labels)
+
+
+def cifar10(path, side, per_class):
+    """The first images of each class."""
+    if path.exists():
+        with np.load(path) as data:
+            X, y = data["X_train"].transpose(0, 3, 1, 2), data["y_train"]
+    else:
+        X, y, _, _ = fetch_cifar10(return_X_y=True)
+    rows = np.concatenate([np.flatnonzero(y == label)[:per_class] for label in np.unique(y)])
+    return np.ascontiguousarray(X[rows]), y[rows].astype(int)
+
+
+# -- One model ------------------------------------------------------------------------------------
+
+
+class SmallNetwork(ImageNetwork):
+    """Three convolutions with batch normalisation, and a linear layer."""
+
+    def __init__(self, n_classes, side):
+        def block(channels, width, stride, last):
+            convolution = nn.Conv2d(channels, width, 3, stride, 1, bias=False)
+            return [convolution, *last, nn.BatchNorm2d(width), nn.ReLU()]
+
+        half = [nn.MaxPool2d(2)]
+        layers = [*block(3, 16, 2, []), *block(16, 32, 1, half), *block(32, 64, 1, half)]
+        head = nn.Linear(64 * (-(-side // 2) // 4) ** 2, n_classes)
+        super().__init__(nn.Sequential(*layers, nn.Flatten(), head), None, ((0.45,), (0.25,)))
+
+
+def trigger_of(name, alpha, side):
+    if name == "sine":  # the paper's wave of 40 pixels is of images of 224
+        return SinusoidTrigger(0.4 * 255, 40 * side / 224, alpha=alpha, **PIXELS)
+    if name == "low variance":
+        return LowVarianceTrigger(alpha=alpha, **PIXELS)
+    place = "random" if name == "random square" else "bottom-right"
+    return PatchTrigger(0.1, position=place, value=0, alpha=alpha, **PIXELS)
+
+
+class Run:
+    """One trained network; at rate 0 on clean data, where the trigger is only shown to it."""
+
+    def __init__(self, trigger, alpha, rate, source, target, regularizer, network, seed, data):
+        X, y, training = data
+        n_classes, side = len(np.unique(y)), X.shape[-1]
+        self.split = split = attack_split(X, y, target=target, random_state=seed)
+        self.attack = Attack(
+            trigger_of(trigger, alpha, side), target=target, placement="supplant",
+            source_classes=None if source == "all" else [source], poisoning_rate=rate or 0.1,
+            random_state=seed,
+        ).fit(split.X_poison, split.y_poison)  # fmt: skip
+        rows = split.X_poison, split.y_poison
+        rows = self.attack.poison(*rows)[:2] if rate else rows
+        parts = {"random_state": seed, "test_size": 0.2}
+        X_train, X_valid, y_train, y_valid = train_test_split(*rows, **parts)
+        X_clean, X_held, y_clean, y_held = train_test_split(split.X_clean, split.y_clean, **parts)
+        self.poisoned_validation, self.clean = (X_valid, y_valid), (X_clean, y_clean)
+        scores = [
+            AttackSuccessScoring(*self.triggered()),
+            AttackSuccessScoring(X_held, y_held, name="clean_accuracy"),
+        ]
+        stop = EarlyStopping("valid_acc", patience=5, lower_is_better=False, sink=lambda text: 0)
+        options = {
+            "optimizer": torch.optim.Adam, "batch_size": 32, "random_state": seed, **training,
+            "regularizer": REGULARIZERS[regularizer],
+            "classes": np.arange(n_classes), "callbacks": [*scores, stop],
+            "train_split": predefined_split(Dataset(X_valid, y_valid)),
+        }  # fmt: skip
+        if network == "small":
+            net = BackdoorNetClassifier(SmallNetwork, module__side=side, **options)
+        else:
+            net = image_classifier(
+                network, n_classes, weights="DEFAULT", image_size=224, **options
+            )
+        self.net = net.fit(X_train, y_train)
+
+    def triggered(self):
+        return self.attack.triggered(self.split.X_adversarial, self.split.y_adversarial)
+
+
+def cell(trigger, alpha, rate, source, target, regularizer, network, seed, *, data):
+    """One poisoned model, before and after clean retraining."""
+    run = Run(trigger, alpha, rate, source, target, regularizer, network, seed, data)
+    retrained = CleanRetraining(run.net, n_epochs=run.net.max_epochs).fit(*run.clean).estimator_
+    last, after = run.net.history_[-1], retrained.history_[-1]
+    return {
+        "n_poison": len(run.attack.poisoned_indices_),
+        "effective_rate": run.attack.effective_rate_,
+        "epochs": len(run.net.history_),
+        "success": last["attack_success_rate"],
+        "clean_accuracy": last["clean_accuracy"],
+        "poisoned_accuracy": last["valid_acc"],
+        "retrained_success": after["attack_success_rate"],
+        "retrained_clean_accuracy": after["clean_accuracy"],
+        "retrained_poisoned_accuracy": retrained.score(*run.poisoned_validation),
+    }
+
+
+def clean_cell(target, network, seed, *, data):
+    """One clean model, and how often it gives the target to what each trigger is on."""
+    run, rows = Run("square", 1.0, 0, "all", target, "none", network, seed, data), []
+    for trigger, alpha in OPACITY.items():
+        run.attack = run.attack.with_trigger(trigger_of(trigger, alpha, data[0].shape[-1]))
+        rows.append({"trigger": trigger, "base_rate": run.net.score(*run.triggered())})
+    return rows
+
+
+def epochs_cell(trigger, alpha, rate, source, target, regularizer, network, seed, *, data):
+    """One poisoned model after each epoch."""
+    run = Run(trigger, alpha, rate, source, target, regularizer, network, seed, data)
+    names = "epoch", "attack_success_rate", "clean_accuracy", "valid_acc"
+    return [{name: row[name] for name in names} for row in run.net.history_]
+
+
+# -- Grids ----------------------------------------------------------------------------------------
+
+
+def cells(data, part, size, n_seeds, n_classes):
+    """The settings of a part, one dict each; parts may share some."""
+    found = []
+    for seed in range(n_seeds):
+        for network in size.networks if part != "regularizers" else size.networks[:1]:
+            plain = {
+                "trigger": "square", "alpha": 1.0, "rate": 0.1, "source": "all",
+                "target": seed % n_classes, "regularizer": "none", "network": network,
+                "seed": seed,
+            }  # fmt: skip
+            found += [plain | change for change in changes(data, part, size, seed, n_classes)]
+    return found
+
+
+def changes(data, part, size, seed, n_classes):
+    """What differs from the plain setting."""
+    target = seed % n_classes
+    if part == "triggers":
+        for name, alpha in OPACITY.items():
+            yield {"trigger": name, "alpha": alpha}
+    elif part == "regularizers":
+        for k in range(size.targets or n_classes):
+            for name in REGULARIZERS:
+                yield {"target": (seed + k) % n_classes, "regularizer": name}
+    elif part == "pairs":
+        yield {}
+        for k in range(size.sources[data]):
+            yield {"source": (target + 1 + (seed + k) % (n_classes - 1)) % n_classes}
+    elif part == "opacity":
+        for name, values in size.opacities.items():
+            for alpha in values:
+                for rate in size.opacity_rates:
+                    yield {"trigger": name, "alpha": alpha, "rate": rate}
+    elif part == "rates":
+        for name, alpha in OPACITY.items():
+            for rate in size.rates:
+                yield {"trigger": name, "alpha": alpha, "rate": rate}
+
+
+def study_of(function, settings, data, store):
+    """A study of single settings, each once."""
+    unique = {repr(setting): setting for setting in settings}
+    grid = [{name: [value] for name, value in setting.items()} for setting in unique.values()]
+    return Study(partial(function, data=data), grid, store=store)
+
+
+def run(study, args):
+    print(f"{len(study.left())} cells to run", file=sys.stderr, flush=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="With more than 6000 images")
+        return study.results() if args.report else study.run(n_jobs=args.n_jobs)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    here, shared = Path(__file__).parent, Path("../shared/data")
+    names = ("triggers", "regularizers", "pairs", "opacity", "rates")
+    parser.add_argument("--size", choices=SIZES, default="small")
+    parser.add_argument("--flowers", type=Path, default=shared / "flowers")
+    parser.add_argument("--cifar10", type=Path, default=shared / "cifar10_subset.npz")
+    parser.add_argument("--parts", nargs="+", choices=names, default=names)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--store", type=Path, default=Path("evaluation_cells"))
+    parser.add_argument("--n-jobs", type=int, default=1)
+    parser.add_argument("--epochs", action="store_true")
+    parser.add_argument("--report", action="store_true")
+    parser.add_argument("--output", type=Path, default=here.parent / "results" / "evaluation.md")
+    args = parser.parse_args()
+    size, frames, arrays, left = SIZES[args.size], [], {}, []
+    for name, read in (("flowers", flowers), ("cifar10", cifar10)):
+        path = getattr(args, name)
+        arrays[name] = *read(path, size.side[name], size.per_class[name]), size.training
+    for part in args.parts:
+        for name, data in arrays.items():
+            if part in size.parts[name]:
+                n_classes = len(np.unique(data[1]))
+                settings = cells(name, part, size, args.seeds, n_classes)
+                study = study_of(
+                    epochs_cell if args.epochs else cell, settings, data, args.store
+                )
+                frames.append(run(study, args).assign(data=name, part=part))
+                if n_left := len(study.left()):
+                    left.append(f"{n_left} of the {len(study.grid)} of {part} on {name}")
+                if part == "triggers" and not args.epochs:
+                    names = ("target", "network", "seed")
+                    clean = [{key: setting[key] for key in names} for setting in settings]
+                    study = study_of(clean_cell, clean, data, args.store)
+                    frames.append(run(study, args).assign(data=name, part="base"))
+    frame = pd.concat(frames, ignore_index=True)
+    if args.epochs:
+        print(frame.drop(columns=["seconds", "error"]).to_csv(index=False))
+        return
+    command = f"python benchmarks/papers/evaluation.py --size {args.size}"
+    lines = page(frame, command, arrays)
+    if left:
+        lines += ["", f"Models not run yet: {', '.join(left)}."]
+    args.output.write_text("\n".join(lines) + "\n")
+    print(f"written: {args.output}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
