@@ -1,4 +1,7 @@
-"""The attack on data: who is poisoned, with which label, how many, and where the copies go."""
+"""The attack on data: who is poisoned, with which label, how many, and where the copies go.
+
+Two lines of three say what its public methods take and return.
+"""
 
 from collections.abc import Mapping
 from copy import copy

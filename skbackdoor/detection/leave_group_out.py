@@ -19,11 +19,12 @@ from ..progress import progress
 from .base import Findings, PoisonDetector
 from .carrier import Carrier
 from .clean_label import clean_label_group
+from .joined import apart, joined
 from .kernel_ridge import LeaveGroupOutRidge
 from .search import Search
 from .shared_values import SharedValues, is_text
 from .value_search import MOST_SHARED, ValueSearch
-from .verdict import is_backdoor, judged_group, rank
+from .verdict import judged_group, rank
 
 #: Least score of a group that is reported as suspect.
 SUSPECT = 0.2
@@ -274,7 +275,7 @@ class LeaveGroupOutDetector(PoisonDetector):
             return [
                 judged_group(group) if len(group.indices) <= rare else group
                 for label in progress(labels, len(labels), "labels searched")
-                for group in _apart(search.groups_of(label))
+                for group in apart(search.groups_of(label))
             ]
         search = Search(fit.X, fit.kernel, fit.K, fit.ridge, self.smallest_group, self._seed)
         alone, over_all, sets = [], [], search.pooled_sets(labels)
@@ -316,7 +317,7 @@ class LeaveGroupOutDetector(PoisonDetector):
         if not over_all:
             return list(judged.values())
         suspects = [group for group in judged.values() if group.verdict == "suspect"]
-        return _joined(poison, search) + suspects
+        return joined(poison, search) + suspects
 
     def _features_dense(self, X):
         return _dense(self._features(X))
@@ -384,54 +385,6 @@ def _check_memory(n):
             f" {memory() / 2**30:.1f} GiB: lower max_samples. Rows beyond it are held against the"
             " groups found."
         )
-
-
-def _joined(groups, search):
-    """Groups that have alike in common as one, since each search misses some rows of an attack.
-
-    Two attacks at once stay two. What is no poison taken together stays what it was.
-    """
-    alike = []
-    for group in groups:
-        pattern = search.pattern(group)
-        for patterns, members in alike:
-            if any(pattern.is_like(other) for other in patterns):
-                patterns.append(pattern)
-                members.append(group)
-                break
-        else:
-            alike.append(([pattern], [group]))
-    joined = []
-    for _, members in alike:
-        if len(members) == 1:
-            joined += members
-            continue
-        G = np.unique(np.concatenate([group.indices for group in members]))
-        whole = search.describe(G, search.rows_of(np.unique(search.ridge.y[G])))
-        joined += [replace(whole, verdict="poison")] if is_backdoor(whole) else members
-    return _without_shared_rows(joined)
-
-
-def _without_shared_rows(groups):
-    """The groups, each without the rows of those before it."""
-    taken, apart = np.zeros(0, dtype=int), []
-    for group in groups:
-        own = ~np.isin(group.indices, taken)
-        if own.any():
-            content = group.content_labels[own]
-            apart.append(replace(group, indices=group.indices[own], content_labels=content))
-            taken = np.union1d(taken, group.indices)
-    return apart
-
-
-def _apart(groups):
-    """The groups, most suspicious first, without those that share a row with an earlier one."""
-    taken, apart = np.zeros(0, dtype=int), []
-    for group in groups:
-        if not np.isin(group.indices, taken).any():
-            apart.append(group)
-            taken = np.union1d(taken, group.indices)
-    return apart
 
 
 def _by_label(group, y):

@@ -246,7 +246,7 @@ class Search:
                     G, margins = larger, both
             if np.array_equal(G, before):
                 break
-        return G
+        return self.main_labels(G)
 
     def complete(self, G, rows):
         """Add those of some rows that flip with the group, and belong to it by one of two signs.

@@ -12,13 +12,15 @@ FLIP, STAY = 0.8, 0.8
 #: Its least coverage and score, these and flip lessened by their standard errors; least coverage,
 #: score and transfer of one that has in common what poison of another label has.
 ALONE, ALIKE = (0.5, 0.4, -1.0), (0.3, 0.15, 0.1)
+#: Size up to which a completed group holds few rows more, as a share of what it was.
+MORE = 1.25
 
 
 def judged_group(group, search=None, common=None):
     """The group with its verdict; one that is poison is completed, if it is one then as well.
 
-    With `common`, what poison of another label has in common, it is judged by having it too, and
-    so is what a group is completed to.
+    With `common`, what poison of another label has in common, it is judged by having it too. So is
+    what it is completed to, where few rows are added.
     """
     if not is_backdoor(group, ALONE if common is None else ALIKE):
         return group
@@ -30,7 +32,8 @@ def judged_group(group, search=None, common=None):
         if not search.is_part(completed):  # what counts as a member is all but the label itself
             return group
         larger = search.describe(completed, rows, common)
-        group = larger if is_backdoor(larger, ALIKE) else group
+        few = len(completed) <= MORE * len(group.indices)
+        group = larger if is_backdoor(larger, ALIKE if few else ALONE) else group
     return replace(group, verdict="poison")
 
 

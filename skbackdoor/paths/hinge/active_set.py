@@ -1,4 +1,7 @@
-"""The optimum of one binary problem, followed from breakpoint to breakpoint."""
+"""The optimum of one binary problem, followed from breakpoint to breakpoint.
+
+One class, and a long one: every step updates the same duals, sides, intercept and margin set.
+"""
 
 from copy import copy
 from typing import NamedTuple
