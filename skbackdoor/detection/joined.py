@@ -53,3 +53,15 @@ def apart(groups):
             kept.append(group)
             taken = np.union1d(taken, group.indices)
     return kept
+
+
+def beside(over_all, of_labels):
+    """Groups of several labels, but for those that are mostly a surer group of one label."""
+    return [
+        group
+        for group in over_all
+        if not any(
+            np.isin(group.indices, other.indices).mean() > 0.5 and other.score >= group.score
+            for other in of_labels
+        )
+    ]

@@ -19,13 +19,16 @@ from ..progress import progress
 from .base import Findings, PoisonDetector
 from .carrier import Carrier
 from .clean_label import clean_label_group
-from .joined import apart, joined
+from .joined import apart, beside, joined
 from .kernel_ridge import LeaveGroupOutRidge
 from .search import Search
 from .shared_values import SharedValues, is_text
 from .value_search import MOST_SHARED, ValueSearch
 from .verdict import judged_group, rank
 
+#: Least transfer of a group of several labels that is poison: rows at the borders of classes are
+#: many, flip without each other and are spread, but have nothing in common that could be put on.
+SEVERAL = 0.1
 #: Least score of a group that is reported as suspect.
 SUSPECT = 0.2
 #: Groups whose common part is looked for among the rows of other labels.
@@ -283,10 +286,11 @@ class LeaveGroupOutDetector(PoisonDetector):
             common = None if pattern is None else pattern.common
             pooled = search.pooled_groups(sets, labels, common)
             pooled = [judged_group(group, search, common) for group in pooled]
-            pooled = [group for group in pooled if group.verdict == "poison"]
-            several = [group for group in pooled if len(np.unique(fit.ridge.y[group.indices])) > 1]
-            over_all += several
-            alone += [group for group in pooled if group not in several]
+            for group in pooled:
+                if group.verdict == "poison" and len(np.unique(fit.ridge.y[group.indices])) == 1:
+                    alone.append(group)
+                elif group.verdict == "poison" and group.transfer >= SEVERAL:
+                    over_all.append(group)
         if over_all and not patterns:
             patterns.append(search.pattern(over_all[0]))
         found = [
@@ -310,7 +314,9 @@ class LeaveGroupOutDetector(PoisonDetector):
                     other = judged_group(other, search, pattern.common if known else None)
                     if group is None or rank(other) > rank(group):
                         judged[label] = group = other
-        poison = over_all + [group for group in judged.values() if group.verdict == "poison"]
+        of_labels = [group for group in judged.values() if group.verdict == "poison"]
+        over_all = beside(over_all, of_labels)
+        poison = over_all + of_labels
         if not poison:
             clean_label = [clean_label_group(search, label) for label in labels]
             return [*judged.values(), *(group for group in clean_label if group is not None)]
