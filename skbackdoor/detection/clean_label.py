@@ -43,6 +43,7 @@ def clean_label_group(search, label):
     members = Members(search.ridge, search.rows_of(label))
     sets = _most_apart(search, members)
     sets += [G for G in (_completed(search, members, G) for G in sets) if members.is_part(G)]
+    sets = {G.tobytes(): G for G in sets}.values()  # most are complete
     groups = [_described(search, label, members, G) for G in sets]
     best = max((group for group in groups if group), key=lambda group: group.score, default=None)
     if best is not None:  # few poisoned rows left behind carry a backdoor on

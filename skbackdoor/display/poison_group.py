@@ -159,13 +159,15 @@ class PoisonGroupDisplay:
         first = f"{len(group.indices)} rows of label {group.label}{rule}: {group.verdict}"
         if group.content_labels is None:
             return first
+        numbers = f"cohesion {group.cohesion:.2f}, coverage {group.coverage:.2f}"
+        if group.clean_label:
+            return f"{first}\nrightly of that label, but apart from its other rows; {numbers}"
         content, counts = np.unique(group.content_labels, return_counts=True)
         order = np.argsort(-counts, kind="stable")[:3]
         likest = ", ".join(str(label) for label in content[order])
         more = ", ..." if len(content) > 3 else ""
         return (
-            f"{first}\nwithout them {group.flip:.0%} get another label ({likest}{more}); "
-            f"cohesion {group.cohesion:.2f}, coverage {group.coverage:.2f}"
+            f"{first}\nwithout them {group.flip:.0%} get another label ({likest}{more}); {numbers}"
         )
 
     def _draw_images(self, shown, ax, plt):

@@ -13,6 +13,7 @@ from skbackdoor import (
     Attack,
     BlendTrigger,
     LeaveGroupOutDetector,
+    PoisonGroupDisplay,
     SanitizedClassifier,
     SinusoidTrigger,
 )
@@ -49,6 +50,8 @@ def test_a_clean_label_attack_is_found(trigger):
     assert not np.any(detector.is_poison_[~is_poison])
     (group,) = [group for group in detector.groups_ if group.verdict == "poison"]
     assert group.clean_label and np.all(group.content_labels == 7)
+    shown = PoisonGroupDisplay(group, image_shape=(8, 8))._title()
+    assert "rightly" in shown and "get another label" not in shown
     model = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
     shown = group.success(model, X_test, y_test)
     assert shown.attack_success_rate > shown.base_rate + 0.3
