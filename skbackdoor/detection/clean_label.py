@@ -9,7 +9,6 @@ label like rows drawn from it, with what they have in common put on them: a kind
 import numpy as np
 
 from .candidates import LARGEST, N_NEIGHBORS, components, tree_nodes
-from .evidence import coverage, in_common, kept_variance
 from .group import PoisonGroup
 
 #: Candidates of a label whose coverage is looked at: those most apart.
@@ -148,13 +147,9 @@ def _certain(rows):
 
 def _described(search, label, members, G):
     """A group that has its label's own content, with the evidence; None if it is not poison."""
-    ridge, rng = search.ridge, np.random.RandomState(search.random_state)
-    content = np.full(len(G), label)
-    a, b = in_common(search.X, search.K, ridge.y, G, content)
+    ridge, content = search.ridge, np.full(len(G), label)
     others = np.setdiff1d(members.rows, G)
-    marked = search.pca.transform(a * search.X[others] + b)
-    spread = coverage(search.Z[G], marked, ridge.y[others], content, rng)
-    spread *= kept_variance(search.X[others], a)
+    spread = search.coverage(G, content)
     apart, cohesion = members.apart(np.searchsorted(members.rows, G))
     spread_surely = np.nan_to_num(spread) * _certain(G)
     sure = np.clip(cohesion, 0.0, 1.0) * apart * _certain(G) * min(spread_surely, 1.0)

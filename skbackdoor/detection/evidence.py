@@ -52,14 +52,20 @@ def in_common(X, K, y, G, content):
     return a, X[G].mean(axis=0) - a * like.mean(axis=0)
 
 
-def kept_variance(X, a):
+def kept_variance(variance, a):
     """Share of the variance of rows that is left with what a group has in common put on them.
 
     A trigger leaves the content to be seen. Where the members of a compact natural class are held
     against rows of others, nearly every feature is the same in all of them: what they have in
     common is then the class, and puts it in the place of any content.
+
+    Parameters
+    ----------
+    variance : ndarray of shape (n_features,)
+        Of the rows.
+    a : ndarray of shape (n_features,)
+        As :func:`in_common` gives it.
     """
-    variance = X.var(axis=0)
     total = variance.sum()
     return float(np.sum(a * variance) / total) if total > 0 else 0.0
 

@@ -28,7 +28,7 @@ def joined(groups, search):
             found += members
             continue
         G = np.unique(np.concatenate([group.indices for group in members]))
-        whole = search.describe(G, search.rows_of(np.unique(search.ridge.y[G])))
+        whole = search.describe(G)
         found += [replace(whole, verdict="poison")] if is_backdoor(whole) else members
     return _without_shared_rows(found)
 

@@ -181,11 +181,16 @@ class LeaveGroupOutDetector(PoisonDetector):
         self._warn_of_small_classes(y)
         is_poison, groups, self._carriers = np.zeros(len(y), dtype=bool), [], []
         patterns = []  # of groups of several labels that were poison
+        searched = {}  # sets of rows of each label that has lost none since they were found
         for _ in range(self.max_rounds):
             rows = drawn[~is_poison[drawn]]
             weight = None if sample_weight is None else sample_weight[rows]
             fit = self._fit_ridge(_dense(features[rows]), y[rows], weight)
-            found = self._search(_safe_indexing(X, rows), fit, patterns)
+            searched = {
+                label: [np.searchsorted(rows, G) for G in sets] for label, sets in searched.items()
+            }
+            found = self._search(_safe_indexing(X, rows), fit, patterns, searched)
+            searched = {label: [rows[G] for G in sets] for label, sets in searched.items()}
             suspects = [_moved(group, rows) for group in found if group.verdict == "suspect"]
             accepted = [group for group in found if group.verdict == "poison"]
             for group in accepted:
@@ -198,6 +203,8 @@ class LeaveGroupOutDetector(PoisonDetector):
                     rest = _safe_indexing(X, others)
                     members[others[carrier.has(rest, features[others], y[others])]] = True
                 is_poison |= members
+                for label in np.unique(y[members]):
+                    searched.pop(label, None)
                 groups += [_moved(part, rows) for part in _by_label(group, y[rows])]
                 self._carriers.append(carrier)
             if not accepted:
@@ -248,11 +255,11 @@ class LeaveGroupOutDetector(PoisonDetector):
             X, kernel, K, LeaveGroupOutRidge(K, y, self.penalty_, len(self.classes_), weight)
         )
 
-    def _search(self, X, fit, patterns):
+    def _search(self, X, fit, patterns, searched):
         """A group of several labels that is poison, and the most suspicious ones of each label.
 
-        With their verdicts. `patterns` are those of groups of several labels found before, to
-        which it adds.
+        With their verdicts. `patterns` are those of groups of several labels found before, and
+        `searched` are sets of rows found before by label; it adds to both.
         """
         by_value = self.candidates == "values"
         if self.candidates == "auto":
@@ -293,10 +300,10 @@ class LeaveGroupOutDetector(PoisonDetector):
                     over_all.append(group)
         if over_all and not patterns:
             patterns.append(search.pattern(over_all[0]))
-        found = [
-            search.groups_of(label) for label in progress(labels, len(labels), "labels searched")
-        ]
-        best = sorted((groups[0] for groups in found if groups), key=lambda group: -group.score)
+        for label in progress(labels, len(labels), "labels searched"):
+            searched[label] = search.sets_of(label, searched.get(label))
+        best = [search.most_suspicious(searched[label]) for label in labels if searched[label]]
+        best.sort(key=lambda group: -group.score)
         judged = {group.label: judged_group(group, search) for group in best}
         for group in alone:
             if group.label not in judged or judged[group.label].verdict == "suspect":

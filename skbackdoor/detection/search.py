@@ -90,27 +90,58 @@ class Search:
         self.smallest, self.random_state = smallest, random_state
         n_components = min(N_COMPONENTS, X.shape[1], len(X) - 1)
         pca = PCA(n_components, svd_solver="randomized", random_state=random_state)
-        self.Z, self.pca = pca.fit_transform(X), pca
+        self.Z, self._components = pca.fit_transform(X), pca.components_
+        centred = X - pca.mean_
+        self._sums, self._squares = ridge.Y.T @ centred, ridge.Y.T @ centred**2
+        self._mean = pca.mean_
         loo = ridge.leave_one_out()
         self.n_rows = np.bincount(ridge.y, minlength=ridge.Y.shape[1])
         self.typical = np.median(loo[np.arange(len(loo)), ridge.y])
         self.right = loo.argmax(axis=1) == ridge.y
 
-    def groups_of(self, label):
-        """Groups among the rows of a label: each what a candidate was refined to.
+    def sets_of(self, label, known=None):
+        """Sets of rows of a label that may be a group: each what a candidate was refined to.
 
         Parameters
         ----------
         label : int
             Label index.
+        known : list of ndarray, default=None
+            Candidates; None looks for them.
 
         Returns
         -------
-        groups : list of PoisonGroup
-            In terms of positions and label indices, most suspicious first.
+        sets : list of ndarray
+            Positions, increasing.
         """
-        kinds = candidates(self.ridge, self.X, self.K, label, self.smallest, self.random_state)
-        return self._refined(self.rows_of(label), kinds.values(), self.smallest)
+        if known is None:
+            drawn = self.random_state
+            kinds = candidates(self.ridge, self.X, self.K, label, self.smallest, drawn).values()
+        else:
+            kinds = [[G] for G in known]
+        return self._refined(self.rows_of(label), kinds, self.smallest)
+
+    def most_suspicious(self, sets):
+        """The one of some sets of rows for which most speaks.
+
+        How far a set is spread, which takes longest to say, is asked of those only that may come
+        first.
+
+        Returns
+        -------
+        group : PoisonGroup or None
+            In terms of positions and label indices; None of no sets.
+        """
+        evidence = [(self._flips(G), G) for G in sets]
+        evidence.sort(key=lambda entry: -score(*entry[0][1:], 1.0))
+        best, highest = None, -1.0
+        for (content, *known), G in evidence:
+            if score(*known, 1.0) <= highest:
+                break
+            sure = score(*known, self._spread(G, content, *known))
+            if sure > highest:
+                best, highest = G, sure
+        return None if best is None else self.describe(best)
 
     def pooled_sets(self, labels):
         """Candidates among the rows of several labels, as :func:`pooled_candidates` gives them."""
@@ -135,7 +166,8 @@ class Search:
         groups : list of PoisonGroup
             Each with the label of most of its rows, most suspicious first.
         """
-        return self._refined(self.rows_of(labels), [sets], self.smallest, common, KEPT_POOLED)
+        found = self._refined(self.rows_of(labels), [sets], self.smallest, KEPT_POOLED)
+        return self._described(found, common)
 
     def rows_of(self, labels):
         """Rows of a label, or of some."""
@@ -179,24 +211,26 @@ class Search:
         parts = prefixes(np.argsort(-share, kind="stable"), smallest)
         parts += [np.flatnonzero(share > 0.5), np.flatnonzero(share > 0.75)]
         parts = [rows[part] for part in parts if len(part) >= smallest]
-        return self._refined(rows, [parts], smallest, pattern.common)
+        return self._described(self._refined(rows, [parts], smallest), pattern.common)
 
     def _content(self, rows, content):
         """The mean of the nearest rows of their content classes, shape (len(rows), n_features)."""
         return self.X[nearest_content(self.K, self.ridge.y, rows, content)].mean(axis=1)
 
-    def _refined(self, rows, kinds, smallest, common=None, kept=KEPT):
-        found, seen = [], set()
+    def _refined(self, rows, kinds, smallest, kept=KEPT):
+        found = {}
         for sets in kinds:
             for G in self._most_flips(sets)[:kept]:
                 G = self.main_labels(G)
                 G = self.refine(G, rows)
                 if G is None or not smallest <= len(G) or not self.is_part(G):
                     continue
-                if G.tobytes() not in seen:
-                    seen.add(G.tobytes())
-                    found.append(self.describe(G, rows, common))
-        return sorted(found, key=lambda group: -group.score)
+                found[G.tobytes()] = G
+        return list(found.values())
+
+    def _described(self, sets, common):
+        groups = [self.describe(G, common) for G in sets]
+        return sorted(groups, key=lambda group: -group.score)
 
     def is_part(self, G):
         """Whether a group is a part of each of its labels: the other rows still say what it is."""
@@ -282,36 +316,62 @@ class Search:
                 kept[label] = np.mean(scores.argmax(axis=1) == label)
         return float(np.mean([kept.get(label, 0.0) for label in y[G]]))
 
-    def describe(self, G, rows, common=None):
+    def _flips(self, G):
+        """Content of each row of a group, share that flips, accuracy on the content, cohesion."""
+        labels, scores = self.ridge.y[G], self.ridge.without(G)
+        of_label = scores[np.arange(len(G)), labels]
+        content = best_other(self.ridge, scores, G)
+        flip = float(np.mean(scores.max(axis=1) > of_label))
+        accuracy = content_accuracy(self.right, self.ridge.y, G, content)
+        return content, flip, accuracy, relative_membership(self.ridge, G)[1]
+
+    def _spread(self, G, content, flip, accuracy, cohesion):
+        """Coverage of a group, nan where too little else speaks for it."""
+        if min(flip, cohesion) <= 0.2:
+            return np.nan
+        return self.coverage(G, content)
+
+    def coverage(self, G, content):
+        """How far a group is spread over its content classes, as in :class:`PoisonGroup`."""
+        a, b = in_common(self.X, self.K, self.ridge.y, G, content)
+        like = np.setdiff1d(np.flatnonzero(np.isin(self.ridge.y, content)), G)
+        gone, axes = np.flatnonzero(a == 0.0), self._components
+        lost = self.X[np.ix_(like, gone)] - self._mean[gone]
+        marked = self.Z[like] - lost @ axes[:, gone].T + (b - (1.0 - a) * self._mean) @ axes.T
+        random_state = np.random.RandomState(self.random_state)
+        spread = coverage(self.Z[G], marked, self.ridge.y[like], content, random_state)
+        return float(spread * kept_variance(self._variance(np.unique(content), G), a))
+
+    def _variance(self, labels, G):
+        """Variance of each feature over the rows of some labels that are not in a group."""
+        inside = G[np.isin(self.ridge.y[G], labels)]
+        centred = self.X[inside] - self._mean
+        n = self.n_rows[labels].sum() - len(inside)
+        if n == 0:
+            return np.zeros(self.X.shape[1])
+        mean = (self._sums[labels].sum(axis=0) - centred.sum(axis=0)) / n
+        squares = (self._squares[labels].sum(axis=0) - (centred**2).sum(axis=0)) / n
+        return np.maximum(squares - mean**2, 0.0)
+
+    def describe(self, G, common=None):
         """The evidence for a group, without a verdict.
 
         With `common` its transfer is that of what another group has in common.
         """
-        labels, scores = self.ridge.y[G], self.ridge.without(G)
-        of_label = scores[np.arange(len(G)), labels]
-        content = best_other(self.ridge, scores, G)
-        best = scores.max(axis=1)
-        flip = float(np.mean(best > of_label))
-        _, cohesion = relative_membership(self.ridge, G)
-        spread, carried = np.nan, 0.0
+        content, flip, accuracy, cohesion = self._flips(G)
+        spread, carried = self._spread(G, content, flip, accuracy, cohesion), 0.0
         if min(flip, cohesion) > 0.2:
+            common = common or in_common(self.X, self.K, self.ridge.y, G, content)
             random_state = np.random.RandomState(self.random_state)
-            own = a, b = in_common(self.X, self.K, self.ridge.y, G, content)
-            like = np.setdiff1d(np.flatnonzero(np.isin(self.ridge.y, content)), G)
-            marked = self.pca.transform(a * self.X[like] + b)
-            spread = coverage(self.Z[G], marked, self.ridge.y[like], content, random_state)
-            spread *= kept_variance(self.X[like], a)
-            carried = transfer(
-                self.ridge, self.kernel, self.X, G, common or own, content, random_state
-            )
-        accuracy = content_accuracy(self.right, self.ridge.y, G, content)
+            carried = transfer(self.ridge, self.kernel, self.X, G, common, content, random_state)
+        likest = self.ridge.without(G)[np.arange(len(G)), content]
         return PoisonGroup(
-            label=int(np.bincount(labels).argmax()),
+            label=int(np.bincount(self.ridge.y[G]).argmax()),
             indices=G,
             flip=flip,
             cohesion=cohesion,
-            typicality=float(np.median(best) / self.typical),
-            coverage=float(spread),
+            typicality=float(np.median(likest) / self.typical),
+            coverage=spread,
             transfer=carried,
             stay=self._stay(G),
             content_accuracy=accuracy,

@@ -31,7 +31,7 @@ def judged_group(group, search=None, common=None):
         completed = search.complete(group.indices, rows)
         if not search.is_part(completed):  # what counts as a member is all but the label itself
             return group
-        larger = search.describe(completed, rows, common)
+        larger = search.describe(completed, common)
         few = len(completed) <= MORE * len(group.indices)
         group = larger if is_backdoor(larger, ALIKE if few else ALONE) else group
     return replace(group, verdict="poison")
