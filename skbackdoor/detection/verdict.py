@@ -28,7 +28,7 @@ def judged_group(group, search=None, common=None):
         labels = np.unique(search.ridge.y[group.indices])
         several = np.flatnonzero(search.n_rows >= search.smallest)
         rows = search.rows_of(labels if len(labels) == 1 else several)
-        completed = search.complete(group.indices, rows)
+        completed = search.trim(search.complete(group.indices, rows))
         if not search.is_part(completed):  # what counts as a member is all but the label itself
             return group
         larger = search.describe(completed, common)
