@@ -304,7 +304,9 @@ class LeaveGroupOutDetector(PoisonDetector):
             searched[label] = search.sets_of(label, searched.get(label))
         best = [search.most_suspicious(searched[label]) for label in labels if searched[label]]
         best.sort(key=lambda group: -group.score)
-        judged = {group.label: judged_group(group, search) for group in best}
+        judged = {
+            group.label: judged_group(group, search, sets=searched[group.label]) for group in best
+        }
         for group in alone:
             if group.label not in judged or judged[group.label].verdict == "suspect":
                 judged[group.label] = group

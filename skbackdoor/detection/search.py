@@ -26,7 +26,7 @@ from .evidence import (
 from .group import PoisonGroup
 
 #: Candidates of each kind that are refined, and of those over all labels: those with most flips.
-KEPT, KEPT_POOLED = 4, 10
+KEPT, KEPT_POOLED = 8, 10
 #: Rounds of refinement after which a group is taken as it is.
 MOST_ROUNDS = 5
 #: Share of the rows of a label beyond which a group is the label, and other rows of the label by

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .evidence import score
+from .evidence import relative_membership, score
 
 #: Least share of a group's rows that flip, of what it is for rows of their content, and of the
 #: label's other rows that stay, of a group that is poison: the same for all data.
@@ -12,19 +12,30 @@ FLIP, STAY = 0.8, 0.8
 #: Its least coverage and score, these and flip lessened by their standard errors; least coverage,
 #: score and transfer of one that has in common what poison of another label has.
 ALONE, ALIKE = (0.5, 0.4, -1.0), (0.3, 0.15, 0.1)
+#: Share of the score of a group that a larger one, which holds it, may have in its place.
+NEARLY = 0.9
 #: Size up to which a completed group holds few rows more, as a share of what it was.
 MORE = 1.25
 
 
-def judged_group(group, search=None, common=None):
+def judged_group(group, search=None, common=None, sets=()):
     """The group with its verdict; one that is poison is completed, if it is one then as well.
 
     With `common`, what poison of another label has in common, it is judged by having it too. So is
-    what it is completed to, where few rows are added.
+    what it is completed to, where few rows are added. Of `sets` of rows of its label the largest
+    one stands for it that holds it, whose other rows count as members, and that is poison by
+    nearly the same score: an attack that pulls its rows apart is found whole and in part, and the
+    part has the higher score.
     """
     if not is_backdoor(group, ALONE if common is None else ALIKE):
         return group
     if search is not None:
+        larger = [G for G in sets if _holds(G, group.indices, search)]
+        for G in sorted(larger, key=len, reverse=True):
+            whole = search.describe(G)
+            if whole.score >= NEARLY * group.score and is_backdoor(whole):
+                group = whole
+                break
         labels = np.unique(search.ridge.y[group.indices])
         several = np.flatnonzero(search.n_rows >= search.smallest)
         rows = search.rows_of(labels if len(labels) == 1 else several)
@@ -35,6 +46,15 @@ def judged_group(group, search=None, common=None):
         few = len(completed) <= MORE * len(group.indices)
         group = larger if is_backdoor(larger, ALIKE if few else ALONE) else group
     return replace(group, verdict="poison")
+
+
+def _holds(larger, smaller, search):
+    """Whether rows hold nearly all of some others, and as many more as count as members."""
+    added = np.setdiff1d(larger, smaller)
+    if not len(added) or np.isin(smaller, larger).mean() < NEARLY:
+        return False
+    relative, _ = relative_membership(search.ridge, larger)
+    return np.mean(relative[added] > 0.5) >= NEARLY
 
 
 def _lessened(group):
