@@ -3,12 +3,8 @@
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from .candidates import nearest_content
-
 #: Neighbours by which nearness is defined, and random draws against which coverage is held.
 N_NEIGHBORS, N_DRAWS = 5, 8
-#: A feature is overwritten in a group whose spread is this share of that of its content rows.
-OVERWRITTEN = 0.3
 #: Rows on which it is tried whether what a group has in common carries its label to others.
 MOST_TRIED = 300
 
@@ -35,39 +31,6 @@ def relative_membership(ridge, G):
     inside[G] = True
     low, high = np.median(membership[~inside]), np.median(membership[inside])
     return (membership - low) / (high - low + 1e-9), float(high - low)
-
-
-def in_common(X, K, y, G, content):
-    """What the rows of G have in common, beside the rows of their content classes nearest to them.
-
-    Features that they hold constant where these rows vary are overwritten, all others shifted:
-    a x + b with a 0 or 1. That is a patch, and about what a blend or an added pattern does.
-
-    Returns
-    -------
-    a, b : ndarrays of shape (n_features,)
-    """
-    like = X[nearest_content(K, y, G, content).ravel()]
-    a = np.where(X[G].std(axis=0) < OVERWRITTEN * like.std(axis=0), 0.0, 1.0)
-    return a, X[G].mean(axis=0) - a * like.mean(axis=0)
-
-
-def kept_variance(variance, a):
-    """Share of the variance of rows that is left with what a group has in common put on them.
-
-    A trigger leaves the content to be seen. Where the members of a compact natural class are held
-    against rows of others, nearly every feature is the same in all of them: what they have in
-    common is then the class, and puts it in the place of any content.
-
-    Parameters
-    ----------
-    variance : ndarray of shape (n_features,)
-        Of the rows.
-    a : ndarray of shape (n_features,)
-        As :func:`in_common` gives it.
-    """
-    total = variance.sum()
-    return float(np.sum(a * variance) / total) if total > 0 else 0.0
 
 
 def content_accuracy(right, y, G, content):
@@ -100,6 +63,15 @@ def score(flip, accuracy, cohesion, spread):
     """
     relative = min(flip / accuracy, 1.0) if accuracy > 0 else 0.0
     return float(relative * np.clip(cohesion, 0.0, 1.0) * min(np.nan_to_num(spread), 1.0))
+
+
+def lessened(flip, spread, n, errors=1.0):
+    """Share of flips and coverage of n rows, each less some standard errors.
+
+    Of small groups there are many to choose from, and what is counted over few rows is uncertain.
+    """
+    flip = flip - errors * np.sqrt(flip * (1.0 - flip) / n)
+    return float(flip), float(spread * max(1.0 - errors / np.sqrt(n), 0.0))
 
 
 def coverage(members, rows, y, content, random_state):
@@ -163,8 +135,8 @@ def transfer(ridge, kernel, X, G, common, content, random_state):
         All rows.
     G : ndarray
         Rows; those of several labels make rows of a class theirs that most of that content have.
-    common : tuple of ndarrays
-        As :func:`in_common` gives it.
+    common : InCommon
+        What G has in common, or another group.
     content : ndarray of shape (len(G),)
         Label indices: rows of these classes are tried, `MOST_TRIED` draws in proportion.
     random_state : RandomState
@@ -187,8 +159,7 @@ def transfer(ridge, kernel, X, G, common, content, random_state):
     pairs = np.zeros((n_classes, n_classes), dtype=int)
     np.add.at(pairs, (content, labels), 1)
     target = pairs.argmax(axis=1)[ridge.y[rows]]
-    a, b = common
-    K = kernel(a * X[rows] + b, X)
+    K = kernel(common.put_on(X[rows]), X)
     with_group = (K @ ridge.coef).argmax(axis=1) == target
     without_group = (K @ ridge.coef_without(G)).argmax(axis=1) == target
     return float(with_group.mean() - without_group.mean())

@@ -49,6 +49,7 @@ class PoisonGroup:
     cohesion : float
         How far its members count as members by the other members alone: the median over members
         minus that over all other rows, about 1 for rows that share something no other row has.
+        Of rows that share values: their share of all rows with these values.
     typicality : float
         How ordinary its members are for the label that the model without the group gives them:
         the median of that score over the median score of all rows for their own label.

@@ -24,7 +24,7 @@ from .kernel_ridge import LeaveGroupOutRidge
 from .search import Search
 from .shared_values import SharedValues, is_text
 from .value_search import MOST_SHARED, ValueSearch
-from .verdict import judged_group, rank
+from .verdict import judged_group, least_scores, rank
 
 #: Least transfer of a group of several labels that is poison: rows at the borders of classes are
 #: many, flip without each other and are spread, but have nothing in common that could be put on.
@@ -292,7 +292,7 @@ class LeaveGroupOutDetector(PoisonDetector):
         for pattern in [None, *patterns]:
             common = None if pattern is None else pattern.common
             pooled = search.pooled_groups(sets, labels, common)
-            pooled = [judged_group(group, search, common) for group in pooled]
+            pooled = [judged_group(group, search, pattern) for group in pooled]
             for group in pooled:
                 if group.verdict == "poison" and len(np.unique(fit.ridge.y[group.indices])) == 1:
                     alone.append(group)
@@ -305,7 +305,8 @@ class LeaveGroupOutDetector(PoisonDetector):
         best = [search.most_suspicious(searched[label]) for label in labels if searched[label]]
         best.sort(key=lambda group: -group.score)
         judged = {
-            group.label: judged_group(group, search, sets=searched[group.label]) for group in best
+            group.label: judged_group(group, search, sets=searched[group.label], least=least)
+            for group, least in zip(best, least_scores(best), strict=True)
         }
         for group in alone:
             if group.label not in judged or judged[group.label].verdict == "suspect":
@@ -320,7 +321,7 @@ class LeaveGroupOutDetector(PoisonDetector):
                 if group is not None and group.verdict == "poison":
                     continue
                 for other in search.groups_like(pattern, label):
-                    other = judged_group(other, search, pattern.common if known else None)
+                    other = judged_group(other, search, pattern if known else None)
                     if group is None or rank(other) > rank(group):
                         judged[label] = group = other
         of_labels = [group for group in judged.values() if group.verdict == "poison"]

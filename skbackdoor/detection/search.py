@@ -16,17 +16,17 @@ from .candidates import (
 from .evidence import (
     content_accuracy,
     coverage,
-    in_common,
-    kept_variance,
+    lessened,
     margins_of_flips,
     relative_membership,
     score,
     transfer,
 )
 from .group import PoisonGroup
+from .in_common import InCommon
 
-#: Candidates of each kind that are refined, and of those over all labels: those with most flips.
-KEPT, KEPT_POOLED = 8, 10
+#: Candidates of each kind, and of those over all labels, that are refined of either order.
+KEPT, KEPT_POOLED = 5, 7
 #: Rounds of refinement after which a group is taken as it is.
 MOST_ROUNDS = 5
 #: Share of the rows of a label beyond which a group is the label, and other rows of the label by
@@ -52,13 +52,16 @@ class Pattern:
         Their label indices.
     shift : ndarray of shape (n_features,)
         Their mean difference from the rows of their content nearest to them.
-    common : tuple of ndarrays
-        As :func:`~skbackdoor.detection.evidence.in_common` gives it.
+    common : InCommon
+        How to put that on any row.
+    transfer : float
+        As in :class:`PoisonGroup`.
     """
 
     labels: np.ndarray
     shift: np.ndarray
-    common: tuple
+    common: InCommon
+    transfer: float
 
     def is_like(self, other):
         """Whether the shifts of two patterns point the same way."""
@@ -90,10 +93,10 @@ class Search:
         self.smallest, self.random_state = smallest, random_state
         n_components = min(N_COMPONENTS, X.shape[1], len(X) - 1)
         pca = PCA(n_components, svd_solver="randomized", random_state=random_state)
-        self.Z, self._components = pca.fit_transform(X), pca.components_
+        self.Z, self._pca = pca.fit_transform(X), pca
+        self.low, self.high = X.min(axis=0), X.max(axis=0)
         centred = X - pca.mean_
         self._sums, self._squares = ridge.Y.T @ centred, ridge.Y.T @ centred**2
-        self._mean = pca.mean_
         loo = ridge.leave_one_out()
         self.n_rows = np.bincount(ridge.y, minlength=ridge.Y.shape[1])
         self.typical = np.median(loo[np.arange(len(loo)), ridge.y])
@@ -122,10 +125,10 @@ class Search:
         return self._refined(self.rows_of(label), kinds, self.smallest)
 
     def most_suspicious(self, sets):
-        """The one of some sets of rows for which most speaks.
+        """The one of some sets of rows for which most speaks, standard errors taken off.
 
         How far a set is spread, which takes longest to say, is asked of those only that may come
-        first.
+        first. It is trimmed where more speaks for what is left.
 
         Returns
         -------
@@ -138,10 +141,17 @@ class Search:
         for (content, *known), G in evidence:
             if score(*known, 1.0) <= highest:
                 break
-            sure = score(*known, self._spread(G, content, *known))
+            flip, spread = lessened(known[0], self._spread(G, content, *known), len(G))
+            sure = score(flip, *known[1:], spread)
             if sure > highest:
                 best, highest = G, sure
-        return None if best is None else self.describe(best)
+        if best is None:
+            return None
+        group, trimmed = self.describe(best), self.trim(best)
+        if self.smallest <= len(trimmed) < len(best):
+            less = self.describe(trimmed)
+            group = less if less.score > group.score else group
+        return group
 
     def pooled_sets(self, labels):
         """Candidates among the rows of several labels, as :func:`pooled_candidates` gives them."""
@@ -158,7 +168,7 @@ class Search:
             Candidates.
         labels : ndarray of int
             Label indices.
-        common : tuple of ndarrays, default=None
+        common : InCommon, default=None
             What poison found before has in common.
 
         Returns
@@ -187,8 +197,8 @@ class Search:
         """
         G, content = group.indices, group.content_labels
         shift = np.mean(self.X[G] - self._content(G, content), axis=0)
-        common = in_common(self.X, self.K, self.ridge.y, G, content)
-        return Pattern(np.unique(self.ridge.y[G]), shift, common)
+        common = InCommon.of(self, G, content)
+        return Pattern(np.unique(self.ridge.y[G]), shift, common, group.transfer)
 
     def groups_like(self, pattern, label):
         """Groups among the rows of a label that have in common what another group has.
@@ -220,7 +230,7 @@ class Search:
     def _refined(self, rows, kinds, smallest, kept=KEPT):
         found = {}
         for sets in kinds:
-            for G in self._most_flips(sets)[:kept]:
+            for G in self._most_promising(sets, kept):
                 G = self.main_labels(G)
                 G = self.refine(G, rows)
                 if G is None or not smallest <= len(G) or not self.is_part(G):
@@ -244,12 +254,21 @@ class Search:
         counts = np.bincount(labels)
         return G[counts[labels] >= FEW * counts.max()]
 
-    def _most_flips(self, sets):
-        worth = []
-        for G in sets:
-            flips = margins_of_flips(self.ridge, G) > 0
-            worth.append(flips.mean() * np.sqrt(flips.sum()))
-        return [sets[k] for k in np.argsort(-np.array(worth), kind="stable")]
+    def _most_promising(self, sets, kept):
+        """Of sets of rows the first in each of two orders, each once.
+
+        By how many of their rows flip, large ones before small ones, and by that share times
+        cohesion: the first finds groups that candidates hold with other rows, the second small
+        ones where classes overlap and many rows flip.
+        """
+        flips = [margins_of_flips(self.ridge, G) > 0 for G in sets]
+        many = [np.mean(f) * np.sqrt(np.sum(f)) for f in flips]
+        sure = [
+            np.mean(f) * relative_membership(self.ridge, G)[1]
+            for f, G in zip(flips, sets, strict=True)
+        ]
+        orders = [np.argsort(-np.array(worth), kind="stable")[:kept] for worth in (many, sure)]
+        return [sets[k] for k in dict.fromkeys(np.concatenate(orders).tolist())] if sets else []
 
     def refine(self, G, rows):
         """Take out rows that do not flip, and add those that count as members and flip.
@@ -350,19 +369,17 @@ class Search:
 
     def coverage(self, G, content):
         """How far a group is spread over its content classes, as in :class:`PoisonGroup`."""
-        a, b = in_common(self.X, self.K, self.ridge.y, G, content)
+        common = InCommon.of(self, G, content)
         like = np.setdiff1d(np.flatnonzero(np.isin(self.ridge.y, content)), G)
-        gone, axes = np.flatnonzero(a == 0.0), self._components
-        lost = self.X[np.ix_(like, gone)] - self._mean[gone]
-        marked = self.Z[like] - lost @ axes[:, gone].T + (b - (1.0 - a) * self._mean) @ axes.T
+        marked = self._pca.transform(common.put_on(self.X[like]))
         random_state = np.random.RandomState(self.random_state)
         spread = coverage(self.Z[G], marked, self.ridge.y[like], content, random_state)
-        return float(spread * kept_variance(self._variance(np.unique(content), G), a))
+        return float(spread * common.kept(self._variance(np.unique(content), G)))
 
     def _variance(self, labels, G):
         """Variance of each feature over the rows of some labels that are not in a group."""
         inside = G[np.isin(self.ridge.y[G], labels)]
-        centred = self.X[inside] - self._mean
+        centred = self.X[inside] - self._pca.mean_
         n = self.n_rows[labels].sum() - len(inside)
         if n == 0:
             return np.zeros(self.X.shape[1])
@@ -378,7 +395,7 @@ class Search:
         content, flip, accuracy, cohesion = self._flips(G)
         spread, carried = self._spread(G, content, flip, accuracy, cohesion), 0.0
         if min(flip, cohesion) > 0.2:
-            common = common or in_common(self.X, self.K, self.ridge.y, G, content)
+            common = common or InCommon.of(self, G, content)
             random_state = np.random.RandomState(self.random_state)
             carried = transfer(self.ridge, self.kernel, self.X, G, common, content, random_state)
         likest = self.ridge.without(G)[np.arange(len(G)), content]

@@ -5,7 +5,7 @@ from scipy.spatial.distance import cdist
 from sklearn.decomposition import PCA
 
 from .candidates import best_other
-from .evidence import content_accuracy, coverage, relative_membership, score
+from .evidence import content_accuracy, coverage, score
 from .group import PoisonGroup
 
 #: Candidates of a label whose content is looked at: the largest ones whose rows flip most.
@@ -99,7 +99,7 @@ class ValueSearch:
         spread = coverage(Z[G], Z[like], y[like], content, random_state)
         others = np.setdiff1d(np.flatnonzero((y == label) & self.right), G)
         kept = self.ridge.leave_one_out_without(others, G).argmax(axis=1)
-        _, cohesion = relative_membership(self.ridge, G)
+        cohesion = len(G) / len(self.shared.rows_with(which))
         accuracy = content_accuracy(self.right, y, G, content)
         carried = self._transfer(label, G, which, content, random_state)
         return PoisonGroup(

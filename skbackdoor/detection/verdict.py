@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .evidence import relative_membership, score
+from .evidence import lessened, relative_membership, score
 
 #: Least share of a group's rows that flip, of what it is for rows of their content, and of the
 #: label's other rows that stay, of a group that is poison: the same for all data.
@@ -12,28 +12,36 @@ FLIP, STAY = 0.8, 0.8
 #: Its least coverage and score, these and flip lessened by their standard errors; least coverage,
 #: score and transfer of one that has in common what poison of another label has.
 ALONE, ALIKE = (0.5, 0.4, -1.0), (0.3, 0.15, 0.1)
+#: Share of the transfer of poison of another label that what these have in common reaches as well.
+AS_WELL = 0.4
+#: How far a group of one label is above what is usual for the others, where there are so many.
+ABOVE, OTHERS = 1.35, 3
 #: Share of the score of a group that a larger one, which holds it, may have in its place.
 NEARLY = 0.9
 #: Size up to which a completed group holds few rows more, as a share of what it was.
 MORE = 1.25
 
 
-def judged_group(group, search=None, common=None, sets=()):
+def judged_group(group, search=None, pattern=None, sets=(), least=ALONE[1]):
     """The group with its verdict; one that is poison is completed, if it is one then as well.
 
-    With `common`, what poison of another label has in common, it is judged by having it too. So is
+    With `pattern`, that of poison of another label, it is judged by having that too. So is
     what it is completed to, where few rows are added. Of `sets` of rows of its label the largest
     one stands for it that holds it, whose other rows count as members, and that is poison by
     nearly the same score: an attack that pulls its rows apart is found whole and in part, and the
-    part has the higher score.
+    part has the higher score. `least` is the score that it needs alone.
     """
-    if not is_backdoor(group, ALONE if common is None else ALIKE):
+    alone, alike, common = (ALONE[0], least, ALONE[2]), ALIKE, None
+    if pattern is not None:
+        alike = *ALIKE[:2], max(ALIKE[2], AS_WELL * pattern.transfer)
+        common = pattern.common
+    if not is_backdoor(group, alone if pattern is None else alike):
         return group
     if search is not None:
         larger = [G for G in sets if _holds(G, group.indices, search)]
         for G in sorted(larger, key=len, reverse=True):
             whole = search.describe(G)
-            if whole.score >= NEARLY * group.score and is_backdoor(whole):
+            if whole.score >= NEARLY * group.score and is_backdoor(whole, alone):
                 group = whole
                 break
         labels = np.unique(search.ridge.y[group.indices])
@@ -44,8 +52,32 @@ def judged_group(group, search=None, common=None, sets=()):
             return group
         larger = search.describe(completed, common)
         few = len(completed) <= MORE * len(group.indices)
-        group = larger if is_backdoor(larger, ALIKE if few else ALONE) else group
+        group = larger if is_backdoor(larger, alike if few else alone) else group
     return replace(group, verdict="poison")
+
+
+def least_scores(groups):
+    """Score that the group of each label needs to be poison alone, by those of the other labels.
+
+    Where classes overlap, every label has a group that few others support. What the median one of
+    the other labels reaches is a null of the same data; a few labels say too little of it, and an
+    attack on all labels is found over all of them.
+
+    Parameters
+    ----------
+    groups : list of PoisonGroup
+        The most suspicious one of each label.
+
+    Returns
+    -------
+    least : list of float
+    """
+    sure, least = [_lessened(group).score for group in groups], []
+    for k in range(len(groups)):
+        others = sure[:k] + sure[k + 1 :]
+        usual = np.median(others) if len(others) >= OTHERS else 0.0
+        least.append(max(ALONE[1], ABOVE * usual))
+    return least
 
 
 def _holds(larger, smaller, search):
@@ -58,21 +90,20 @@ def _holds(larger, smaller, search):
 
 
 def _lessened(group):
-    """The group with flip and coverage lessened by one standard error each.
+    """The group with flip and coverage lessened by their standard errors.
 
-    Of small groups there are many to choose from, and what is counted over few rows is uncertain.
+    By one and a half of groups that share values, since a table holds thousands of these.
     """
-    n = len(group.indices)
-    flip = group.flip - np.sqrt(group.flip * (1.0 - group.flip) / n)
-    spread = group.coverage * (1.0 - 1.0 / np.sqrt(n))
+    errors = 1.5 if group.shared else 1.0
+    flip, spread = lessened(group.flip, group.coverage, len(group.indices), errors)
     sure = score(flip, group.content_accuracy, group.cohesion, spread)
     return replace(group, flip=flip, coverage=spread, score=sure)
 
 
 def is_backdoor(group, least=ALONE):
-    """Whether the evidence for a group is enough: at least `ALONE`, or `ALIKE`."""
+    """Whether the evidence for a group is enough: at least as `ALONE`, or `ALIKE`."""
     coverage, sure, transfer = least
-    if least is ALONE:
+    if least[:2] != ALIKE[:2]:
         group = _lessened(group)
     return (
         group.flip >= FLIP * group.content_accuracy
