@@ -55,14 +55,17 @@ def content_accuracy(right, y, G, content):
     return float(np.average(shares, weights=counts))
 
 
-def score(flip, accuracy, cohesion, spread):
-    """How sure it is that a group is poison, in [0, 1]: the product of what speaks for it.
+def score(flip, cohesion, spread):
+    """How sure it is that a group is poison, in [0, 1]: the product of what speaks for it."""
+    return float(flip * np.clip(cohesion, 0.0, 1.0) * min(np.nan_to_num(spread), 1.0))
 
-    Flips are held against the accuracy on ordinary rows of the content, as victims of a class that
-    is known by half cannot all flip.
+
+def relative_flip(flip, accuracy):
+    """Share of flips, held against the accuracy on ordinary rows of the content.
+
+    Victims of a class that is known by half cannot all flip.
     """
-    relative = min(flip / accuracy, 1.0) if accuracy > 0 else 0.0
-    return float(relative * np.clip(cohesion, 0.0, 1.0) * min(np.nan_to_num(spread), 1.0))
+    return min(flip / accuracy, 1.0) if accuracy > 0 else 0.0
 
 
 def lessened(flip, spread, n, errors=1.0):

@@ -136,13 +136,13 @@ class Search:
             In terms of positions and label indices; None of no sets.
         """
         evidence = [(self._flips(G), G) for G in sets]
-        evidence.sort(key=lambda entry: -score(*entry[0][1:], 1.0))
+        evidence.sort(key=lambda entry: -entry[0][1] * entry[0][3])
         best, highest = None, -1.0
-        for (content, *known), G in evidence:
-            if score(*known, 1.0) <= highest:
+        for (content, flip, _, cohesion), G in evidence:
+            if flip * cohesion <= highest:
                 break
-            flip, spread = lessened(known[0], self._spread(G, content, *known), len(G))
-            sure = score(flip, *known[1:], spread)
+            flip, spread = lessened(flip, self._spread(G, content, flip, cohesion), len(G))
+            sure = score(flip, cohesion, spread)
             if sure > highest:
                 best, highest = G, sure
         if best is None:
@@ -361,7 +361,7 @@ class Search:
         accuracy = content_accuracy(self.right, self.ridge.y, G, content)
         return content, flip, accuracy, relative_membership(self.ridge, G)[1]
 
-    def _spread(self, G, content, flip, accuracy, cohesion):
+    def _spread(self, G, content, flip, cohesion):
         """Coverage of a group, nan where too little else speaks for it."""
         if min(flip, cohesion) <= 0.2:
             return np.nan
@@ -393,7 +393,7 @@ class Search:
         With `common` its transfer is that of what another group has in common.
         """
         content, flip, accuracy, cohesion = self._flips(G)
-        spread, carried = self._spread(G, content, flip, accuracy, cohesion), 0.0
+        spread, carried = self._spread(G, content, flip, cohesion), 0.0
         if min(flip, cohesion) > 0.2:
             common = common or InCommon.of(self, G, content)
             random_state = np.random.RandomState(self.random_state)
@@ -411,5 +411,5 @@ class Search:
             content_accuracy=accuracy,
             content_labels=content,
             verdict="suspect",
-            score=score(flip, accuracy, cohesion, spread),
+            score=score(flip, cohesion, spread),
         )

@@ -5,7 +5,7 @@ from scipy.spatial.distance import cdist
 from sklearn.decomposition import PCA
 
 from .candidates import best_other
-from .evidence import content_accuracy, coverage, score
+from .evidence import content_accuracy, coverage, relative_flip, score
 from .group import PoisonGroup
 
 #: Candidates of a label whose content is looked at: the largest ones whose rows flip most.
@@ -114,7 +114,7 @@ class ValueSearch:
             content_accuracy=accuracy,
             content_labels=content,
             verdict="suspect",
-            score=score(flip, accuracy, cohesion, spread),
+            score=score(relative_flip(flip, accuracy), cohesion, spread),
             rule=self.shared.rule(which),
             shared=self.shared.pairs(which),
         )

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .evidence import lessened, relative_membership, score
+from .evidence import lessened, relative_flip, relative_membership, score
 
 #: Least share of a group's rows that flip, of what it is for rows of their content, and of the
 #: label's other rows that stay, of a group that is poison: the same for all data.
@@ -15,7 +15,7 @@ ALONE, ALIKE = (0.5, 0.4, -1.0), (0.3, 0.15, 0.1)
 #: Share of the transfer of poison of another label that what these have in common reaches as well.
 AS_WELL = 0.4
 #: How far a group of one label is above what is usual for the others, where there are so many.
-ABOVE, OTHERS = 1.35, 3
+ABOVE, OTHERS = 1.3, 3
 #: Share of the score of a group that a larger one, which holds it, may have in its place.
 NEARLY = 0.9
 #: Size up to which a completed group holds few rows more, as a share of what it was.
@@ -96,7 +96,8 @@ def _lessened(group):
     """
     errors = 1.5 if group.shared else 1.0
     flip, spread = lessened(group.flip, group.coverage, len(group.indices), errors)
-    sure = score(flip, group.content_accuracy, group.cohesion, spread)
+    relative = relative_flip(flip, group.content_accuracy) if group.shared else flip
+    sure = score(relative, group.cohesion, spread)
     return replace(group, flip=flip, coverage=spread, score=sure)
 
 
