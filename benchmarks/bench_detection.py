@@ -12,8 +12,9 @@ to the next, source-specific with as many correctly labelled triggered rows of o
 ("cover"), and clean-label. Photographs are compared by the normalised input of the head of a
 MobileNetV2, 200 principal components (extra deep). A cell counts where undefended success is 0.3
 above its base rate; it is defended where success is within 0.05 of the base rate after it (0.15
-for "next", "cover" and "clean-label", 0.10 for photographs, tables and texts). "Spectral
-signatures" are given the true rate.
+for "next", "cover" and "clean-label", 0.10 for photographs, tables and texts). Other detectors:
+spectral signatures and late-learned rows, given the true rate, activation clustering, and
+cleanlab's confident learning ("confidence").
 """
 
 import argparse
@@ -32,7 +33,7 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
@@ -76,6 +77,7 @@ RECORDS = {  # triggers of tables and texts
 DATA = ("mnist", "mnist 4/9", "mnist 1/7", "mnist 3/5", "digits", *PHOTOGRAPHS, *RECORDS)
 TRIGGERS = ("patch", "blend", "sine", "stripes", "low variance", "warp")
 POLICIES = ("one-class", "first class", "one-to-one", "next", "cover", "clean-label")
+CELL = ["data", "policy", "rate", "trigger", "seed"]
 NUMBERS = (
     "undefended defended base accuracy_undefended accuracy_defended accuracy_base recall"
     " false_positives"
@@ -319,6 +321,26 @@ class Confidence(PoisonDetector):
         return Findings(1.0 - get_label_quality_scores(y, probabilities), issues, [])
 
 
+class LateLearned(PoisonDetector):
+    """Rows that a model gets right last, or forgets again, the share that is poison removed."""
+
+    def __init__(self, representation=None, *, poisoning_rate=0.1, n_epochs=20):
+        self.representation = representation
+        self.poisoning_rate, self.n_epochs = poisoning_rate, n_epochs
+
+    def _detect(self, X, features, y, sample_weight):
+        model = SGDClassifier(loss="log_loss", alpha=1e-3, random_state=0)
+        rng, wrong = np.random.RandomState(0), np.zeros(len(y))
+        for _ in range(self.n_epochs):
+            order = rng.permutation(len(y))
+            model.partial_fit(features[order], y[order], classes=np.unique(y))
+            wrong += model.predict(features) != y
+        late = np.argsort(-wrong, kind="stable")[: round(self.poisoning_rate * len(y))]
+        is_poison = np.zeros(len(y), dtype=bool)
+        is_poison[late] = True
+        return Findings(wrong / self.n_epochs, is_poison, [])
+
+
 def detectors(cell, names):
     share = 0.1
     if cell.is_poison.any():
@@ -329,6 +351,7 @@ def detectors(cell, names):
         "spectral": SpectralSignatures(cell.representation, poisoning_rate=min(share, 0.6)),
         "confidence": Confidence(cell.representation),
         "clustering": ActivationClustering(cell.representation, random_state=0),
+        "late": LateLearned(cell.representation, poisoning_rate=cell.is_poison.mean() or 0.02),
     }
     return {name: known[name] for name in names}
 
@@ -452,16 +475,66 @@ def report(rows, options):
     attacked = attacked[attacked["undefended"] >= attacked["base"] + 0.3]
     keys = ["data", "policy", "rate", "detector", "learner"]
     for key, part in attacked.groupby(keys):
-        within = 0.15 if key[1] in ("next", "cover", "clean-label") else 0.05
-        within = max(within, 0.10) if key[0] in (*PHOTOGRAPHS, *RECORDS) else within
-        good = (part["defended"] <= part["base"] + within).sum()
+        limit = within(part.iloc[0])
+        good = (part["defended"] <= part["base"] + limit).sum()
         lost = (part["accuracy_base"] - part["accuracy_defended"]).max()
         mean = part[NUMBERS].astype(float).mean()
         print(
             f"| {' | '.join(map(str, key))} | {len(part)} | {mean['undefended']:.2f} |"
-            f" {mean['defended']:.2f} | {mean['base']:.2f} | {good} of {len(part)} ({within}) |"
+            f" {mean['defended']:.2f} | {mean['base']:.2f} | {good} of {len(part)} ({limit}) |"
             f" {lost:.3f} | {mean['recall']:.2f} | {mean['false_positives']:.2%} |"
         )
+
+    print("\n### Together\n")
+    print(
+        "| attacks | cells | defended | false positives | accuracy lost, most | true group first |"
+    )
+    print("|---" * 6 + "|")
+    own = attacked[attacked["detector"] == "leave-group-out"]
+    for name, part in own.groupby(own.apply(bar, axis=1)):
+        good = part["defended"] <= part["base"] + part.apply(within, axis=1)
+        lost = (part["accuracy_base"] - part["accuracy_defended"]).max()
+        once = part.drop_duplicates(CELL)
+        print(
+            f"| {name} | {len(part)} | {good.mean():.0%} | {once['false_positives'].mean():.2%} |"
+            f" {lost:.3f} | {(once['first'] >= 0.5).mean():.0%} |"
+        )
+    if attacked["detector"].nunique() > 1:
+        beside(attacked)
+
+
+def within(row):
+    """How far above the base rate success may be after the defence."""
+    limit = 0.15 if row["policy"] in ("next", "cover", "clean-label") else 0.05
+    return max(limit, 0.10) if row["data"] in (*PHOTOGRAPHS, *RECORDS) else limit
+
+
+def bar(row):
+    """The kind of attack that one promise is made for."""
+    if row["data"] in RECORDS:
+        return "tables and texts"
+    if row["data"] in PHOTOGRAPHS:
+        return f"photographs, success {'0.5 or more' if row['undefended'] >= 0.5 else 'below 0.5'}"
+    if row["policy"] in ("one-class", "one-to-one"):
+        return "to one class, or one to one" + (", 0.3 %" if row["rate"] < 0.01 else "")
+    return row["policy"]
+
+
+def beside(attacked):
+    """Where the detector is ahead of all others, and each cell where it is not."""
+    print("\n### Beside the others: success after the defence\n")
+    left = attacked.pivot_table("defended", [*CELL, "learner"], "detector")
+    others = left.columns.drop("leave-group-out")
+    ahead = left["leave-group-out"] <= left[others].min(axis=1) + 0.01
+    print(f"Ahead of, or level (0.01) with, all others: {ahead.sum()} of {len(ahead)} cells.")
+    auroc = attacked.groupby("detector")["auroc"].mean()
+    print("AUROC of the ranking, mean: " + ", ".join(f"{n} {v:.2f}" for n, v in auroc.items()))
+    behind = left[~ahead].reset_index()
+    if len(behind):
+        print("\n| " + " | ".join(behind.columns) + " |\n" + "|---" * len(behind.columns) + "|")
+        for row in behind.itertuples(index=False):
+            cells = (f"{v:.2f}" if isinstance(v, float) else str(v) for v in row)
+            print(f"| {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

@@ -104,15 +104,22 @@ class LeaveGroupOutDetector(PoisonDetector):
     in each, then label by label. A group is poison where at least 0.8 as many of its rows flip
     without it as ordinary rows of their content are labelled right when left out (victims of a
     class that the kernel half knows cannot all flip), 0.8 of the other rows of its labels stay,
-    its coverage is 0.5 and its score, that share of flips * cohesion * coverage, 0.4
+    its coverage is 0.5 and its score, share of flips * cohesion * coverage, 0.4
     (:class:`PoisonGroup` says what these are), flip and coverage each less one standard error: of
-    small groups there are many. Where what poison found before has in common carries other rows
-    to the group's label as well, a coverage of 0.3 and a score of 0.15 are enough: its most
-    widely spread rows may have been found first. A group of several labels stands in `groups_`
-    once for each, with the evidence of all its rows.
+    small groups there are many. Where classes overlap, every label has a group that few others
+    support: with four labels or more the score is also 1.3 times the median of what the most
+    suspicious groups of the other labels reach, a null of the same data. Where what poison found
+    before has in common carries other rows to the group's label as well, a coverage of 0.3 and a
+    score of 0.15 are enough: its most widely spread rows may have been found first. A group of
+    several labels stands in `groups_` once for each, with the evidence of all its rows. What
+    members have in common is put on other rows within the bounds of each feature: what is added
+    to a white pixel is lost.
 
-    A group that shares values is poison by the same numbers if it is at most a tenth of all rows:
-    a value that more rows have is taken for a natural one, and the group is a suspect.
+    A group that shares values is poison by the same numbers, less one and a half standard errors,
+    if it is at most a tenth of all rows: a value that more rows have is taken for a natural one,
+    and the group is a suspect. Its cohesion is its share of all rows with these values, which a
+    kernel over many columns hardly sees, and flips in its score are relative to the accuracy on
+    its content.
 
     The assumption is that the attacker's victims have the spread of content of their source
     classes: a natural group that overrules its content (road signs that were photographed thirty
