@@ -23,7 +23,7 @@ from .joined import apart, beside, joined
 from .kernel_ridge import LeaveGroupOutRidge
 from .search import Search
 from .shared_values import SharedValues, is_text
-from .value_search import MOST_SHARED, ValueSearch
+from .value_search import LEAST_SHARED, MOST_SHARED, ValueSearch
 from .verdict import judged_group, least_scores, rank
 
 #: Least transfer of a group of several labels that is poison: rows at the borders of classes are
@@ -116,10 +116,10 @@ class LeaveGroupOutDetector(PoisonDetector):
     to a white pixel is lost.
 
     A group that shares values is poison by the same numbers, less one and a half standard errors,
-    if it is at most a tenth of all rows: a value that more rows have is taken for a natural one,
-    and the group is a suspect. Its cohesion is its share of all rows with these values, which a
-    kernel over many columns hardly sees, and flips in its score are relative to the accuracy on
-    its content.
+    if it has 20 rows and is at most a tenth of all: a value that more rows have is taken for a
+    natural one, and rarer ones are too many in a table to be told from chance; such groups are
+    suspects. Its cohesion is its share of all rows with these values, which a kernel over many
+    columns hardly sees, and flips in its score are relative to the accuracy on its content.
 
     The assumption is that the attacker's victims have the spread of content of their source
     classes: a natural group that overrules its content (road signs that were photographed thirty
@@ -290,7 +290,7 @@ class LeaveGroupOutDetector(PoisonDetector):
             )
             rare = MOST_SHARED * len(fit.ridge.y)
             return [
-                judged_group(group) if len(group.indices) <= rare else group
+                judged_group(group) if LEAST_SHARED <= len(group.indices) <= rare else group
                 for label in progress(labels, len(labels), "labels searched")
                 for group in apart(search.groups_of(label))
             ]

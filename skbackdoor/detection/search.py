@@ -325,15 +325,17 @@ class Search:
     def trim(self, G):
         """Take out rows that belong to a group by neither sign: others that it carried in.
 
-        They count as members less than by half, and hold less than half of what most of its rows
-        have in common: of the median difference, which rows that were carried in do not blur.
+        They hardly count as members, and hold less than half of what most of its rows have in
+        common: of the median difference, which rows that were carried in do not blur. One
+        poisoned row that is taken out may carry the backdoor on, so that both signs are asked.
         """
         for _ in range(MOST_ROUNDS):
             relative, _ = relative_membership(self.ridge, G)
             content = best_other(self.ridge, self.ridge.without(G), G)
             beyond = self.X[G] - self._content(G, content)
             shift = np.median(beyond, axis=0)
-            belongs = (relative[G] > 0.5) | (beyond @ shift > 0.5 * (shift @ shift))
+            belongs = relative[G] > LEAST_MEMBERSHIP
+            belongs |= beyond @ shift > 0.5 * (shift @ shift)
             if belongs.all():
                 break
             G = G[belongs]

@@ -12,6 +12,9 @@ from .group import PoisonGroup
 KEPT = 12
 #: Largest share of all rows that share a value and are poison: values of most rows are natural.
 MOST_SHARED = 0.1
+#: Least rows of one that is poison: thousands of values are rarer, and some few rows of one label
+#: that have another's content share one by chance.
+LEAST_SHARED = 20
 #: Components on which distances are taken.
 N_COMPONENTS = 30
 #: Rows nearer than this share of the usual distance to a fifth neighbour count as one.
