@@ -116,7 +116,7 @@ class LeaveGroupOutDetector(PoisonDetector):
     to a white pixel is lost.
 
     A group that shares values is poison by the same numbers, less one and a half standard errors,
-    if it has 20 rows and is at most a tenth of all: a value that more rows have is taken for a
+    if it has 15 rows and is at most a tenth of all: a value that more rows have is taken for a
     natural one, and rarer ones are too many in a table to be told from chance; such groups are
     suspects. Its cohesion is its share of all rows with these values, which a kernel over many
     columns hardly sees, and flips in its score are relative to the accuracy on its content.

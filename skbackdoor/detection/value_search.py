@@ -14,7 +14,7 @@ KEPT = 12
 MOST_SHARED = 0.1
 #: Least rows of one that is poison: thousands of values are rarer, and some few rows of one label
 #: that have another's content share one by chance.
-LEAST_SHARED = 20
+LEAST_SHARED = 15
 #: Components on which distances are taken.
 N_COMPONENTS = 30
 #: Rows nearer than this share of the usual distance to a fifth neighbour count as one.
