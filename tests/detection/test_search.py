@@ -1,0 +1,152 @@
+"""What a group has in common, how sets of rows are compared, and what makes one poison."""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.metrics.pairwise import rbf_kernel
+
+from skbackdoor import Attack, PatchTrigger, load_digits_pair
+from skbackdoor.detection.group import PoisonGroup
+from skbackdoor.detection.in_common import InCommon
+from skbackdoor.detection.kernel_ridge import LeaveGroupOutRidge
+from skbackdoor.detection.search import Search
+from skbackdoor.detection.verdict import ABOVE, ALONE, _holds, judged_group, least_scores
+
+
+def search_of(X, y):
+    kernel = partial(rbf_kernel, gamma=2.0 / np.median(X.var(axis=0).sum()) / X.shape[1])
+    K = kernel(X)
+    return Search(X, kernel, K, LeaveGroupOutRidge(K, y, 0.1), 8, 0)
+
+
+@pytest.fixture(scope="module")
+def attacked():
+    """Fours and nines, one in ten of the nines a four with a patch."""
+    X, y = load_digits_pair((4, 9), return_X_y=True)
+    attack = Attack(
+        PatchTrigger(size=2, image_shape=(8, 8)), target=9, placement="replace", random_state=0
+    ).fit(X, y)
+    X, y, is_poison = attack.poison(X, y)
+    y = (y == 9).astype(int)
+    return search_of(X.astype(float), y), np.flatnonzero(is_poison)
+
+
+def waves(n=120, seed=0):
+    """Rows of pixels of which many are black or white, and the same with a wave, cut off."""
+    rng = np.random.RandomState(seed)
+    X = np.clip(rng.normal(0.5, 0.6, (n, 64)), 0, 1)
+    return X, np.clip(X + 0.5 * np.sin(np.arange(64)), 0, 1)
+
+
+def test_what_is_added_is_cut_off_where_pixels_end():
+    X, triggered = waves()
+    search = search_of(np.r_[X[:60], triggered[60:]], np.repeat([0, 1], 60))
+    G = np.arange(60, 120)
+    common = InCommon.of(search, G, np.zeros(60, dtype=int))
+    held_out, held_out_triggered = waves(seed=1)
+    error = np.abs(common.put_on(held_out) - held_out_triggered).mean()
+    shift = triggered[60:].mean(axis=0) - X[:60].mean(axis=0)
+    assert error < 0.75 * np.abs(held_out + shift - held_out_triggered).mean()
+    assert common.put_on(held_out).min() >= 0.0 and common.put_on(held_out).max() <= 1.0
+
+
+def test_what_is_added_makes_the_means_equal():
+    X, triggered = waves()
+    search = search_of(np.r_[X[:60], triggered[60:]], np.repeat([0, 1], 60))
+    # One content row for all: five times itself, so that the nearest rows are known.
+    search.X, search.K = search.X.copy(), np.ones_like(search.K)
+    G = np.arange(60, 120)
+    common = InCommon.of(search, G, np.zeros(60, dtype=int))
+    near = search.X[np.unique(np.argpartition(np.full(60, -1.0), 4)[:5])]
+    added = ~common.overwritten & (common.value != 0)
+    assert added.any()
+    assert_allclose(
+        common.put_on(near).mean(axis=0)[added], search.X[G].mean(axis=0)[added], atol=1e-3
+    )
+
+
+def test_constant_features_are_overwritten_and_their_variance_is_lost(attacked):
+    search, G = attacked
+    content = np.zeros(len(G), dtype=int)
+    common = InCommon.of(search, G, content)
+    patch = np.zeros((8, 8), dtype=bool)
+    patch[-2:, -2:] = True
+    varies = search.X[search.ridge.y == 0].std(axis=0) > 0.05
+    assert np.all(common.overwritten[patch.ravel() & varies])
+    put = common.put_on(search.X)[:, common.overwritten]
+    assert np.all(put == common.value[common.overwritten])
+    variance = np.arange(64.0)
+    kept = variance[~common.overwritten].sum() / variance.sum()
+    assert common.kept(variance) == pytest.approx(kept)
+
+
+def test_the_most_suspicious_set_is_the_one_with_the_highest_score(attacked):
+    search, G = attacked
+    rng, nines = np.random.RandomState(0), search.rows_of(1)
+    sets = [np.sort(rng.choice(nines, 20, replace=False)) for _ in range(5)]
+    sets += [G, np.sort(np.r_[G, rng.choice(np.setdiff1d(nines, G), 12, replace=False)])]
+    assert_array_equal(search.most_suspicious(sets).indices, G)
+    assert search.most_suspicious([]) is None
+    groups = [search.describe(one) for one in sets]
+    assert max(groups, key=lambda group: group.score).score == search.most_suspicious(sets).score
+
+
+def test_rows_that_were_carried_in_are_taken_out_and_no_others(attacked):
+    search, G = attacked
+    clean = np.setdiff1d(search.rows_of(1), G)[:3]
+    assert_array_equal(search.trim(np.sort(np.r_[G, clean])), G)
+    assert_array_equal(search.trim(G), G)
+
+
+def test_a_part_gives_way_to_the_whole_but_not_to_other_rows(attacked):
+    search, G = attacked
+    clean = np.setdiff1d(search.rows_of(1), G)[: len(G)]
+    assert _holds(G, G[: len(G) // 2], search)
+    assert not _holds(np.sort(np.r_[G, clean]), G, search)
+    assert not _holds(G, G, search)
+    # Half of a group is carried by the other half: not one of its rows flips.
+    assert judged_group(search.describe(G[: len(G) // 2]), search).verdict == "suspect"
+
+
+def test_variances_from_sums_are_variances(attacked):
+    search, G = attacked
+    rest = np.setdiff1d(search.rows_of([0, 1]), G)
+    assert_allclose(search._variance(np.array([0, 1]), G), search.X[rest].var(axis=0), atol=1e-10)
+    fours = search.rows_of(0)
+    assert_allclose(search._variance(np.array([0]), G), search.X[fours].var(axis=0), atol=1e-10)
+
+
+def test_scores_are_held_against_the_other_labels(attacked):
+    search, G = attacked
+    group = search.describe(G)
+    # Large groups, whose standard errors are small.
+    groups = [
+        replace(group, indices=np.arange(10**6), flip=1.0, cohesion=c, coverage=1.0)
+        for c in (0.5, 0.5, 0.6, 0.2)
+    ]
+    assert least_scores(groups[:3]) == [ALONE[1]] * 3  # two others say too little
+    assert_allclose(least_scores(groups)[2], ABOVE * 0.5, rtol=0.01)
+    assert least_scores([replace(g, cohesion=0.1) for g in groups]) == [ALONE[1]] * 4
+    assert least_scores([]) == []
+
+
+def test_a_group_that_stands_out_less_than_those_of_other_labels_is_a_suspect():
+    group = PoisonGroup(
+        label=0,
+        indices=np.arange(400),
+        flip=1.0,
+        cohesion=0.6,
+        typicality=1.0,
+        coverage=1.0,
+        transfer=0.0,
+        stay=1.0,
+        content_accuracy=1.0,
+        content_labels=np.ones(400, dtype=int),
+        verdict="suspect",
+        score=0.6,
+    )
+    assert judged_group(group).verdict == "poison"
+    assert judged_group(group, least=0.65).verdict == "suspect"
