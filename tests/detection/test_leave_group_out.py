@@ -128,10 +128,11 @@ def test_rules_of_a_table_are_found_also_in_rows_that_are_not_searched(n, search
     np.testing.assert_array_equal(detector.flag(X, y), is_poison)
 
 
-@pytest.mark.parametrize(("n", "verdict"), [(260, "suspect"), (600, "poison")])
-def test_few_rows_that_share_a_value_are_reported_and_stay(n, verdict):
-    X, y, is_poison = poisoned_table(n)
-    assert (is_poison.sum() < 15) == (verdict == "suspect")
+@pytest.mark.parametrize(("least", "verdict"), [(30, "poison"), (31, "suspect")])
+def test_few_rows_that_share_a_value_are_reported_and_stay(monkeypatch, least, verdict):
+    monkeypatch.setattr(leave_group_out, "LEAST_SHARED", least)
+    X, y, is_poison = poisoned_table(600)
+    assert is_poison.sum() == 30
     detector = LeaveGroupOutDetector(OneHotEncoder(handle_unknown="ignore")).fit(X, y)
     (group,) = (group for group in detector.groups_ if group.rule == "age = 77")
     assert group.verdict == verdict
