@@ -304,13 +304,14 @@ class Search:
     def complete(self, G, rows):
         """Add those of some rows that flip with the group, and belong to it by one of two signs.
 
-        They count as members at all, or what the group has in common is in them. Few poisoned
-        rows left behind carry a backdoor on.
+        They count as members at all, or what the group has in common is in them. Those that are
+        members by half and hold it belong to it whether they flip or not: victims that look like
+        the label. Few poisoned rows left behind carry a backdoor on.
         """
         relative, _ = relative_membership(self.ridge, G)
         content = best_other(self.ridge, self.ridge.without(G), G)
         shift = np.mean(self.X[G] - self._content(G, content), axis=0)
-        larger = G
+        larger, sure = G, G
         for label in np.unique(self.ridge.y[rows]):
             rest = np.setdiff1d(rows[self.ridge.y[rows] == label], G)
             if len(rest) == 0:
@@ -319,8 +320,9 @@ class Search:
             share = (self.X[rest] - self._content(rest, content)) @ shift / (shift @ shift)
             belongs = (relative[rest] > LEAST_MEMBERSHIP) | (share > 0.5)
             larger = np.union1d(larger, rest[belongs])
+            sure = np.union1d(sure, rest[(relative[rest] > 0.5) & (share > 0.5)])
         margins = margins_of_flips(self.ridge, larger)
-        return self.main_labels(larger[np.isin(larger, G) | (margins > 0)])
+        return self.main_labels(larger[np.isin(larger, sure) | (margins > 0)])
 
     def trim(self, G):
         """Take out rows that belong to a group by neither sign: others that it carried in.
