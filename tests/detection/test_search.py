@@ -17,7 +17,7 @@ from skbackdoor.detection.verdict import ABOVE, ALONE, _holds, judged_group, lea
 
 
 def search_of(X, y):
-    kernel = partial(rbf_kernel, gamma=2.0 / np.median(X.var(axis=0).sum()) / X.shape[1])
+    kernel = partial(rbf_kernel, gamma=2.0 / X.var(axis=0).sum() / X.shape[1])
     K = kernel(X)
     return Search(X, kernel, K, LeaveGroupOutRidge(K, y, 0.1), 8, 0)
 
@@ -56,8 +56,7 @@ def test_what_is_added_is_cut_off_where_pixels_end():
 def test_what_is_added_makes_the_means_equal():
     X, triggered = waves()
     search = search_of(np.r_[X[:60], triggered[60:]], np.repeat([0, 1], 60))
-    # One content row for all: five times itself, so that the nearest rows are known.
-    search.X, search.K = search.X.copy(), np.ones_like(search.K)
+    search.K = np.ones_like(search.K)  # all rows are as near, so that all have the same content
     G = np.arange(60, 120)
     common = InCommon.of(search, G, np.zeros(60, dtype=int))
     near = search.X[np.unique(np.argpartition(np.full(60, -1.0), 4)[:5])]
