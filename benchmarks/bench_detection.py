@@ -10,15 +10,16 @@ base rate (a model of the clean rows alone) and accuracy, undefended and defende
 it was stopped. One setting of the detector for all. The whole grid takes days: `--sample N` draws
 N training sets of each kind of attack from it, so that shares of cells are those of the grid up to
 chance (90 % intervals by drawing training sets anew). Attacks put their copies in place of the
-originals ("replace"). Policies: all classes to one, one to one, all to the next, source-specific
-with as many correctly labelled triggered rows of other classes ("cover"), and clean-label. At 0.3
-%, MNIST has 4,000 rows, the least in which that is a group; other data have fewer rows, and are
-not tried. Photographs are compared by the normalised input of the head of a MobileNetV2, 200
-principal components (extra deep). A cell counts where undefended success is 0.3 above its base
-rate; it is defended where success is within 0.05 of the base rate after it (0.15 for "next",
-"cover" and "clean-label", 0.10 for photographs, tables and texts). Other detectors: spectral
-signatures and late-learned rows, given the true rate, activation clustering, and cleanlab's
-confident learning ("confidence").
+originals ("replace"), and beside them where those would be more than half of the source class
+("append"). Policies: all classes to one, one to one, all to the next, source-specific with as many
+correctly labelled triggered rows of other classes ("cover"), and clean-label. At 0.3 %, MNIST has
+3,000 rows, the least in which that is a group; other data have fewer rows, and are not tried.
+Photographs are compared by the normalised input of the head of a MobileNetV2, 200 principal
+components (extra deep). A cell counts where undefended success is 0.3 above its base rate; it is
+defended where success is within 0.05 of the base rate after it (0.15 for "next", "cover" and
+"clean-label", 0.10 for photographs, tables and texts). Other detectors: spectral signatures and
+late-learned rows, given the true rate, activation clustering, and cleanlab's confident learning
+("confidence").
 """
 
 import argparse
@@ -104,7 +105,7 @@ class Images:
         elif name.startswith("mnist"):
             self.digits = [int(c) for c in name[6:].split("/")] if "/" in name else range(10)
             self.folder, self.n_train = folder, 1500 if "/" in name else 2500
-            self.n_rare = 4000
+            self.n_rare = 3000
         else:
             from skbackdoor.deep import DeepFeatures
 
@@ -221,17 +222,21 @@ class Records:
         )
 
 
-def attack_of(data, trigger, policy, rate, seed):
+def attack_of(data, y, trigger, policy, rate, seed):
+    """The attack on training rows with labels y."""
     classes = np.unique(data.y)
     target = {"target": "next"} if policy == "next" else {"target": classes[-1]}
     if policy in ("one-to-one", "cover"):
         target["source_classes"] = [classes[1 if len(classes) > 2 else 0]]
     if policy == "first class":
         target = {"target": classes[0]}
+    # An attack that takes most rows of its source class away leaves nothing to be defended.
+    sources = np.isin(y, target.get("source_classes", classes)).sum()
+    placement = "append" if rate * len(y) > 0.5 * sources else "replace"
     return Attack(
         data.trigger(trigger),
         poisoning_rate=rate,
-        placement="replace",
+        placement=placement,
         clean_label=policy == "clean-label",
         random_state=seed,
         **target,
@@ -249,11 +254,12 @@ class Cell:
         train, test = images.split(seed, rate)
         X, self.y = images.X[train], images.y[train]
         self.y_test, self.is_poison = images.y[test], np.zeros(len(train), dtype=bool)
-        changed, triggered = np.zeros(0, dtype=int), None
+        self.is_clean = ~self.is_poison
+        changed, triggered = np.zeros(0, dtype=int), None  # what is appended is at the end
         if trigger is not None:
-            attack = attack_of(images, trigger, policy, rate, seed).fit(X, self.y)
+            attack = attack_of(images, self.y, trigger, policy, rate, seed).fit(X, self.y)
             X, self.y, self.is_poison = attack.poison(X, self.y)
-            changed = np.flatnonzero(self.is_poison)
+            changed, self.is_clean = np.flatnonzero(self.is_poison), ~self.is_poison
             triggered, self.y_target = attack.triggered(images.X[test], self.y_test)
             if policy == "cover":
                 known = [*attack.source_classes, attack.target]
@@ -261,11 +267,13 @@ class Cell:
                 covers = np.random.RandomState(seed).choice(others, len(changed), replace=False)
                 X[covers] = attack.trigger_.transform(X[covers])
                 changed = np.append(changed, covers)
+                self.is_clean[covers] = False
         if images.features is None:
             self.X, self.X_test = X.reshape(len(X), -1), images.X[test].reshape(len(test), -1)
             self.triggered = None if triggered is None else triggered.reshape(len(triggered), -1)
             return
-        features = images.known[train].copy()
+        features = np.empty((len(X), images.known.shape[1]))
+        features[: len(train)] = images.known[train]
         if len(changed):
             features[changed] = images.features.transform(X[changed])
         pca = PCA(200, random_state=0).fit(normalize(features))
@@ -279,13 +287,16 @@ class Cell:
         rows = [_safe_indexing(records.X, part) for part in (train, test)]
         self.y, self.y_test = records.y[train], records.y[test]
         self.is_poison = np.zeros(len(train), dtype=bool)
+        self.is_clean = ~self.is_poison
         self.representation = records.representation()
         self.X, self.X_test = rows
         if trigger is not None:
             with warnings.catch_warnings():  # values that columns do not hold yet
                 warnings.simplefilter("ignore")
-                attack = attack_of(records, trigger, policy, rate, seed).fit(self.X, self.y)
+                attack = attack_of(records, self.y, trigger, policy, rate, seed)
+                attack.fit(self.X, self.y)
                 self.X, self.y, self.is_poison = attack.poison(self.X, self.y)
+                self.is_clean = ~self.is_poison
                 self.triggered, self.y_target = attack.triggered(self.X_test, self.y_test)
 
     def outcome(self, learner, rows):
@@ -369,7 +380,7 @@ def detectors(cell, names):
 # -- Cells ---------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=None)
 def data_of(name, folder):
     return (Records if name in RECORDS else Images)(name, folder)
 
@@ -391,7 +402,7 @@ def run(data, trigger, policy, rate, seed, folder, names, learners):
         row = dict(
             detector=name,
             loo_accuracy=getattr(detector, "leave_one_out_accuracy_", np.nan),
-            false_positives=np.mean(detector.is_poison_[~cell.is_poison]),
+            false_positives=np.mean(detector.is_poison_[cell.is_clean]),
             n_groups=sum(group.verdict == "poison" for group in detector.groups_),
             detector_seconds=time.perf_counter() - start,
         )
@@ -443,16 +454,21 @@ def grid(args):
 
 
 def drawn(cells, n_drawn):
-    """Of all cells, those of clean data and `n_drawn` of each kind of attack, by data."""
+    """Of all cells, those of clean data and `n_drawn` of each kind of attack.
+
+    In turn, so that a study that is stopped early has as many of each, and a longer one goes on
+    where it was.
+    """
     kinds = {}
     for cell in ParameterGrid(cells):
         kinds.setdefault("clean" if cell["trigger"] == "none" else kind(cell), []).append(cell)
-    random_state, chosen = np.random.RandomState(0), kinds.pop("clean", [])
+    random_state, turns = np.random.RandomState(0), []
     for name in sorted(kinds):
         order = random_state.permutation(len(kinds[name]))
-        chosen += [kinds[name][k] for k in order[:n_drawn]]
-    chosen.sort(key=lambda cell: DATA.index(cell["data"]))
-    return [{name: [value] for name, value in cell.items()} for cell in chosen]
+        order = order if name == "clean" else order[:n_drawn]
+        turns += [(turn / len(order), name, kinds[name][k]) for turn, k in enumerate(order)]
+    turns.sort(key=lambda turn: turn[:2])
+    return [{name: [value] for name, value in cell.items()} for _, _, cell in turns]
 
 
 def main():

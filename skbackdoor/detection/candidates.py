@@ -145,10 +145,19 @@ def nearest_content(K, y, rows, content):
         of_class = np.flatnonzero(others & (y == s))
         here = content == s
         distance = K[of_class, of_class] - 2.0 * K[np.ix_(rows[here], of_class)]
-        k = min(N_NEIGHBORS, len(of_class))
-        order = np.argpartition(distance, k - 1, axis=1)[:, :k]
-        near[here] = of_class[order[:, np.arange(N_NEIGHBORS) % k]]
+        near[here] = of_class[nearest(distance)]
     return near
+
+
+def nearest(distances):
+    """Columns of the least distances of each row, shape (n_rows, n_neighbors).
+
+    Where there are too few columns, some stand twice.
+    """
+    n_columns = distances.shape[1]
+    k = min(N_NEIGHBORS, n_columns)
+    order = np.argpartition(distances, k - 1, axis=1)[:, :k]
+    return order[:, np.arange(N_NEIGHBORS) % k]
 
 
 def components(X, random_state):

@@ -28,7 +28,8 @@ def joined(groups, search):
             found += members
             continue
         G = np.unique(np.concatenate([group.indices for group in members]))
-        whole = search.describe(G)
+        labels = np.flatnonzero(search.n_rows >= search.smallest)
+        whole = search.describe(search.settled(G, search.rows_of(labels)))
         found += [replace(whole, verdict="poison")] if is_backdoor(whole) else members
     return _without_shared_rows(found)
 

@@ -26,9 +26,6 @@ from .shared_values import SharedValues, is_text
 from .value_search import LEAST_SHARED, MOST_SHARED, ValueSearch
 from .verdict import judged_group, least_scores, rank
 
-#: Least transfer of a group of several labels that is poison: rows at the borders of classes are
-#: many, flip without each other and are spread, but have nothing in common that could be put on.
-SEVERAL = 0.1
 #: Least score of a group that is reported as suspect.
 SUSPECT = 0.2
 #: Groups whose common part is looked for among the rows of other labels.
@@ -303,7 +300,7 @@ class LeaveGroupOutDetector(PoisonDetector):
             for group in pooled:
                 if group.verdict == "poison" and len(np.unique(fit.ridge.y[group.indices])) == 1:
                     alone.append(group)
-                elif group.verdict == "poison" and group.transfer >= SEVERAL:
+                elif group.verdict == "poison":
                     over_all.append(group)
         if over_all and not patterns:
             patterns.append(search.pattern(over_all[0]))

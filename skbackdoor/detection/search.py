@@ -1,6 +1,7 @@
 """The search for groups that only their own kind supports, among the rows of one label or all."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from sklearn.decomposition import PCA
@@ -24,6 +25,7 @@ from .evidence import (
 )
 from .group import PoisonGroup
 from .in_common import InCommon
+from .within_classes import WithinClasses
 
 #: Candidates of each kind, and of those over all labels, that are refined of either order.
 KEPT, KEPT_POOLED = 5, 7
@@ -34,8 +36,13 @@ MOST_ROUNDS = 5
 LARGEST, KNOWN_BY = 0.85, 20
 #: Share of the rows of the label that has most in a group; labels with fewer are not in it.
 FEW = 0.1
-#: Membership up to which a row is none, where that of the median member is 1.
-LEAST_MEMBERSHIP = 0.2
+#: Membership up to which a row is none, where that of the median member is 1: of those to be added
+#: to a group, and of those to be taken out.
+LEAST_MEMBERSHIP, SURE_MEMBERSHIP = 0.2, 0.4
+#: Membership, and share of what a group has in common, above which a row may belong to it.
+DOUBTFUL_MEMBERSHIP, DOUBTFUL_SHARE = 0.1, 0.25
+#: Share of the rows that are no members which hold too little of it to be members by that.
+USUAL = 0.99
 #: Cosine of two shifts above which they are taken for those of one trigger.
 LIKE = 0.5
 #: Components on which distances are taken.
@@ -214,14 +221,28 @@ class Search:
         -------
         groups : list of PoisonGroup
         """
-        rows, shift = self.rows_of(label), pattern.shift
+        rows = self.rows_of(label)
         content, _ = contents(self.ridge, rows)
-        share = (self.X[rows] - self._content(rows, content)) @ shift / (shift @ shift)
+        share = self.share(rows, content, pattern.shift)
         smallest = self.smallest // 2  # what to look for is known
         parts = prefixes(np.argsort(-share, kind="stable"), smallest)
         parts += [np.flatnonzero(share > 0.5), np.flatnonzero(share > 0.75)]
         parts = [rows[part] for part in parts if len(part) >= smallest]
         return self._described(self._refined(rows, [parts], smallest), pattern.common)
+
+    def share(self, rows, content, shift):
+        """How much of a shift is in some rows: 0 for none of it, 1 for all, shape (len(rows),).
+
+        What they are beyond their content, along the linear discriminant of the shift: directions
+        in which rows of one class differ anyway count less.
+        """
+        direction = self._within.solve(shift)
+        beyond = self.X[rows] - self._content(rows, content)
+        return beyond @ direction / (shift @ direction)
+
+    @cached_property
+    def _within(self):
+        return WithinClasses(self.X, self.ridge.y)
 
     def _content(self, rows, content):
         """The mean of the nearest rows of their content classes, shape (len(rows), n_features)."""
@@ -301,28 +322,69 @@ class Search:
                 break
         return self.main_labels(G)
 
-    def complete(self, G, rows):
-        """Add those of some rows that flip with the group, and belong to it by one of two signs.
+    def settled(self, G, rows):
+        """The rows that belong to a group, of some: those it lacks added, those carried in not.
 
-        They count as members at all, or what the group has in common is in them. Those that are
-        members by half and hold it belong to it whether they flip or not: victims that look like
-        the label. Few poisoned rows left behind carry a backdoor on.
+        A row belongs to it that flips without it and has one of two signs: it counts as a member
+        at all, or what the group has in common is in it. Those that are members by half and hold
+        it belong to it whether they flip or not: victims that look like the label. Few poisoned
+        rows left behind carry a backdoor on, and each other: what a row is without the group is
+        asked of the fit without all that may belong to it.
+
+        Parameters
+        ----------
+        G : ndarray
+            Rows of the group.
+        rows : ndarray
+            Rows that may belong to it, among them the group's.
+
+        Returns
+        -------
+        G : ndarray
+            Increasing. A group that would become all of a label, or too small, stays as it was.
         """
-        relative, _ = relative_membership(self.ridge, G)
+        for least, change in ((LEAST_MEMBERSHIP, np.union1d), (SURE_MEMBERSHIP, np.intersect1d)):
+            for _ in range(MOST_ROUNDS):
+                changed = self.main_labels(change(G, rows[self._belong(G, rows, least)]))
+                if len(changed) == len(G) or not self.is_part(changed):
+                    break
+                if len(changed) < self.smallest // 2:
+                    break
+                G = changed
+        return G
+
+    def _belong(self, G, rows, least):
+        """Whether each of some rows belongs to a group, as members from `least` on."""
+        relative = relative_membership(self.ridge, G)[0][rows]
         content = best_other(self.ridge, self.ridge.without(G), G)
-        shift = np.mean(self.X[G] - self._content(G, content), axis=0)
-        larger, sure = G, G
-        for label in np.unique(self.ridge.y[rows]):
-            rest = np.setdiff1d(rows[self.ridge.y[rows] == label], G)
-            if len(rest) == 0:
-                continue
-            content = best_other(self.ridge, self.ridge.leave_one_out_without(rest, G), rest)
-            share = (self.X[rest] - self._content(rest, content)) @ shift / (shift @ shift)
-            belongs = (relative[rest] > LEAST_MEMBERSHIP) | (share > 0.5)
-            larger = np.union1d(larger, rest[belongs])
-            sure = np.union1d(sure, rest[(relative[rest] > 0.5) & (share > 0.5)])
-        margins = margins_of_flips(self.ridge, larger)
-        return self.main_labels(larger[np.isin(larger, sure) | (margins > 0)])
+        shift = np.median(self.X[G] - self._content(G, content), axis=0)
+        doubtful = np.union1d(G, rows[relative > DOUBTFUL_MEMBERSHIP])
+        for _ in range(2):  # with the content of rows, which others that may belong to it hide
+            if not self.is_part(doubtful):
+                doubtful = G
+            scores = self._without(rows, doubtful)
+            kept = scores[np.arange(len(rows)), self.ridge.y[rows]]
+            content = best_other(self.ridge, scores, rows)
+            flips = scores.max(axis=1) > kept
+            share = self._share_by_label(rows, content, shift)
+            doubtful = np.union1d(doubtful, rows[share > DOUBTFUL_SHARE])
+        others = share[relative <= DOUBTFUL_MEMBERSHIP]
+        holds = share > max(0.5, np.quantile(others, USUAL) if len(others) else 0.5)
+        return ((relative > least) | holds) & flips | (relative > 0.5) & holds
+
+    def _share_by_label(self, rows, content, shift):
+        share, label = np.empty(len(rows)), self.ridge.y[rows]
+        for own in (label == k for k in np.unique(label)):
+            share[own] = self.share(rows[own], content[own], shift)
+        return share
+
+    def _without(self, rows, G):
+        """Scores of each row by the fit without it and without a group, which may hold it."""
+        scores = np.empty((len(rows), self.ridge.Y.shape[1]))
+        inside = np.isin(rows, G)
+        scores[~inside] = self.ridge.leave_one_out_without(rows[~inside], G)
+        scores[inside] = self.ridge.without(G)[np.searchsorted(G, rows[inside])]
+        return scores
 
     def trim(self, G):
         """Take out rows that belong to a group by neither sign: others that it carried in.

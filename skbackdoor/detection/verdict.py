@@ -47,7 +47,7 @@ def judged_group(group, search=None, pattern=None, sets=(), least=ALONE[1]):
         labels = np.unique(search.ridge.y[group.indices])
         several = np.flatnonzero(search.n_rows >= search.smallest)
         rows = search.rows_of(labels if len(labels) == 1 else several)
-        completed = search.trim(search.complete(group.indices, rows))
+        completed = search.settled(group.indices, rows)
         if not search.is_part(completed):  # what counts as a member is all but the label itself
             return group
         larger = search.describe(completed, common)

@@ -6,14 +6,18 @@ from functools import partial
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.covariance import OAS
 from sklearn.metrics.pairwise import rbf_kernel
 
 from skbackdoor import Attack, PatchTrigger, load_digits_pair
+from skbackdoor.detection.candidates import nearest_content
+from skbackdoor.detection.evidence import margins_of_flips
 from skbackdoor.detection.group import PoisonGroup
 from skbackdoor.detection.in_common import InCommon
 from skbackdoor.detection.kernel_ridge import LeaveGroupOutRidge
 from skbackdoor.detection.search import Search
 from skbackdoor.detection.verdict import ABOVE, ALONE, _holds, judged_group, least_scores
+from skbackdoor.detection.within_classes import WithinClasses
 
 
 def search_of(X, y):
@@ -55,11 +59,11 @@ def test_what_is_added_is_cut_off_where_pixels_end():
 
 def test_what_is_added_makes_the_means_equal():
     X, triggered = waves()
-    search = search_of(np.r_[X[:60], triggered[60:]], np.repeat([0, 1], 60))
-    search.K = np.ones_like(search.K)  # all rows are as near, so that all have the same content
-    G = np.arange(60, 120)
+    # Five other rows: they are the nearest of any.
+    search = search_of(np.r_[X[:5], triggered[60:]], np.repeat([0, 1], [5, 60]))
+    G = np.arange(5, 65)
     common = InCommon.of(search, G, np.zeros(60, dtype=int))
-    near = search.X[np.unique(np.argpartition(np.full(60, -1.0), 4)[:5])]
+    near = search.X[:5]
     added = ~common.overwritten & (common.value != 0)
     assert added.any()
     assert_allclose(
@@ -149,3 +153,58 @@ def test_a_group_that_stands_out_less_than_those_of_other_labels_is_a_suspect():
     )
     assert judged_group(group).verdict == "poison"
     assert judged_group(group, least=0.65).verdict == "suspect"
+
+
+@pytest.mark.parametrize("shape", [(300, 40), (60, 90)])
+def test_what_stands_out_within_classes_is_what_another_library_says(shape):
+    rng = np.random.RandomState(0)
+    X, y = rng.normal(size=shape) @ rng.normal(size=(shape[1], shape[1])), np.arange(shape[0]) % 3
+    X += 5.0 * rng.normal(size=(3, shape[1]))[y]
+    centred = X - np.stack([X[y == label].mean(axis=0) for label in range(3)])[y]
+    shift = rng.normal(size=shape[1])
+    expected = OAS(assume_centered=True).fit(centred).precision_ @ shift
+    assert_allclose(WithinClasses(X, y).solve(shift), expected, rtol=1e-6, atol=1e-9)
+
+
+def test_rows_that_do_not_differ_within_classes_leave_a_shift_as_it_is():
+    X, y, shift = np.eye(2)[[0, 0, 1, 1]], np.array([0, 0, 1, 1]), np.array([1.0, -2.0])
+    assert_array_equal(WithinClasses(X, y).solve(shift), shift)
+    one = np.array([[0.0], [2.0], [5.0], [7.0]])  # one feature of variance 1
+    assert_allclose(WithinClasses(one, y).solve(np.array([3.0])), [3.0])
+
+
+def test_the_nearest_rows_are_those_without_the_trigger(attacked):
+    """Without their patch, rows of a group are nearest to the very rows that they were."""
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(200, 6)) * [9, 9, 1, 1, 1, 1]
+    victims, shift = X[:60] + rng.normal(scale=0.01, size=(60, 6)), np.array([0, 0, 9, 9, 0, 0])
+    search = search_of(np.r_[X, victims + shift], np.repeat([0, 1], [200, 60]))
+    G = np.arange(200, 260)
+    common = InCommon.of(search, G, np.zeros(60, dtype=int))
+    first = InCommon._beyond(
+        search, G, nearest_content(search.K, search.ridge.y, G, np.zeros(60, dtype=int))
+    )
+    of = ~common.overwritten
+    error = np.abs(common.value - shift)[of].max()
+    assert error < 0.5 and error < 0.5 * np.abs(first.value - shift)[of].max()
+    near = common._nearest(search, G, np.zeros(60, dtype=int))
+    assert np.mean((near == np.arange(60)[:, None]).any(axis=1)) > 0.9
+
+
+def test_rows_left_behind_are_added_though_they_carry_each_other(attacked):
+    search, G = attacked
+    rows = search.rows_of(1)
+    # Half of a group carries the other half, of which none flips; still all are found.
+    half = G[: len(G) // 2]
+    assert not np.any(margins_of_flips(search.ridge, half) > 0)
+    assert_array_equal(search.settled(half, rows), G)
+    clean = np.setdiff1d(rows, G)
+    assert_array_equal(search.settled(np.sort(np.r_[G, clean[:3]]), rows), G)
+
+
+def test_a_group_does_not_become_its_label(attacked):
+    search, G = attacked
+    rows = search.rows_of(1)
+    most = np.setdiff1d(rows, G)[:-5]
+    settled = search.settled(most, rows)
+    assert search.is_part(settled) or np.array_equal(settled, most)
