@@ -98,6 +98,7 @@ class Search:
     def __init__(self, X, kernel, K, ridge, smallest, random_state):
         self.X, self.kernel, self.K, self.ridge = X, kernel, K, ridge
         self.smallest, self.random_state = smallest, random_state
+        self._in_common, self._coverage = {}, {}
         n_components = min(N_COMPONENTS, X.shape[1], len(X) - 1)
         pca = PCA(n_components, svd_solver="randomized", random_state=random_state)
         self.Z, self._pca = pca.fit_transform(X), pca
@@ -204,7 +205,7 @@ class Search:
         """
         G, content = group.indices, group.content_labels
         shift = np.mean(self.X[G] - self._content(G, content), axis=0)
-        common = InCommon.of(self, G, content)
+        common = self.in_common(G, content)
         return Pattern(np.unique(self.ridge.y[G]), shift, common, group.transfer)
 
     def groups_like(self, pattern, label):
@@ -435,12 +436,23 @@ class Search:
 
     def coverage(self, G, content):
         """How far a group is spread over its content classes, as in :class:`PoisonGroup`."""
-        common = InCommon.of(self, G, content)
+        key = G.tobytes(), content.tobytes()
+        if key in self._coverage:
+            return self._coverage[key]
+        common = self.in_common(G, content)
         like = np.setdiff1d(np.flatnonzero(np.isin(self.ridge.y, content)), G)
         marked = self._pca.transform(common.put_on(self.X[like]))
         random_state = np.random.RandomState(self.random_state)
         spread = coverage(self.Z[G], marked, self.ridge.y[like], content, random_state)
-        return float(spread * common.kept(self._variance(np.unique(content), G)))
+        kept = common.kept(self._variance(np.unique(content), G))
+        return self._coverage.setdefault(key, float(spread * kept))
+
+    def in_common(self, G, content):
+        """What a group has in common, each group's found once."""
+        key = G.tobytes(), content.tobytes()
+        if key not in self._in_common:
+            self._in_common[key] = InCommon.of(self, G, content)
+        return self._in_common[key]
 
     def _variance(self, labels, G):
         """Variance of each feature over the rows of some labels that are not in a group."""
@@ -461,7 +473,7 @@ class Search:
         content, flip, accuracy, cohesion = self._flips(G)
         spread, carried = self._spread(G, content, flip, cohesion), 0.0
         if min(flip, cohesion) > 0.2:
-            common = common or InCommon.of(self, G, content)
+            common = common or self.in_common(G, content)
             random_state = np.random.RandomState(self.random_state)
             carried = transfer(self.ridge, self.kernel, self.X, G, common, content, random_state)
         likest = self.ridge.without(G)[np.arange(len(G)), content]
