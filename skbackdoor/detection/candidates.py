@@ -70,11 +70,12 @@ def candidates(ridge, X, K, label, smallest, random_state):
     return {kind: [rows[part] for part in parts] for kind, parts in kinds.items()}
 
 
-def pooled_candidates(ridge, X, K, labels, smallest, random_state):
+def pooled_candidates(ridge, X, K, labels, smallest, within, random_state):
     """Sets of rows of several labels: those with alike content residuals.
 
     An attack on all classes puts the same trigger on rows of each, of which one label alone may
-    hold too few to be seen.
+    hold too few to be seen. Directions in which rows of one class differ anyway are made to count
+    less, each divided by the root of its standard deviation there (`within`).
 
     Returns
     -------
@@ -84,6 +85,7 @@ def pooled_candidates(ridge, X, K, labels, smallest, random_state):
     parts = [np.flatnonzero(ridge.y == label) for label in labels]
     residual = np.concatenate([residuals(ridge, X, K, rows)[0] for rows in parts])
     rows = np.concatenate(parts)
+    residual = within.along(residual) / within.variance**0.25
     nodes = tree_nodes(components(residual, random_state), smallest, LARGEST_POOLED * len(rows))
     return [np.sort(rows[node]) for node in nodes]
 

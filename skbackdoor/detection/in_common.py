@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics.pairwise import euclidean_distances
 
 from .candidates import N_NEIGHBORS, nearest, nearest_content
 
@@ -88,14 +87,13 @@ class InCommon:
 
     def _nearest(self, search, G, content):
         """The rows of their content classes that are nearest to some rows, with this taken off."""
-        left = ~self.overwritten
-        plain = (search.X[G] - self.value)[:, left]
-        near, others = np.empty((len(G), N_NEIGHBORS), dtype=int), np.ones(len(search.X), bool)
-        others[G] = False
+        left = (~self.overwritten).astype(float)
+        plain = (search.X[G] - self.value) * left
+        near = np.empty((len(G), N_NEIGHBORS), dtype=int)
         for s in np.unique(content):
-            of_class, here = np.flatnonzero(others & (search.ridge.y == s)), content == s
-            distances = euclidean_distances(plain[here], search.X[np.ix_(of_class, left)])
-            near[here] = of_class[nearest(distances)]
+            of_class, here = np.setdiff1d(search.rows_of(s), G), content == s
+            rows = search.X[of_class]
+            near[here] = of_class[nearest(rows**2 @ left - 2.0 * plain[here] @ rows.T)]
         return near
 
     def put_on(self, X):

@@ -4,7 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from .verdict import is_backdoor
+from .verdict import ALONE, is_backdoor
+
+#: Least coverage, score and transfer of what is left of a group of several labels without rows of
+#: surer groups of one label.
+REST = (ALONE[0], 0.3, ALONE[2])
 
 
 def joined(groups, search):
@@ -56,13 +60,17 @@ def apart(groups):
     return kept
 
 
-def beside(over_all, of_labels):
-    """Groups of several labels, but for those that are mostly a surer group of one label."""
-    return [
-        group
-        for group in over_all
-        if not any(
-            np.isin(group.indices, other.indices).mean() > 0.5 and other.score >= group.score
-            for other in of_labels
-        )
-    ]
+def beside(over_all, of_labels, search):
+    """Groups of several labels, but for those that are poison by rows of surer groups alone.
+
+    A group of one label, with rows that lie where classes meet, passes for one of several labels:
+    what is left of it without the former is no poison.
+    """
+    kept = []
+    for group in over_all:
+        surer = [other.indices for other in of_labels if other.score >= group.score]
+        rest = np.setdiff1d(group.indices, np.concatenate([[], *surer]))
+        alone = len(rest) == len(group.indices)
+        if alone or (len(rest) >= search.smallest and is_backdoor(search.describe(rest), REST)):
+            kept.append(group)
+    return kept

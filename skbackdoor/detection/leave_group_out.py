@@ -329,7 +329,7 @@ class LeaveGroupOutDetector(PoisonDetector):
                     if group is None or rank(other) > rank(group):
                         judged[label] = group = other
         of_labels = [group for group in judged.values() if group.verdict == "poison"]
-        over_all = beside(over_all, of_labels)
+        over_all = beside(over_all, of_labels, search)
         poison = over_all + of_labels
         if not poison:
             clean_label = [clean_label_group(search, label) for label in labels]

@@ -45,8 +45,16 @@ DOUBTFUL_MEMBERSHIP, DOUBTFUL_SHARE = 0.1, 0.25
 USUAL = 0.99
 #: Cosine of two shifts above which they are taken for those of one trigger.
 LIKE = 0.5
+#: Share of the rows of two sets that are in both, above which one stands for the other.
+ALIKE = 0.9
 #: Components on which distances are taken.
 N_COMPONENTS = 30
+
+
+def alike(first, second):
+    """Whether two sets of rows are all but the same."""
+    n_both = np.isin(first, second, assume_unique=True).sum()
+    return n_both > ALIKE * (len(first) + len(second) - n_both)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +144,8 @@ class Search:
         """The one of some sets of rows for which most speaks, standard errors taken off.
 
         How far a set is spread, which takes longest to say, is asked of those only that may come
-        first. It is trimmed where more speaks for what is left.
+        first, and of one of those that are all but the same. It is trimmed where more speaks for
+        what is left.
 
         Returns
         -------
@@ -145,10 +154,13 @@ class Search:
         """
         evidence = [(self._flips(G), G) for G in sets]
         evidence.sort(key=lambda entry: -entry[0][1] * entry[0][3])
-        best, highest = None, -1.0
+        best, highest, asked = None, -1.0, []
         for (content, flip, _, cohesion), G in evidence:
             if flip * cohesion <= highest:
                 break
+            if any(alike(G, other) for other in asked):
+                continue  # with less to speak for it
+            asked.append(G)
             flip, spread = lessened(flip, self._spread(G, content, flip, cohesion), len(G))
             sure = score(flip, cohesion, spread)
             if sure > highest:
@@ -164,7 +176,7 @@ class Search:
     def pooled_sets(self, labels):
         """Candidates among the rows of several labels, as :func:`pooled_candidates` gives them."""
         return pooled_candidates(
-            self.ridge, self.X, self.K, labels, self.smallest, self.random_state
+            self.ridge, self.X, self.K, labels, self.smallest, self.within, self.random_state
         )
 
     def pooled_groups(self, sets, labels, common=None):
@@ -237,12 +249,13 @@ class Search:
         What they are beyond their content, along the linear discriminant of the shift: directions
         in which rows of one class differ anyway count less.
         """
-        direction = self._within.solve(shift)
+        direction = self.within.solve(shift)
         beyond = self.X[rows] - self._content(rows, content)
         return beyond @ direction / (shift @ direction)
 
     @cached_property
-    def _within(self):
+    def within(self):
+        """Covariance of rows within their classes."""
         return WithinClasses(self.X, self.ridge.y)
 
     def _content(self, rows, content):
@@ -368,7 +381,10 @@ class Search:
             content = best_other(self.ridge, scores, rows)
             flips = scores.max(axis=1) > kept
             share = self._share_by_label(rows, content, shift)
-            doubtful = np.union1d(doubtful, rows[share > DOUBTFUL_SHARE])
+            more = np.union1d(doubtful, rows[share > DOUBTFUL_SHARE])
+            if len(more) == len(doubtful):
+                break
+            doubtful = more
         others = share[relative <= DOUBTFUL_MEMBERSHIP]
         holds = share > max(0.5, np.quantile(others, USUAL) if len(others) else 0.5)
         return ((relative > least) | holds) & flips | (relative > 0.5) & holds

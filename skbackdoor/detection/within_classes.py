@@ -18,6 +18,11 @@ class WithinClasses:
     X : ndarray of shape (n, n_features)
     y : ndarray of shape (n,)
         Label indices.
+
+    Attributes
+    ----------
+    variance : ndarray of shape (n_axes,)
+        Along each principal axis in which rows of one class differ at all, shrunk.
     """
 
     def __init__(self, X, y):
@@ -39,7 +44,11 @@ class WithinClasses:
         apart = (n + 1) * (square - mean**2 / d)
         shrinkage = min((square + mean**2) / apart, 1.0) if apart > NONE * square else 1.0
         self._rest = shrinkage * mean if mean > 0.0 else 1.0
-        self._variance = (1.0 - shrinkage) * variance + self._rest
+        self.variance = (1.0 - shrinkage) * variance + self._rest
+
+    def along(self, X):
+        """Rows along the principal axes, shape (n, n_axes)."""
+        return X @ self._axes
 
     def solve(self, shift):
         """The covariance's inverse times a vector of shape (n_features,).
@@ -49,4 +58,4 @@ class WithinClasses:
         """
         along = self._axes.T @ shift
         beyond = shift - self._axes @ along
-        return self._axes @ (along / self._variance) + beyond / self._rest
+        return self._axes @ (along / self.variance) + beyond / self._rest

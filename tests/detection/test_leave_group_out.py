@@ -19,6 +19,7 @@ from skbackdoor import (
     BlendTrigger,
     FeatureTrigger,
     LeaveGroupOutDetector,
+    LowVarianceTrigger,
     PatchTrigger,
     SinusoidTrigger,
     TokenTrigger,
@@ -42,11 +43,11 @@ def poisoned_pair(trigger=PATCH, rate=0.1, seed=0):
     return attack, attack.poison(X, y)
 
 
-def poisoned_digits(target, rate, n=1000, seed=0):
+def poisoned_digits(target, rate, n=1000, seed=0, trigger=PATCH):
     X, y = load_digits(return_X_y=True)
     X, rest, y, y_rest = X[:n] / 16, X[n:] / 16, y[:n], y[n:]
     attack = Attack(
-        PATCH, target=target, poisoning_rate=rate, placement="replace", random_state=seed
+        trigger, target=target, poisoning_rate=rate, placement="replace", random_state=seed
     ).fit(X, y)
     return attack, attack.poison(X, y), (rest, y_rest)
 
@@ -86,6 +87,17 @@ def test_a_backdoor_is_gone_from_a_model_of_what_is_left(target, rate, within):
     assert success > 0.3 + base
     assert after <= base + within
     assert detector.is_poison_[~is_poison].mean() <= 0.01
+
+
+@pytest.mark.parametrize(
+    "trigger", [TRIGGERS["blend"], LowVarianceTrigger(image_shape=(8, 8))], ids=["blend", "low"]
+)
+def test_an_attack_on_all_classes_leaves_no_row_behind(trigger):
+    """A few rows of a label or two would carry each other, too few to be a group."""
+    _, (X, y, is_poison), _ = poisoned_digits("next", 0.05, n=1300, trigger=trigger)
+    detector = LeaveGroupOutDetector().fit(X, y)
+    assert detector.is_poison_[is_poison].mean() >= 0.95
+    assert detector.is_poison_[~is_poison].mean() <= 0.005
 
 
 def test_a_group_says_what_it_is():

@@ -14,8 +14,9 @@ from skbackdoor.detection.candidates import nearest_content
 from skbackdoor.detection.evidence import margins_of_flips
 from skbackdoor.detection.group import PoisonGroup
 from skbackdoor.detection.in_common import InCommon
+from skbackdoor.detection.joined import beside
 from skbackdoor.detection.kernel_ridge import LeaveGroupOutRidge
-from skbackdoor.detection.search import Search
+from skbackdoor.detection.search import Search, alike
 from skbackdoor.detection.verdict import ABOVE, ALONE, _holds, judged_group, least_scores
 from skbackdoor.detection.within_classes import WithinClasses
 
@@ -208,3 +209,19 @@ def test_a_group_does_not_become_its_label(attacked):
     most = np.setdiff1d(rows, G)[:-5]
     settled = search.settled(most, rows)
     assert search.is_part(settled) or np.array_equal(settled, most)
+
+
+def test_sets_that_are_all_but_the_same_are_alike():
+    rows = np.arange(40)
+    assert alike(rows, rows) and alike(rows, rows[1:]) and alike(rows[1:], rows)
+    assert not alike(rows, rows[5:]) and not alike(rows[:20], rows[20:])
+
+
+def test_rows_where_classes_meet_beside_a_group_of_one_label_are_no_attack_on_several(attacked):
+    search, G = attacked
+    one = replace(search.describe(G), verdict="poison")
+    fours = search.rows_of(0)
+    mixed = replace(one, indices=np.sort(np.r_[G, fours[:20]]), score=0.5 * one.score)
+    assert beside([mixed], [one], search) == []
+    assert beside([mixed], [], search) == [mixed]
+    assert beside([one], [replace(one, indices=fours[:20])], search) == [one]
