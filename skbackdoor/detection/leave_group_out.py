@@ -108,7 +108,8 @@ class LeaveGroupOutDetector(PoisonDetector):
     suspicious groups of the other labels reach, a null of the same data. Where what poison found
     before has in common carries other rows to the group's label as well, a coverage of 0.3 and a
     score of 0.15 are enough: its most widely spread rows may have been found first. A group of
-    several labels stands in `groups_` once for each, with the evidence of all its rows. What
+    several labels stands in `groups_` once for each, with the evidence of all its rows; where it
+    holds rows of a surer group of one label, what is left of it must reach a score of 0.3. What
     members have in common is put on other rows within the bounds of each feature: what is added
     to a white pixel is lost.
 
