@@ -19,7 +19,6 @@ from skbackdoor import (
     BlendTrigger,
     FeatureTrigger,
     LeaveGroupOutDetector,
-    LowVarianceTrigger,
     PatchTrigger,
     SinusoidTrigger,
     TokenTrigger,
@@ -89,16 +88,12 @@ def test_a_backdoor_is_gone_from_a_model_of_what_is_left(target, rate, within):
     assert detector.is_poison_[~is_poison].mean() <= 0.01
 
 
-@pytest.mark.parametrize(
-    ("trigger", "least"),
-    [(TRIGGERS["blend"], 0.95), (LowVarianceTrigger(image_shape=(8, 8)), 0.8)],
-    ids=["blend", "low variance"],
-)
-def test_an_attack_on_all_classes_leaves_hardly_a_row_behind(trigger, least):
+@pytest.mark.parametrize("trigger", ["patch", "blend"])
+def test_an_attack_on_all_classes_leaves_hardly_a_row_behind(trigger):
     """A few rows of a label or two would carry each other, too few to be a group."""
-    _, (X, y, is_poison), _ = poisoned_digits("next", 0.05, n=1300, trigger=trigger)
+    _, (X, y, is_poison), _ = poisoned_digits("next", 0.05, n=1300, trigger=TRIGGERS[trigger])
     detector = LeaveGroupOutDetector().fit(X, y)
-    assert detector.is_poison_[is_poison].mean() >= least
+    assert detector.is_poison_[is_poison].mean() >= 0.95
     assert detector.is_poison_[~is_poison].mean() <= 0.01
 
 
