@@ -174,8 +174,8 @@ def test_rows_that_do_not_differ_within_classes_leave_a_shift_as_it_is():
     assert_allclose(WithinClasses(one, y).solve(np.array([3.0])), [3.0])
 
 
-def test_the_nearest_rows_are_those_without_the_trigger(attacked):
-    """Without their patch, rows of a group are nearest to the very rows that they were."""
+def test_the_nearest_rows_are_those_without_the_trigger():
+    """Without what is added, rows of a group are nearest to the very rows that they were."""
     rng = np.random.RandomState(0)
     X = rng.normal(size=(200, 6)) * [9, 9, 1, 1, 1, 1]
     victims, shift = X[:60] + rng.normal(scale=0.01, size=(60, 6)), np.array([0, 0, 9, 9, 0, 0])
