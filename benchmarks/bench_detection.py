@@ -15,11 +15,11 @@ originals ("replace"), and beside them where those would be more than half of th
 correctly labelled triggered rows of other classes ("cover"), and clean-label. At 0.3 %, MNIST has
 3,000 rows, the least in which that is a group; other data have fewer rows, and are not tried.
 Photographs are compared by the normalised input of the head of a MobileNetV2, 200 principal
-components (extra deep). A cell counts where undefended success is 0.3 above its base rate; it is
-defended where success is within 0.05 of the base rate after it (0.15 for "next", "cover" and
-"clean-label", 0.10 for photographs, tables and texts). Other detectors: spectral signatures and
-late-learned rows, given the true rate, activation clustering, and cleanlab's confident learning
-("confidence").
+components (extra deep). A cell counts where undefended success is 0.3 above its base rate, and the
+detectors see only training sets where it is for some learner, and clean ones; a cell is defended
+where success is within 0.05 of the base rate after it (0.15 for "next", "cover" and "clean-label",
+0.10 for photographs, tables and texts). Other detectors: spectral signatures and late-learned
+rows, given the true rate, activation clustering, and cleanlab's confident learning ("confidence").
 """
 
 import argparse
@@ -83,6 +83,8 @@ DATA = ("mnist", "mnist 4/9", "mnist 1/7", "mnist 3/5", "digits", *PHOTOGRAPHS, 
 TRIGGERS = ("patch", "blend", "sine", "stripes", "low variance", "warp")
 #: Rate below which a poison is rare.
 RARE = 0.01
+#: Undefended success above the base rate at which a cell counts.
+BACKDOORED = 0.3
 POLICIES = ("one-class", "first class", "one-to-one", "next", "cover", "clean-label")
 CELL = ["data", "policy", "rate", "trigger", "seed"]
 NUMBERS = (
@@ -390,10 +392,17 @@ def run(data, trigger, policy, rate, seed, folder, names, learners):
     clean = trigger == "none"
     cell = Cell(data_of(data, folder), None if clean else trigger, policy, rate, seed)
     before, rows = {}, []
+    everything = np.ones(len(cell.y), dtype=bool)
     for learner in () if clean else learners:
         make = LEARNERS[learner]
-        everything = np.ones(len(cell.y), dtype=bool)
-        before[learner] = cell.outcome(make, everything), cell.outcome(make, ~cell.is_poison)
+        undefended = cell.outcome(make, everything)
+        if undefended[0] < BACKDOORED:  # it cannot count
+            continue
+        base = cell.outcome(make, ~cell.is_poison)
+        if undefended[0] >= base[0] + BACKDOORED:
+            before[learner] = undefended, base
+    if not clean and not before:
+        return [{"detector": name} for name in names]
     for name, detector in detectors(cell, names).items():
         start = time.perf_counter()
         with warnings.catch_warnings():
@@ -517,10 +526,9 @@ def report(rows, options):
         " defended, within | accuracy lost, most | recall | false positives |"
     )
     print("|---" * 13 + "|")
-    attacked = rows[~is_clean]
-    if attacked.empty:
+    if "learner" not in rows or rows["learner"].isna().all():
         return
-    attacked = attacked[attacked["undefended"] >= attacked["base"] + 0.3]
+    attacked = rows[rows["learner"].notna()]
     keys = ["data", "policy", "rate", "detector", "learner"]
     for key, part in attacked.groupby(keys):
         limit = within(part.iloc[0])
