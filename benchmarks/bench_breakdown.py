@@ -2,6 +2,7 @@
 
     python benchmarks/bench_breakdown.py [--mnist FILE_OR_FOLDER] [--adult FILE.csv.gz]
         [--parts cost searches truth choosing] [--n-train 800] [--seeds 3] [--repeats 3]
+        [--store FOLDER]
 
 cost: `backdoor_breakdown` against a learning curve of 20 weights and one fit. searches:
 GridSearchCV scored by breakdown against the same by accuracy; by the worst theta of eight triggers
@@ -11,7 +12,7 @@ truth: the breakdown rate is found with one attack; other victims and other seed
 fits with a half of it and twice it, and their excess success is measured on the same test images:
 by weight (a fifth of the rows, at such a weight) and by copies (so many rows, where these are one
 or more). Cells whose own result says that success climbs near the rate (`sharp`) are counted
-apart.
+apart. It is a study, and goes on where it was stopped.
 
 choosing: of five candidates a learner, chosen by accuracy, by theta of one trigger, by the worst
 theta of a family and by breakdown rate, within 2 points of the best cross-validated accuracy; then
@@ -22,6 +23,7 @@ import argparse
 import sys
 import time
 import warnings
+from functools import lru_cache, partial
 
 import numpy as np
 from sklearn.base import clone
@@ -43,6 +45,7 @@ from skbackdoor import (
     PerClassTrigger,
     Quantile,
     SinusoidTrigger,
+    Study,
     WarpTrigger,
     backdoor_breakdown,
     backdoor_learning_curve,
@@ -272,6 +275,20 @@ def excess(poisoner, base, data):
 
 
 def truth(args):
+    names = list(data_sets(args))
+    where = dict(mnist=args.mnist, adult=args.adult, n_train=args.n_train, n_seeds=args.seeds)
+    grid = [
+        {
+            "data": [name],
+            "learner": [learner],
+            "target": [target],
+            "value": LEARNERS[learner][2][1::2],
+        }
+        for name in names
+        for learner in LEARNERS
+        for target in (("last", "next") if name != "Adult" else ("last",))
+    ]
+    rows = Study(partial(truth_of_cell, **where), grid, store=args.store).run()
     print("\n## Is it true of other victims?\n")
     print(
         f"Excess success at a half of the stated breakdown rate and at twice it, mean over"
@@ -280,28 +297,19 @@ def truth(args):
     print("| data | learner | target | uncensored | sharp | by weight: below 0.25 | above 0.75"
           " | by copies: below 0.25 | above 0.75 |")  # fmt: skip
     print("|---|---|---|---|---|---|---|---|---|")
-    every = []
-    for name, (data, encode, shape) in data_sets(args).items():
-        classes = np.unique(data[1])
-        for learner in LEARNERS:
-            for target in (classes[-1], "next") if shape else (classes[-1],):
-                log(f"truth: {name}, {learner}, {target}")
-                cells = []
-                for value in LEARNERS[learner][2][1::2]:
-                    cells.append(
-                        _truth_of_cell(args, name, data, encode, shape, learner, target, value)
-                    )
-                every += [cell for cell in cells if cell is not None]
-                print(_counts(name, learner, target, cells), flush=True)
-    cells = np.array(every)
-    sharp = cells[:, 4] == 1
+    for (name, learner, target), part in rows.groupby(["data", "learner", "target"], sort=False):
+        words = f"{part['rate'].notna().sum()} of {len(part)} | {(part['sharp'] == 1).sum()}"
+        held = " | ".join(f"{good} of {n}" for good, n in (_good(part, way) for way in WAYS))
+        print(f"| {name} | {learner} | {target} | {words} | {held} |")
+    cells = rows[rows["rate"].notna()]
+    sharp = cells["sharp"] == 1
     for words, some in (
         ("uncensored cells", cells),
         ("cells that their own result calls sharp", cells[sharp]),
         ("other cells", cells[~sharp]),
     ):
-        print(f"\nOf {len(some)} {words}:", _held(some))
-    lower, upper = cells[:, 5:].T
+        print(f"\nOf {len(some)} {words}: {_held(some)}")
+    lower, upper = cells["lower"], cells["upper"].fillna(np.inf)
     print(
         f"\nIn {np.sum(upper > 4 * lower)} of {len(cells)} cells the rates at 0.25 and 0.75 of"
         f" excess, of the very attack that gave the rate, lie more than a factor of four apart:"
@@ -311,26 +319,46 @@ def truth(args):
     )
 
 
+#: Columns of excess success, and what is to hold of it.
+WAYS = {
+    "weight_half": "by weight, half",
+    "weight_twice": "by weight, twice",
+    "copies_half": "by copies, half",
+    "copies_twice": "by copies, twice",
+}
+
+
+def _good(cells, way):
+    """In how many cells the bar holds, and of how many."""
+    excess = cells[way].dropna()
+    return int(((excess < 0.25) if way.endswith("half") else (excess > 0.75)).sum()), len(excess)
+
+
 def _held(cells):
-    """In how many cells the bar holds, in words."""
-    ways = "by weight, half", "by weight, twice", "by copies, half", "by copies, twice"
     words = []
-    for k, way in enumerate(ways):
-        column = cells[np.isfinite(cells[:, k]), k]
-        good = column < 0.25 if k % 2 == 0 else column > 0.75
-        words.append(f"{way}: {good.sum()} of {len(column)} ({good.mean():.0%})")
-    both = (cells[:, 0] < 0.25) & (cells[:, 1] > 0.75)
+    for way, name in WAYS.items():
+        good, n = _good(cells, way)
+        words.append(f"{name}: {good} of {n} ({good / max(n, 1):.0%})")
+    both = (cells["weight_half"] < 0.25) & (cells["weight_twice"] > 0.75)
     words.append(f"by weight, both: {both.sum()} of {len(cells)}")
-    medians = ", ".join(f"{value:.2f}" for value in np.nanmedian(cells[:, :4], axis=0))
+    medians = ", ".join(f"{value:.2f}" for value in cells[list(WAYS)].median())
     return f"{'; '.join(words)}; median excess: {medians}."
 
 
-def _truth_of_cell(args, name, data, encode, shape, learner, target, value):
-    """Mean excess at half and twice the rate, by weight and by copies; None where censored.
+@lru_cache
+def _data_of(name, mnist, adult, n_train):
+    return data_sets(argparse.Namespace(mnist=mnist, adult=adult, n_train=n_train))[name]
 
-    Then 1 where the result is sharp, and its quartile rates in units of the rate.
+
+def truth_of_cell(data, learner, target, value, mnist, adult, n_train, n_seeds):
+    """Excess success of other victims at half and twice the breakdown rate; nan where censored.
+
+    Mean over seeds, by weight and by copies. With the rate, whether the result is sharp, and its
+    quartile rates in units of the rate (nan above the attack's own).
     """
-    X, y, X_test, y_test = data
+    arrays, encode, shape = _data_of(data, mnist, adult, n_train)
+    X, y, X_test, y_test = arrays
+    target = np.unique(y)[-1] if target == "last" else target
     attack = BackdoorPoisoner(
         learner_of(learner, value, encode),
         one_trigger(shape, X, target),
@@ -339,11 +367,12 @@ def _truth_of_cell(args, name, data, encode, shape, learner, target, value):
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = backdoor_breakdown(attack, *data)
+        found = backdoor_breakdown(attack, *arrays)
+        cell = dict.fromkeys(("rate", "sharp", "lower", "upper", *WAYS), np.nan)
         if found.censored or found.rate == 0.0:
-            return None
-        sums = np.full((args.seeds, 4), np.nan)
-        for seed in range(args.seeds):
+            return cell
+        sums = np.full((n_seeds, 4), np.nan)
+        for seed in range(n_seeds):
             for k, share in enumerate((found.rate / 2, 2 * found.rate)):
                 whole = int(0.2 * len(y)) / len(y)
                 one = clone(attack).set_params(
@@ -351,25 +380,18 @@ def _truth_of_cell(args, name, data, encode, shape, learner, target, value):
                     poison_weight=min(share / whole, 1.0),
                     random_state=seed + 1,
                 )
-                sums[seed, k] = excess(one, found.base_rate, data)
+                sums[seed, k] = excess(one, found.base_rate, arrays)
                 if share * len(y) >= 0.75:
                     copies = max(round(share * len(y)), 1) / len(y)
                     one = clone(attack).set_params(poisoning_rate=copies, random_state=seed + 1)
-                    sums[seed, 2 + k] = excess(one, found.base_rate, data)
-        means = [np.nan if np.isnan(column).all() else np.nanmean(column) for column in sums.T]
-        return [*means, float(found.sharp), *(found.quartile_rates / found.rate)]
-
-
-def _counts(name, learner, target, cells):
-    found = np.array([cell for cell in cells if cell is not None]).reshape(-1, 7)
-    words = [f"{found[:, 4].sum():.0f}"]
-    for k in range(4):
-        column = found[np.isfinite(found[:, k]), k]
-        good = column < 0.25 if k % 2 == 0 else column > 0.75
-        words.append(f"{good.sum()} of {len(column)}")
-    return (
-        f"| {name} | {learner} | {target} | {len(found)} of {len(cells)} | {' | '.join(words)} |"
-    )
+                    sums[seed, 2 + k] = excess(one, found.base_rate, arrays)
+        for way, column in zip(WAYS, sums.T, strict=True):
+            cell[way] = np.nan if np.isnan(column).all() else float(np.nanmean(column))
+        lower, upper = found.quartile_rates / found.rate
+        upper = float(upper) if np.isfinite(upper) else np.nan
+        return cell | dict(
+            rate=found.rate, sharp=float(found.sharp), lower=float(lower), upper=upper
+        )
 
 
 # -- choosing ---------------------------------------------------------------------------------
@@ -449,6 +471,7 @@ def main():
     parser.add_argument("--n-train", type=int, default=800)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--store", default="studies/breakdown", help="where cells of truth are kept")
     args = parser.parse_args()
     parts = {"cost": cost, "searches": searches, "truth": truth, "choosing": choosing}
     for part in args.parts:

@@ -180,7 +180,8 @@ class Attack(BaseEstimator):
         self.effective_rate_ = len(rows) / (len(y_index) + len(rows) - len(places))
         self.expected_counts_ = self._policy.expected_counts(y_index)
         self._X, self._y = X, y
-        self._X_poison = self._apply_trigger(_safe_indexing(X, rows), y_index[rows])
+        self._victims = _safe_indexing(X, rows), y_index[rows]
+        self._X_poison = self._apply_trigger(*self._victims)
         self._y_poison = self.classes_[self._policy.label_of[y_index[rows]]]
         return self
 
@@ -215,11 +216,10 @@ class Attack(BaseEstimator):
             Fitted on the same data; this one stays.
         """
         check_is_fitted(self)
-        other, (X, y) = copy(self), self.given_rows()
-        other.trigger, rows = trigger, self.poisoned_indices_
-        other._fit_trigger(X, y)
-        y_index = label_index(np.asarray(y)[rows], self.classes_)
-        other._X_poison = other._apply_trigger(_safe_indexing(X, rows), y_index)
+        other = copy(self)
+        other.trigger = trigger
+        other._fit_trigger(*self.given_rows())
+        other._X_poison = other._apply_trigger(*self._victims)
         return other
 
     def _apply_trigger(self, X, y_index):
@@ -423,17 +423,17 @@ def requires_y(trigger):
     return getattr(trigger, "requires_y", False)
 
 
-def stack_samples(first, second):
-    """Rows of `first`, then rows of `second`, in the container of `first`."""
+def stack_samples(first, *others):
+    """Rows of `first`, then rows of the others, in the container of `first`."""
     if sp.issparse(first):
-        return sp.vstack([first, second], format=first.format)
+        return sp.vstack([first, *others], format=first.format)
     if hasattr(first, "iloc"):
         import pandas as pd
 
-        return pd.concat([first, second])
+        return pd.concat([first, *others])
     if isinstance(first, list):
-        return first + list(second)
-    return np.concatenate([first, second])
+        return sum(map(list, others), first)
+    return np.concatenate([first, *others])
 
 
 def _put_rows(X, rows, new):

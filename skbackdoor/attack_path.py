@@ -45,12 +45,13 @@ def clean_path(probe, *others):
     Its poison rows are followed by those of others that differ by their triggers.
     """
     refuse_samplers(probe.estimator_)
-    clean, (X, y, weight) = probe.training_rows()
-    for other in others:
-        X_more, y_more, more = other.training_rows()[1]
-        X, y = stack_samples(X, X_more), np.concatenate([y, y_more])
-        weight = None if weight is None else np.concatenate([weight, more])
-    path = path_of(probe.estimator_, clean, (X, y, weight), probe.estimator_)
+    clean, poison = probe.training_rows()
+    if others:
+        copies = [poison, *(other.training_rows()[1] for other in others)]
+        X, y, weight = zip(*copies, strict=True)
+        weight = None if weight[0] is None else np.concatenate(weight)
+        poison = stack_samples(*X), np.concatenate(y), weight
+    path = path_of(probe.estimator_, clean, poison, probe.estimator_)
     _check_size(path, path.rows.clean.X, path.rows.poison.X)
     return path
 

@@ -349,8 +349,10 @@ def breakdown_of_fit(probe, X_test, y_test, sample_weight, level):
     reached, (n_poison, whole) = success(switches)[0].reached, share_of(probe)
     if reached is not None:
         return float(reached * whole), None
-    slope = slope_at(path, clean_fit(path), (rows, y, weight), n_poison, "per_sample")
-    return whole, slope.theta
+    fit = clean_fit(path) if path.method != "implicit" else path.optimum(rtol=1e-5)
+    if path.method == "implicit":  # theta is asked to two digits
+        fit = fit.newton_step(rows) or fit
+    return whole, slope_at(path, fit, (rows, y, weight), n_poison, "per_sample").theta
 
 
 def _negative(steps):

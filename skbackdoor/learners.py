@@ -280,10 +280,11 @@ def seed_missing(estimator, random_state):
 def label_index(y, classes):
     """Indices of labels in `classes`, or an error that names the labels that are not there."""
     y = np.asarray(y)
-    unknown = np.setdiff1d(y, classes)
-    if len(unknown):
+    index = np.searchsorted(classes, y)
+    known = classes[np.minimum(index, len(classes) - 1)] == y
+    if not np.all(known):
         raise ValueError(
-            f"y holds the labels {unknown.tolist()}, which the training data do not"
+            f"y holds the labels {np.unique(y[~known]).tolist()}, which the training data do not"
             f" (classes_={classes.tolist()})."
         )
-    return np.searchsorted(classes, y)
+    return index

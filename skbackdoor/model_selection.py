@@ -146,8 +146,9 @@ class BackdoorBreakdownScorer(PoisonerScorer):
     As with :class:`BackdoorSlopeScorer` the poisoner's `poison_weight` should be 0. The rate is
     that of the exact optimum, where the learner has a path; a learner without one is refitted
     some twenty times to be scored. The path is followed as far as the rate, no farther; that of a
-    smooth linear model is looked at nine weights first, so that a success which comes and goes
-    between two of them is missed, and its rate is good to 1e-3 of it.
+    smooth linear model is looked at up to eight weights first, so that a success which comes and
+    goes between two of them is missed, and its rate is found to 1e-3 of it; a theta in its place
+    is that of the fit after one Newton step.
 
     Examples
     --------

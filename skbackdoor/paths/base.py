@@ -12,7 +12,6 @@ from sklearn.base import clone
 from .._compat import validate_params
 from ..learners import label_index, weight_argument
 from ..progress import progress
-from .interpolation import interpolated_switches
 from .solutions import RefitSolution
 from .threads import one_blas_thread
 
@@ -174,7 +173,8 @@ class WeightPath(ABC):
         until : callable, default=None
             ``until(at_zero, held)``, with bools for each sample, says whether it is enough that
             these have their labels at weight 0 and at some other: what comes after that one may
-            then be left out. Smooth paths are then looked at nine weights first.
+            then be left out. Smooth paths are then looked at up to eight weights first, and what
+            holds only between two of them is missed.
 
         Returns
         -------
@@ -186,8 +186,8 @@ class WeightPath(ABC):
         return self._label_switches(rows, y, until)
 
     def _label_switches(self, rows, y, until=None):
-        """What a family says; here fits at some weights, interpolated."""
-        return interpolated_switches(self, rows, y, until)
+        """What a family says."""
+        raise NotImplementedError
 
     def _holding(self, y, until):
         """`until` as a function of decision values."""

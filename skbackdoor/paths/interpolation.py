@@ -9,13 +9,11 @@ from .switches import SignChanges, by_comparisons, margins
 AIM, ROUNDS = 1e-4, 4
 #: Pieces at first, and the weight below which they are of equal length in the weight itself.
 PIECES, SMALL = 64, 1e-4
-#: Pieces that a search for a first weight begins with.
-FEW = 8
 #: Points of a piece between which a sign is looked at.
 STEPS = np.linspace(0.0, 1.0, 9)
 
 
-def interpolated_switches(path, rows, y, until=None):
+def interpolated_switches(path, rows, y):
     r"""When samples get and lose labels, from fits at some weights.
 
     Decision values are cubic splines in :math:`u = \log(1 + 10^4 \beta)` through their values at
@@ -32,10 +30,6 @@ def interpolated_switches(path, rows, y, until=None):
         Samples as the learner sees them.
     y : ndarray of int of shape (n_samples,)
         Index of the label that each of them is asked about.
-    until : callable, default=None
-        As in :meth:`WeightPath.label_switches`. Of nine weights the first at which it holds is
-        then the last that is looked at, and the two pieces before it become eight; weights that
-        lie before these are rough, and an error of 1e-3 is aimed at.
 
     Returns
     -------
@@ -44,79 +38,62 @@ def interpolated_switches(path, rows, y, until=None):
         a piece, between two weights at which it is not, may be missed.
     """
     path.polished  # noqa: B018 - where every solve starts
-    curve, aim = _Splines(path, rows, y, until), AIM if until is None else 10 * AIM
+
+    def solved(u):
+        solution = path.solve(to_weight(u))
+        G = margins(solution.at_rows(rows), y)
+        return G.reshape(len(u), -1), G.shape[2], solution.method
+
+    u = np.linspace(0.0, np.log1p(1.0 / SMALL), PIECES + 1)
+    G, n_comparisons, method = solved(u)
+    coarse = CubicSpline(u[::2], G[::2])
+    curve = Splines(u, G, np.repeat(np.abs(coarse(u[1::2]) - G[1::2]) / 8, 2, axis=0))
     for rounds_left in reversed(range(ROUNDS + 1)):
         piece, functions, u, errors = curve.zeros()
-        weights = _weight(u)
-        wanted = np.unique(piece[errors > aim * weights])
+        weights = to_weight(u)
+        wanted = np.unique(piece[errors > AIM * weights])
         if len(wanted) == 0 or rounds_left == 0:
             break
         beside = np.concatenate([wanted - 1, wanted, wanted + 1])
-        curve.cut(np.unique(np.clip(beside, 0, curve.n_pieces - 1)))
+        pieces = np.unique(np.clip(beside, 0, len(curve.u) - 2))
+        curve.cut(pieces, solved(curve.middles(pieces))[0])
     order = np.argsort(weights, kind="stable")
     changes = SignChanges(curve.G[0] > 0, functions[order], weights[order])
-    owners = np.repeat(np.arange(len(y)), curve.n_comparisons)
+    owners = np.repeat(np.arange(len(y)), n_comparisons)
     with np.errstate(invalid="ignore", divide="ignore"):
         error = float(np.max(np.where(weights > 0, errors / weights, 0.0), initial=0.0))
-    return by_comparisons(owners, changes, curve.method, error)
+    return by_comparisons(owners, changes, method, error)
 
 
-def _weight(u):
+def to_weight(u):
     """The poison weight at u."""
     return np.minimum(SMALL * np.expm1(u), 1.0)
 
 
-class _Splines:
-    """Margins of samples as functions of u, known at some u."""
+def to_u(weight):
+    """u at a poison weight."""
+    return np.log1p(weight / SMALL)
 
-    def __init__(self, path, rows, y, until=None):
-        self.path, self.rows, self.y = path, rows, y
-        self.u = np.linspace(0.0, np.log1p(1.0 / SMALL), PIECES + 1 if until is None else FEW + 1)
-        self.G = self._solved(self.u)
-        fine = 0  # from this node on
-        if until is not None:
-            fine = self._find(until)
-        coarse = CubicSpline(self.u[fine::2], self.G[fine::2])
-        measured = np.abs(coarse(self.u[fine + 1 :: 2]) - self.G[fine + 1 :: 2]) / 8
-        #: How far each function may be off in each piece.
-        self.off = np.concatenate(
-            [np.zeros((fine, self.G.shape[1])), np.repeat(measured, 2, axis=0)]
-        )
+
+class Splines:
+    """Margins of samples as functions of u, known at some u.
+
+    Parameters
+    ----------
+    u : ndarray of shape (n_nodes,)
+        Increasing.
+    G : ndarray of shape (n_nodes, n_functions)
+        Margins there.
+    off : ndarray of shape (n_nodes - 1, n_functions), default=None
+        How far each may be off in each piece; None where that is not known.
+    """
+
+    def __init__(self, u, G, off=None):
+        self.u, self.G, self.off = u, G, off
         self._draw()
-
-    def _find(self, until):
-        """Leave out what comes after enough, and have eight pieces in place of the last two.
-
-        Returns
-        -------
-        fine : int
-            The node from which on pieces are so.
-        """
-        held = np.all(self.G.reshape(len(self.u), len(self.y), -1) > 0, axis=2)
-        found = (k for k in range(2, len(self.u)) if until(held[0], held[k]))
-        last = next(found, len(self.u) - 1)
-        first, middle, end = last - 2, last - 1, last
-        u = np.linspace(self.u[first], self.u[end], 9)
-        new = np.delete(u, [0, 4, 8])
-        G = self._solved(new)
-        known = self.G[[first, middle, end]]
-        self.G = np.concatenate([self.G[:first], known[:1], G[:3], known[1:2], G[3:], known[2:]])
-        self.u = np.concatenate([self.u[:first], u])
-        return first
-
-    @property
-    def n_pieces(self):
-        return len(self.u) - 1
 
     def _draw(self):
         self.D = CubicSpline(self.u, self.G)(self.u, 1)
-
-    def _solved(self, u):
-        solution = self.path.solve(_weight(u))
-        self.method = solution.method
-        G = margins(solution.at_rows(self.rows), self.y)
-        self.n_comparisons = G.shape[2]
-        return G.reshape(len(u), -1)
 
     def _at(self, k, functions, share):
         """Values and slopes of some functions, each at a share of the way through a piece."""
@@ -126,10 +103,13 @@ class _Splines:
         bend, twist = 3 * rise - 2 * d - d_next, d + d_next - 2 * rise
         return g + t * (d + t * (bend + t * twist)), (d + t * (2 * bend + 3 * t * twist)) / h
 
-    def cut(self, pieces):
-        """Cut pieces in two."""
-        middle = (self.u[pieces] + self.u[pieces + 1]) / 2
-        G = self._solved(middle)
+    def middles(self, pieces):
+        """u in the middle of pieces."""
+        return (self.u[pieces] + self.u[pieces + 1]) / 2
+
+    def cut(self, pieces, G):
+        """Cut pieces in two, by the margins in their middles."""
+        middle = self.middles(pieces)
         expected, _ = self._at(pieces[:, None], np.arange(G.shape[1]), 0.5)
         self.off[pieces] = np.abs(G - expected) / 8
         self.u = np.insert(self.u, pieces + 1, middle)
@@ -138,10 +118,10 @@ class _Splines:
         self._draw()
 
     def zeros(self):
-        """All zeros: their pieces, functions, u, and errors of their weights."""
+        """All zeros: their pieces, functions, u, and errors of their weights (0 if not known)."""
         pieces, functions, low, high = [], [], [], []
         everything = np.arange(self.G.shape[1])
-        for k in range(self.n_pieces):
+        for k in range(len(self.u) - 1):
             above = self._at(k, everything, STEPS[:, None])[0] > 0
             step, f = np.nonzero(above[1:] != above[:-1])
             pieces.append(np.full(len(f), k))
@@ -156,8 +136,8 @@ class _Splines:
             low, high = np.where(same, middle, low), np.where(same, high, middle)
         share = (low + high) / 2
         u, slope = self.u[k] + share * (self.u[k + 1] - self.u[k]), self._at(k, f, share)[1]
-        off = self.off[k, f]
+        off = np.zeros(len(k)) if self.off is None else self.off[k, f]
         with np.errstate(divide="ignore", invalid="ignore"):
             errors = np.where(off > 0, off / np.abs(slope), 0.0)
         errors = np.minimum(errors, self.u[k + 1] - self.u[k])
-        return k, f, u, errors * (SMALL + _weight(u))  # d weight / d u
+        return k, f, u, errors * (SMALL + to_weight(u))  # d weight / d u

@@ -80,9 +80,16 @@ class KernelRows:
         return new
 
     def product(self, v):
-        """v K over the training rows whose v is not 0, in blocks of rows, shape (n_samples,)."""
-        rows = np.flatnonzero(v)
-        total = np.zeros(self.X.shape[0])
+        """v K over the training rows whose v is not 0, in blocks of rows, shape (n_samples,).
+
+        Rows of a linear kernel that are not known yet give it by their weights.
+        """
+        rows, total = np.flatnonzero(v), np.zeros(self.X.shape[0])
+        if getattr(self.function, "is_linear", False):
+            missing = rows[self.place[rows] < 0]
+            if len(missing):
+                total = self.function.product(self.X, self.rows[missing], v[missing])
+                rows = rows[self.place[rows] >= 0]
         for start in range(0, len(rows), 1024):
             part = rows[start : start + 1024]
             total = total + v[part] @ self(part)
@@ -155,7 +162,7 @@ class Kernel:
         return KernelRows(self.function, self.X, X, self.cache_bytes)
 
     def product(self, X, rows, v):
-        """Values between samples X and training rows, times v, shape (n_samples, v.shape[1])."""
+        """Values between samples X and training rows, times v, a vector or some side by side."""
         if self.is_linear:
             return self.function.product(X, self.X[rows], v)
         return self.at(X)(rows).T @ v

@@ -9,7 +9,14 @@ from sklearn.svm import LinearSVC
 from .base import WeightPath
 from .hinge import HingeOptimum
 from .kernels import AffineKernel, Kernel
-from .linear import Continuation, LinearOptimum, LinearProblem, linear_decision, parameters
+from .linear import (
+    Continuation,
+    LinearOptimum,
+    LinearProblem,
+    linear_decision,
+    parameters,
+    smooth_switches,
+)
 from .losses import Hinge, MarginLoss, SquaredHinge
 from .rows import as_float64
 from .smooth import difference
@@ -113,7 +120,7 @@ class LinearSVCPath(WeightPath):
 
     def _label_switches(self, rows, y, until=None):
         if self.estimator.loss == "squared_hinge":
-            return super()._label_switches(rows, y, until)
+            return smooth_switches(self, rows, y, until)
         if len(self.rows.clean.y) + len(self.rows.poison.y) > LARGEST_PATH:
             return None
         try:

@@ -203,7 +203,7 @@ class SVCPath(WeightPath):
             fixed[:, k] = v[:, k]
             fixed[near, k] = 0.0
             at_bound = np.flatnonzero(fixed[:, k])
-            outside = kernel(kernel.X[near], at_bound) @ fixed[at_bound, k]
+            outside = kernel.product(kernel.X[near], at_bound, fixed[at_bound, k])
             sign, u = signs[y[near]], bound[near]
             rate = np.where(poison[near], u, 0.0)
             b = float(fitted.intercept_[k] + v[:, k] @ kernel.offset)

@@ -120,21 +120,26 @@ class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         pixels = self._check_pixels(X, reset=True)
         self.image_shape_ = layout_of(pixels, self.image_shape)
         low, high = self._low_high
-        if pixels.dtype.kind == "f" and pixels.max() > high + 8 * (high - low):
+        least, most = low, high
+        if pixels.dtype.kind == "f":
+            least, most = pixels.min(), pixels.max()
+            if not np.isfinite([least, most]).all():
+                self._refuse_not_finite(pixels)
+        if most > high + 8 * (high - low):
             warn_once(
                 f"value_range={low_high!r} of {type(self).__name__}",
-                f"value_range={low_high!r}, but X reaches {pixels.max():g}: the trigger would "
-                f"hardly show. Pass value_range=({min(0, pixels.min()):g}, {pixels.max():g}), or "
+                f"value_range={low_high!r}, but X reaches {most:g}: the trigger would "
+                f"hardly show. Pass value_range=({min(0, least):g}, {most:g}), or "
                 "scale X.",
                 stacklevel=2,
             )
-        below = pixels.dtype.kind == "f" and pixels.min() < low - 1e-3 * (high - low)
+        below = least < low - 1e-3 * (high - low)
         if below and (self.alpha != 1 or self.changes_pixels):  # else nothing of them is left
             warn_once(
                 f"value_range={low_high!r} of {type(self).__name__}, from below",
-                f"value_range={low_high!r}, but X goes down to {pixels.min():g}: every pixel that "
+                f"value_range={low_high!r}, but X goes down to {least:g}: every pixel that "
                 f"the trigger touches is clipped to {low:g}. Pass the range of your pixels, such "
-                f"as value_range=({pixels.min():g}, {pixels.max():g}).",
+                f"as value_range=({least:g}, {most:g}).",
                 stacklevel=2,
             )
         self._draw(pixels.reshape(-1, *self.image_shape_), check_random_state(self.random_state))
@@ -186,11 +191,14 @@ class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             return finite
 
         if not _in_blocks(work, images):
-            name = type(self).__name__
-            assert_all_finite(pixels, input_name="X", estimator_name=name)  # says where and why
+            self._refuse_not_finite(pixels)
         if mask is not None and not every_row:
             self._put_at(images, mask)
         return self._to_frame(out, pixels, X) if is_frame(X) else out
+
+    def _refuse_not_finite(self, pixels):
+        """Raise where pixels are not finite, and say where and why."""
+        assert_all_finite(pixels, input_name="X", estimator_name=type(self).__name__)
 
     @property
     def _low_high(self):
@@ -231,14 +239,14 @@ class ImageTrigger(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         images[mask] = out
 
     def _check_pixels(self, X, *, reset):
-        """Return `X` as an array of numbers, in `fit` of finite ones, not copied if it is one."""
+        """Return `X` as an array of numbers, not copied if it is one."""
         if is_frame(X):
             validate_data(self, X, reset=reset, skip_check_array=True)
             self._check_columns(X)
         cause = None
         try:
             pixels = check_array(
-                X, allow_nd=True, ensure_all_finite=reset, input_name="X", estimator=self
+                X, allow_nd=True, ensure_all_finite=False, input_name="X", estimator=self
             )
         except ValueError as error:
             if "string" not in str(error):
@@ -349,8 +357,8 @@ def _in_blocks(work, images):
     def work_on(start, stop):
         return all([work(slice(i, min(i + step, stop))) for i in range(start, stop, step)])
 
-    n_threads = min(cpu_count(), 4, n_images // (4 * step))
-    if n_threads < 2:
+    n_threads = min(4, n_images // (4 * step))
+    if n_threads < 2 or (n_threads := min(n_threads, cpu_count())) < 2:
         return work_on(0, n_images)
     ends = [n_images * k // n_threads for k in range(n_threads + 1)]
     with ThreadPoolExecutor(n_threads) as pool:

@@ -108,6 +108,21 @@ class ActiveSet:
         new._rates = new.margin.rates = None
         return new
 
+    def kept(self, mask, problem):
+        """The same point of a problem on some of its rows, where the others are not active."""
+        new = copy(self)
+        new.problem, new.rows, new.diagonal, new.y = (
+            problem,
+            problem.rows,
+            problem.diagonal,
+            problem.y,
+        )
+        for name in ("u", "a", "r", "active", "side", "distance", "towards"):
+            setattr(new, name, getattr(self, name)[mask])
+        new.margin = self.margin.kept(mask)
+        new.set_rates()
+        return new
+
     @property
     def members(self):
         """Rows in the margin set, which are free."""

@@ -66,6 +66,17 @@ class MarginSet:
             setattr(new, name, getattr(self, name).copy())
         return new
 
+    def kept(self, mask):
+        """The same set among some of the rows, which hold all members."""
+        new = MarginSet(np.count_nonzero(mask), bool(self.border_size))
+        for name, value in self.__dict__.items():
+            if name not in ("n", "_rows", "_members"):
+                setattr(new, name, value.copy() if isinstance(value, np.ndarray) else value)
+        new._rows = self._rows[:, mask]
+        new._members = self._members.copy()
+        new._members[: self.size] = np.cumsum(mask)[self.members] - 1
+        return new
+
     @property
     def members(self):
         """Rows in the set, in the order of the inverse."""

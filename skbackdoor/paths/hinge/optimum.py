@@ -4,6 +4,7 @@ import numpy as np
 
 from ..optimum import Optimum
 from ..threads import one_blas_thread
+from .active_set import ActiveSet
 from .breakpoints import breakpoints
 from .derivative import newton_step, right_limit
 from .path import path_solution, warn_unless_optimal
@@ -148,6 +149,8 @@ class HingeOptimum(Optimum):
             whole.unit_of_sum,
             *outside,
         )
+        if isinstance(point, ActiveSet) and not np.any(point.active[~kept]):
+            return rows, point.kept(kept, part), rate[kept]
         return rows, as_it_is(part, point.a[kept], point.b), rate[kept]
 
     def newton_step(self, *X):

@@ -5,6 +5,7 @@ poison weight 0 and how that moves, :class:`Continuation` its fit at every weigh
 """
 
 from .continuation import Continuation
+from .first_switches import smooth_switches
 from .fitted import linear_decision, parameters
 from .logistic import LogisticPath
 from .optimum import LinearOptimum
@@ -19,4 +20,5 @@ __all__ = [
     "RidgePath",
     "linear_decision",
     "parameters",
+    "smooth_switches",
 ]

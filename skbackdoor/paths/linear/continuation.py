@@ -10,7 +10,7 @@ from ..solutions import LinearSolution
 from ..threads import one_blas_thread
 from .design import DesignMatrix
 from .hessian import Hessian
-from .newton import nearest, newton, newton_directions, sum_to_zero
+from .newton import CLOSE, nearest, newton, newton_directions, sum_to_zero
 from .nonzero_columns import NonzeroColumns
 from .optimum import POLISHED
 from .residual import warn_unless_optimal
@@ -79,21 +79,61 @@ class Continuation:
 
     def _solve(self, weights):
         """Fits and residuals at all weights, and the clean fit."""
-        zero, n_zeros = np.zeros(1), int(weights[0] == 0.0)
-        clean, residual = self.columns.reduce(self.start.W[None]), self.start.residual
-        polished = residual <= POLISHED
-        if not polished:
-            objective, scale = self._at(zero)
-            clean, F, residual = newton(objective, clean, scale, self.factors, zero, self.tol)
+        n_zeros = int(weights[0] == 0.0)
+        above = len(weights) > n_zeros
+        clean, residual, tangent = self.clean_fit(above)
         fits = np.repeat(clean, len(weights), axis=0)
         residuals = np.full(len(weights), residual)
-        if len(weights) > n_zeros:
-            if polished:
-                tangent = self.columns.reduce(self.start.tangent[None])
-            else:
-                tangent = self._tangents(zero, F, 1e-2)
+        if above:
             fits[n_zeros:], residuals[n_zeros:] = self._follow(clean, tangent, weights[n_zeros:])
         return fits, residuals, clean[0]
+
+    def clean_fit(self, moves=True, tol=None, close=CLOSE):
+        """The clean optimum, its residual, and how it moves with beta where that is asked.
+
+        Parameters
+        ----------
+        moves : bool, default=True
+            Whether it is asked.
+        tol : float, default=None
+            Relative gradient norm to reach; None is :attr:`tol`.
+        close : float, default=2e-7
+            As in :func:`newton`.
+
+        Returns
+        -------
+        W : ndarray of shape (1, n_outputs, n_parameters)
+        residual : float or ndarray of shape (1,)
+        tangent : ndarray of shape (1, n_outputs, n_parameters) or None
+            To two digits where the start was not the optimum.
+        """
+        zero = np.zeros(1)
+        W, residual = self.columns.reduce(self.start.W[None]), self.start.residual
+        if residual <= POLISHED:
+            tangent = self.columns.reduce(self.start.tangent[None]) if moves else None
+            return W, residual, tangent
+        objective, scale = self._at(zero)
+        tol = tol or self.tol
+        W, F, residual = newton(objective, W, scale, self.factors, zero, tol, close=close)
+        return W, residual, self._tangents(zero, F, 1e-2) if moves else None
+
+    def fit_near(self, weight, guess, close):
+        """The fit at one weight from a guess, `close` to the optimum in decision values.
+
+        Parameters
+        ----------
+        weight : float
+        guess : ndarray of shape (1, n_outputs, n_parameters)
+        close : float
+
+        Returns
+        -------
+        W : ndarray of shape (1, n_outputs, n_parameters)
+        """
+        betas = np.array([weight])
+        objective, scale = self._at(betas)
+        W, _, _ = newton(objective, guess, scale, self.factors, betas, 1e-3, close=close)
+        return sum_to_zero(objective.loss, W)
 
     def _follow(self, clean, tangent, weights):
         """Fits and residuals at weights above 0."""

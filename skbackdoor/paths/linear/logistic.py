@@ -17,6 +17,7 @@ from ..rows import as_float64
 from ..smooth import difference
 from ..threads import one_blas_thread
 from .continuation import Continuation
+from .first_switches import smooth_switches
 from .fitted import linear_decision, parameters
 from .optimum import LinearOptimum
 from .problem import LinearProblem
@@ -87,6 +88,9 @@ class LogisticPath(WeightPath):
         )
         W = problem.centring.to_centred(parameters(self.fitted))
         return LinearOptimum(problem, W, rtol)
+
+    def _label_switches(self, rows, y, until=None):
+        return smooth_switches(self, rows, y, until)
 
     def _solve(self, weights, n_jobs=None):
         with one_blas_thread(self.rows.clean.X):

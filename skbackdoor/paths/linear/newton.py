@@ -10,7 +10,7 @@ from .hessian import FACTOR_PRODUCTS, Hessian
 CLOSE = 2e-7
 
 
-def newton(objective, W, scale, factors, betas, tol, known=None):
+def newton(objective, W, scale, factors, betas, tol, known=None, close=CLOSE):
     """Damped Newton steps of fits side by side, until they are optimal or rounding stops them.
 
     Directions are found by conjugate gradients, preconditioned by the factor of the Hessian of a
@@ -32,6 +32,8 @@ def newton(objective, W, scale, factors, betas, tol, known=None):
         Relative gradient norm to reach.
     known : tuple of ndarrays, default=None
         Decision values (n_fits, n_samples, n_outputs) and gradients there.
+    close : float, default=2e-7
+        How far decision values may be from their optimum, by a neighbour's Hessian.
 
     Returns
     -------
@@ -52,7 +54,7 @@ def newton(objective, W, scale, factors, betas, tol, known=None):
     distance = _distance(objective, gradients, factors, betas)
     if objective.loss.jumps:
         distance[:] = np.inf  # only a step of its own tells
-    active = np.flatnonzero((residual > tol) | (distance > CLOSE))
+    active = np.flatnonzero((residual > tol) | (distance > close))
     patience, stepped = np.full(len(betas), 3), np.zeros(len(betas), dtype=bool)
     for _ in progress(range(100), None, "Newton steps of the path"):
         if len(active) == 0:
@@ -93,7 +95,7 @@ def newton(objective, W, scale, factors, betas, tol, known=None):
             distance[active] = np.maximum(ahead, rtol * length)
         else:
             distance[active] = rtol * length
-        active = active[~stalled & ((residual[active] > tol) | (distance[active] > CLOSE))]
+        active = active[~stalled & ((residual[active] > tol) | (distance[active] > close))]
     stepped = np.flatnonzero(stepped)
     if len(stepped):  # without the drift of updates
         part = objective.reweighted(objective.weight[stepped])

@@ -12,6 +12,7 @@ from ..smooth import difference
 from ..threads import one_blas_thread
 from .closed_form import ClosedForm
 from .continuation import Continuation
+from .first_switches import smooth_switches
 from .fitted import linear_decision, parameters
 from .optimum import LinearOptimum
 from .problem import LinearProblem
@@ -68,7 +69,7 @@ class RidgePath(WeightPath):
 
     def _label_switches(self, rows, y, until=None):
         if self._is_large:
-            return super()._label_switches(rows, y, until)
+            return smooth_switches(self, rows, y, until)
         with one_blas_thread(self.rows.clean.X):
             return self._closed_form.label_switches(rows, y)
 
