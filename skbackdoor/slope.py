@@ -1,5 +1,6 @@
 """The backdoor learning slope: how fast a learner takes in a backdoor."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from numbers import Real
 
@@ -237,7 +238,8 @@ def worst_slope_of_fit(probes, X_test, y_test, sample_weight, scale):
         return max(each, key=lambda found: found[0].theta)
     sources, y_index, rows = probes[0].attack_.sources(X_test, y_test)
     weight = weights_of_sources(sample_weight, rows)
-    tests = [(*triggered_rows(probe, path, sources, y_index), weight) for probe in probes]
+    with one_blas_thread(path.rows.clean.X) if path.method == "implicit" else nullcontext():
+        tests = [(*triggered_rows(probe, path, sources, y_index), weight) for probe in probes]
     if path.method != "implicit":
         return _difference(path, tests[0], DEFAULT_H, n_poison, scale), None
     groups = path.poison_groups(len(probes))
