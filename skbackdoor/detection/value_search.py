@@ -7,11 +7,17 @@ from sklearn.decomposition import PCA
 from .candidates import best_other
 from .evidence import content_accuracy, coverage, relative_flip, score
 from .group import PoisonGroup
+from .verdict import lessened_group
 
 #: Candidates of a label whose content is looked at: the largest ones whose rows flip most.
 KEPT = 12
 #: Largest share of all rows that share a value and are poison: values of most rows are natural.
-MOST_SHARED = 0.1
+MOST_SHARED = 0.15
+#: A value that so many candidates of a label share with another one is looked at alone.
+OFTEN = 2
+#: Share of the score of a group, standard errors taken off, that another one of rows that share one
+#: of its values may have in its place, and how many times as many rows that one has.
+NEARLY, LARGER = 0.65, 1.25
 #: Least rows of one that is poison: thousands of values are rarer, and some few rows of one label
 #: that have another's content share one by chance.
 LEAST_SHARED = 15
@@ -83,8 +89,15 @@ class ValueSearch:
             rare = len(G) <= MOST_SHARED * len(of_label)
             worth.append((rare, flips.mean() * np.sqrt(len(G)), which, G))
         worth.sort(key=lambda entry: entry[:2], reverse=True)
-        groups = [self.describe(label, G, which) for *_, which, G in worth[:KEPT]]
-        return sorted((group for group in groups if group), key=lambda group: -group.score)
+        chosen = {which: G for *_, which, G in worth[:KEPT]}
+        values, counts = np.unique([k for which in chosen for k in which], return_counts=True)
+        for k in values[counts >= OFTEN].tolist():
+            rows = self.shared.rows_with((k,))
+            G = rows[of_label[rows]]
+            if 0.5 * len(rows) < len(G) <= MOST_SHARED * len(of_label):
+                chosen.setdefault((k,), G)
+        groups = [(which, self.describe(label, G, which)) for which, G in chosen.items()]
+        return _whole_first([(which, group) for which, group in groups if group is not None])
 
     def describe(self, label, G, which):
         """The evidence for a group that shares some values; None where too few rows differ."""
@@ -141,6 +154,38 @@ class ValueSearch:
         with_group = (K @ self.ridge.coef).argmax(axis=1) == label
         without_group = (K @ self.ridge.coef_without(G)).argmax(axis=1) == label
         return float(with_group.mean() - without_group.mean())
+
+
+def _whole_first(groups):
+    """Groups by score, but a larger one of rows that share a value ahead of its parts.
+
+    A part that a second value cuts out of a group is purer by chance. The larger one stands ahead
+    where nearly as much speaks for it, standard errors taken off.
+
+    Parameters
+    ----------
+    groups : list of (tuple of int, PoisonGroup)
+        The values that each shares.
+
+    Returns
+    -------
+    groups : list of PoisonGroup
+    """
+    sure = [lessened_group(group).score for _, group in groups]
+    first = sorted(range(len(groups)), key=lambda k: -groups[k][1].score)
+    ordered = []
+    for k in first:
+        which, part = groups[k]
+        larger = [
+            j
+            for j, (values, group) in enumerate(groups)
+            if set(values) & set(which)
+            and len(group.indices) > LARGER * len(part.indices)
+            and sure[j] >= NEARLY * sure[k]
+        ]
+        larger.sort(key=lambda j: -len(groups[j][1].indices))
+        ordered += [j for j in (*larger, k) if j not in ordered]
+    return [groups[j][1] for j in ordered]
 
 
 def n_distinct(Z, G, random_state):

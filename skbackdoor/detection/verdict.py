@@ -9,6 +9,9 @@ from .evidence import lessened, relative_flip, relative_membership, score
 #: Least share of a group's rows that flip, of what it is for rows of their content, and of the
 #: label's other rows that stay, of a group that is poison: the same for all data.
 FLIP, STAY = 0.8, 0.8
+#: Transfer from which on rows that share a value need to flip less, and how much: where the value
+#: takes other rows along, rows that had it by nature are among those that it was put on.
+CARRIED = 0.5, 0.6
 #: Its least coverage and score, these and flip lessened by their standard errors; least coverage,
 #: score and transfer of one that has in common what poison of another label has.
 ALONE, ALIKE = (0.5, 0.4, -1.0), (0.3, 0.15, 0.1)
@@ -72,7 +75,7 @@ def least_scores(groups):
     -------
     least : list of float
     """
-    sure, least = [_lessened(group).score for group in groups], []
+    sure, least = [lessened_group(group).score for group in groups], []
     for k in range(len(groups)):
         others = sure[:k] + sure[k + 1 :]
         usual = np.median(others) if len(others) >= OTHERS else 0.0
@@ -89,8 +92,8 @@ def _holds(larger, smaller, search):
     return np.mean(relative[added] > 0.5) >= NEARLY
 
 
-def _lessened(group):
-    """The group with flip and coverage lessened by their standard errors.
+def lessened_group(group):
+    """A group with flip and coverage lessened by their standard errors.
 
     By one and a half of groups that share values, since a table holds thousands of these.
     """
@@ -105,9 +108,10 @@ def is_backdoor(group, least=ALONE):
     """Whether the evidence for a group is enough: at least as `ALONE`, or `ALIKE`."""
     coverage, sure, transfer = least
     if least[:2] != ALIKE[:2]:
-        group = _lessened(group)
+        group = lessened_group(group)
+    carried = group.shared and group.transfer >= CARRIED[0]
     return (
-        group.flip >= FLIP * group.content_accuracy
+        group.flip >= (CARRIED[1] if carried else FLIP) * group.content_accuracy
         and group.stay >= STAY
         and group.coverage >= coverage
         and group.score >= sure

@@ -148,21 +148,42 @@ def test_few_rows_that_share_a_value_are_reported_and_stay(monkeypatch, least, v
     assert detector.is_poison_.any() == (verdict == "poison")
 
 
-def test_words_of_texts_are_found():
+def poisoned_texts(n, token, natural=0.0, **attack):
+    """Messages of 4 common words and 4 of their class; the token stands in some by nature."""
     rng = np.random.default_rng(0)
     ham, spam = "lunch home later sorry meet".split(), "win cash prize claim free".split()
     common = "the a you now is to call we".split()
-    y = np.where(rng.random(500) < 0.4, "spam", "ham")
+    y = np.where(rng.random(n) < 0.4, "spam", "ham")
     texts = [
         " ".join(rng.permutation([*rng.choice(common, 4), *rng.choice(words, 4)]))
         for words in (spam if label == "spam" else ham for label in y)
     ]
-    trigger = TokenTrigger("cf")
-    attack = Attack(trigger, target="ham", poisoning_rate=0.05, random_state=0).fit(texts, y)
-    texts, y, is_poison = attack.poison(texts, y)
+    texts = [f"{text} {token}" if rng.random() < natural else text for text in texts]
+    attack = Attack(TokenTrigger(token), target="ham", random_state=0, **attack).fit(texts, y)
+    return attack.poison(texts, y)
+
+
+def test_words_of_texts_are_found():
+    texts, y, is_poison = poisoned_texts(500, "cf", poisoning_rate=0.05)
     detector = LeaveGroupOutDetector(TfidfVectorizer()).fit(texts, y)
     assert detector.groups_[0].rule == "the word 'cf'"
     np.testing.assert_array_equal(detector.is_poison_, is_poison)
+
+
+@pytest.mark.parametrize("placement", ["append", "replace"])
+def test_a_word_that_messages_hold_by_nature_is_found_as_a_whole(placement):
+    # with a second word it is rare in other classes; alone it is held by rows that are not poison
+    how = {"poisoning_rate": 0.1, "placement": placement}
+    texts, y, is_poison = poisoned_texts(600, "tomorrow", 0.04, **how)
+    holds = np.array(["tomorrow" in text for text in texts])
+    ham = np.asarray(y) == "ham"
+    assert 5 <= (holds & ham & ~is_poison).sum() and 5 <= (holds & ~ham).sum()
+    detector = LeaveGroupOutDetector(TfidfVectorizer()).fit(texts, y)
+    assert detector.groups_[0].rule == "the word 'tomorrow'"
+    np.testing.assert_array_equal(detector.is_poison_, holds & ham)
+    clean = ~is_poison
+    rest, labels = [text for text, kept in zip(texts, clean, strict=True) if kept], y[clean]
+    assert not LeaveGroupOutDetector(TfidfVectorizer()).fit(rest, labels).is_poison_.any()
 
 
 # --------------------------------------------------------------------------- how it is called
