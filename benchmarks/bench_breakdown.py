@@ -471,7 +471,7 @@ def main():
     parser.add_argument("--n-train", type=int, default=800)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--store", default="studies/breakdown", help="where cells of truth are kept")
+    parser.add_argument("--store", default="studies/breakdown", help="keeps the cells of truth")
     args = parser.parse_args()
     parts = {"cost": cost, "searches": searches, "truth": truth, "choosing": choosing}
     for part in args.parts:

@@ -15,8 +15,8 @@ KEPT = 12
 MOST_SHARED = 0.15
 #: A value that so many candidates of a label share with another one is looked at alone.
 OFTEN = 2
-#: Share of the score of a group, standard errors taken off, that another one of rows that share one
-#: of its values may have in its place, and how many times as many rows that one has.
+#: Share of the score of a group, standard errors taken off, that another one of rows that share
+#: one of its values may have in its place, and how many times as many rows that one has.
 NEARLY, LARGER = 0.65, 1.25
 #: Least rows of one that is poison: thousands of values are rarer, and some few rows of one label
 #: that have another's content share one by chance.
