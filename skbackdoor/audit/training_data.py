@@ -375,6 +375,6 @@ def _limits(audited):
         "clean-label attacks, whose rows rightly have their label, in tables and texts, and those"
         " beside other poison",
         "triggers that what rows are compared by does not show, and groups of fewer than 8 rows",
-        "values that a tenth of all rows share: these are taken for natural",
+        "values that more than 15 % of all rows share: these are taken for natural",
     ]
     return tuple([*limits, *(audited.limits if audited is not None else ())])

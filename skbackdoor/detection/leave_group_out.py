@@ -114,10 +114,14 @@ class LeaveGroupOutDetector(PoisonDetector):
     to a white pixel is lost.
 
     A group that shares values is poison by the same numbers, less one and a half standard errors,
-    if it has 15 rows and is at most a tenth of all: a value that more rows have is taken for a
+    if it has 15 rows and is at most 15 % of all: a value that more rows have is taken for a
     natural one, and rarer ones are too many in a table to be told from chance; such groups are
     suspects. Its cohesion is its share of all rows with these values, which a kernel over many
-    columns hardly sees, and flips in its score are relative to the accuracy on its content.
+    columns hardly sees, and flips in its score are relative to the accuracy on its content. Where
+    the values, put on rows of the content, give half of them the label, 0.6 in place of 0.8 is
+    enough: of a word that is not rare some rows had it by nature. Pairs of values cut purer parts
+    out of such a group, by chance; a larger group with one of their values stands ahead of them
+    where its score is 0.65 of theirs.
 
     The assumption is that the attacker's victims have the spread of content of their source
     classes: a natural group that overrules its content (road signs that were photographed thirty
