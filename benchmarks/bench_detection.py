@@ -305,7 +305,7 @@ class Cell:
         """Attack success and accuracy of a learner of some rows."""
         learner = learner()
         if self.representation is not None:
-            learner = make_pipeline(clone(self.representation), SPARSE, learner)
+            learner = make_pipeline(clone(self.representation), learner)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             fitted = learner.fit(_safe_indexing(self.X, np.flatnonzero(rows)), self.y[rows])
@@ -313,17 +313,15 @@ class Cell:
         return float(success), float(fitted.score(self.X_test, self.y_test))
 
 
-#: Trees and boosting take no sparse matrices.
-SPARSE = FunctionTransformer(lambda X: X.toarray() if hasattr(X, "toarray") else X)
-
 LEARNERS = {
     "svm": lambda: SVC(C=10),
     "logistic": lambda: make_pipeline(
         StandardScaler(with_mean=False), LogisticRegression(C=0.1, max_iter=300)
     ),
     "forest": lambda: RandomForestClassifier(random_state=0),
-    "boosting": lambda: HistGradientBoostingClassifier(
-        max_iter=50, max_features=0.1, random_state=0
+    "boosting": lambda: make_pipeline(  # takes no sparse matrices
+        FunctionTransformer(lambda X: X.toarray() if hasattr(X, "toarray") else X),
+        HistGradientBoostingClassifier(max_iter=50, max_features=0.1, random_state=0),
     ),
 }
 
