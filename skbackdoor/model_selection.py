@@ -146,9 +146,10 @@ class BackdoorBreakdownScorer(PoisonerScorer):
     As with :class:`BackdoorSlopeScorer` the poisoner's `poison_weight` should be 0. The rate is
     that of the exact optimum, where the learner has a path; a learner without one is refitted
     some twenty times to be scored. The path is followed as far as the rate, no farther; that of a
-    smooth linear model is looked at up to eight weights first, so that a success which comes and
-    goes between two of them is missed, and its rate is found to 1e-3 of it; a theta in its place
-    is that of the fit after one Newton step.
+    smooth linear model is found by root finding to 1e-3 of it: up or down through eight weights
+    (2e-4 to 1) from where the tangent at 0 puts it, then between two of them. A success that
+    comes and goes below the weights looked at, or between two of them, is missed. A theta in
+    place of the rate is that of the fit after one Newton step.
 
     Examples
     --------

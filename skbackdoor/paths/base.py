@@ -173,8 +173,8 @@ class WeightPath(ABC):
         until : callable, default=None
             ``until(at_zero, held)``, with bools for each sample, says whether it is enough that
             these have their labels at weight 0 and at some other: what comes after that one may
-            then be left out. Smooth paths are then looked at up to eight weights first, and what
-            holds only between two of them is missed.
+            then be left out. Of smooth paths only what holds at that one is then told, and what
+            holds only below the weights that are looked at, or between two of them, is missed.
 
         Returns
         -------

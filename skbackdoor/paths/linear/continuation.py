@@ -16,6 +16,9 @@ from .optimum import POLISHED
 from .residual import warn_unless_optimal
 from .subspace import Subspace
 
+#: Relative gradient norm, at least, of a fit that only labels are asked of.
+NEAR = 1e-3
+
 
 class Continuation:
     r"""The optimum at many poison weights: predicted in a subspace, corrected by Newton steps.
@@ -117,22 +120,38 @@ class Continuation:
         W, F, residual = newton(objective, W, scale, self.factors, zero, tol, close=close)
         return W, residual, self._tangents(zero, F, 1e-2) if moves else None
 
-    def fit_near(self, weight, guess, close):
-        """The fit at one weight from a guess, `close` to the optimum in decision values.
+    def fit_near(self, weight, guesses, close):
+        """The fit at one weight from the best of some guesses.
 
         Parameters
         ----------
         weight : float
-        guess : ndarray of shape (1, n_outputs, n_parameters)
+        guesses : ndarray of shape (n_guesses, n_outputs, n_parameters)
         close : float
+            How far decision values may be from their optimum.
 
         Returns
         -------
         W : ndarray of shape (1, n_outputs, n_parameters)
+
+        Warns
+        -----
+        ConvergenceWarning
+            It was not found from there, and not along the path either.
         """
         betas = np.array([weight])
         objective, scale = self._at(betas)
-        W, _, _ = newton(objective, guess, scale, self.factors, betas, 1e-3, close=close)
+        values = objective.value(guesses, objective.decision(guesses))
+        best = int(np.argmin(np.where(np.isfinite(values), values, np.inf)))
+        try:
+            W, _, residual = newton(
+                objective, guesses[[best]], scale, self.factors, betas, NEAR, close=close
+            )
+        except ValueError:  # at a guess so far off that there is no curvature left
+            residual = np.inf
+        if not np.max(residual) <= NEAR:
+            W, residual, _ = self._solve(betas)
+            warn_unless_optimal(residual.max())
         return sum_to_zero(objective.loss, W)
 
     def _follow(self, clean, tangent, weights):
