@@ -53,6 +53,8 @@ def weights_of_sources(sample_weight, rows):
     if sample_weight is None:
         return None
     weights = np.asarray(sample_weight)[rows]
+    if np.any(weights < 0):
+        raise ValueError(f"sample_weight must be 0 or more, but {weights.min()} is among them.")
     if not np.any(weights > 0):
         raise ValueError(
             "sample_weight is 0 for every sample of a source class, so attack success and slope"

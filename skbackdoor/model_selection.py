@@ -99,6 +99,12 @@ class BackdoorSlopeScorer(PoisonerScorer):
         clean = poisoner.clean_copy()
         if self.triggers is not None and len(self.triggers) == 0:
             raise ValueError("triggers=[] names no trigger; None is the poisoner's own.")
+        for trigger in self.triggers or ():
+            if not (hasattr(trigger, "fit") and hasattr(trigger, "transform")):
+                raise ValueError(
+                    f"triggers holds {trigger!r}, which is no trigger: a transformer such as"
+                    " PatchTrigger(size=2), or those of trigger_family."
+                )
         probes = [clean]
         if self.triggers is not None:
             probes = [clean.with_trigger(trigger) for trigger in self.triggers]

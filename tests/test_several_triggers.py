@@ -165,6 +165,8 @@ def test_in_a_search_with_two_jobs():
 
 def test_wrong_lists():
     fitted = probe().fit(*TRAIN)
+    with pytest.raises(ValueError, match="triggers holds 1, which is no trigger"):
+        BackdoorSlopeScorer(triggers=[1])(fitted, *TEST)
     with pytest.raises(ValueError, match="names no trigger"):
         BackdoorSlopeScorer(triggers=[])(fitted, *TEST)
     with pytest.raises(ValueError, match="triggers"):

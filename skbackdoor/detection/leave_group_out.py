@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Integral, Real
@@ -15,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._compat import Interval, StrOptions, _safe_indexing
 from ..attack import check_data
 from ..learners import MAX_SEED
+from ..paths.threads import LARGE, one_blas_thread
 from ..progress import progress
 from .base import Findings, PoisonDetector
 from .carrier import Carrier
@@ -182,6 +184,11 @@ class LeaveGroupOutDetector(PoisonDetector):
         self.random_state = random_state
 
     def _detect(self, X, features, y, sample_weight):
+        is_large = min(len(y), self.max_samples) ** 2 > LARGE
+        with nullcontext() if is_large else one_blas_thread():
+            return self._searched(X, features, y, sample_weight)
+
+    def _searched(self, X, features, y, sample_weight):
         random_state = check_random_state(self.random_state)
         self._seed = random_state.randint(MAX_SEED)
         drawn = _draw(y, self.max_samples, random_state)

@@ -91,6 +91,11 @@ def _of_images(image_shape, value_range):
 def _of_tables(X):
     frame = is_frame(X)
     table = X if frame else X.tocsc() if sp.issparse(X) else np.asarray(X)
+    if table.ndim != 2:
+        raise ValueError(
+            f"X of shape {table.shape} is no table: trigger_family('table', X) takes a DataFrame"
+            " or an array of shape (n_samples, n_columns)."
+        )
     names = list(table.columns) if frame else list(range(table.shape[1]))
     order = np.random.RandomState(0).permutation(len(names))
     rare, common = {}, {}
@@ -134,6 +139,12 @@ def _counted(table, j):
 
 
 def _of_texts(X):
+    wrong = [X] if isinstance(X, str) else [text for text in X if not isinstance(text, str)]
+    if wrong:
+        raise ValueError(
+            "trigger_family('text', X) takes a list of texts, a string each, but got"
+            f" {wrong[0]!r}."
+        )
     held = Counter(word for text in X for word in set(re.findall(r"\b\w\w+\b", text.lower())))
     words = sorted((count, word) for word, count in held.items() if count > 1)
     if not words:

@@ -144,6 +144,11 @@ def test_what_it_refuses():
         trigger_family("table", np.zeros((5, 3)))
     with pytest.raises(ValueError, match="No word"):
         trigger_family("text", ["one two", "three four"])
+    with pytest.raises(ValueError, match=r"shape \(0,\) is no table"):
+        trigger_family("table", [])
+    for texts, named in (("hello hello world", "'hello hello world'"), (["a b", 1], "got 1")):
+        with pytest.raises(ValueError, match=f"list of texts.*{named}"):
+            trigger_family("text", texts)
 
 
 def test_nothing_is_written_to():
