@@ -176,6 +176,7 @@ def blobs(n_classes, n_features, scale):
         (1e-3, 1, (TRAIN, TEST), None),
         (0.1, 1, (TRAIN, TEST), None),
         (100.0, 1, (TRAIN, TEST), None),
+        (1e-4, 2, blobs(3, 5, 1.0), FeatureTrigger({0: 6.0})),
         (0.01, 2, blobs(3, 5, 1.0), FeatureTrigger({0: 6.0})),
         (5.0, "next", blobs(3, 15, 1.0), FeatureTrigger({0: 20.0})),
         (2.0, "next", blobs(4, 3, 0.5), FeatureTrigger({0: -8.0})),

@@ -18,7 +18,7 @@ WEIGHTS = np.geomspace(2e-4, 1.0, 8)
 AIM, MOST_FITS = 1e-3, 20
 #: How far decision values may be off at `WEIGHTS` and at those between them, in units of the
 #: usual margin, and at 0.
-ROUGH, CLOSE, SURE = 1e-2, 2e-4, 1e-5
+ROUGH, CLOSE, SURE = 1e-2, 2e-5, 1e-5
 
 
 def smooth_switches(path, rows, y, until=None):
