@@ -15,6 +15,12 @@ CARRIED = 0.5, 0.6
 #: Its least coverage and score, these and flip lessened by their standard errors; least coverage,
 #: score and transfer of one that has in common what poison of another label has.
 ALONE, ALIKE = (0.5, 0.4, -1.0), (0.3, 0.15, 0.1)
+#: Least coverage, and least score times transfer, of one that takes other rows along: among a
+#: thousand groups of clean images and photographs 0.22 was the most.
+TAKES_ALONG = 0.35, 0.27
+#: Accuracy on the content below which classes overlap, and transfer that a group needs there:
+#: of clean photographs of flowers every third sample had a natural group without.
+TOLD_APART, CARRIES = 0.9, 0.4
 #: Share of the transfer of poison of another label that what these have in common reaches as well.
 AS_WELL = 0.4
 #: How far a group of one label is above what is usual for the others, where there are so many.
@@ -34,17 +40,24 @@ def judged_group(group, search=None, pattern=None, sets=(), least=ALONE[1]):
     nearly the same score: an attack that pulls its rows apart is found whole and in part, and the
     part has the higher score. `least` is the score that it needs alone.
     """
+
+    def is_poison(group, least):
+        if pattern is None and takes_along(group):
+            return True
+        told_apart = group.content_accuracy >= TOLD_APART or group.transfer >= CARRIES
+        return (told_apart or bool(group.shared)) and is_backdoor(group, least)
+
     alone, alike, common = (ALONE[0], least, ALONE[2]), ALIKE, None
     if pattern is not None:
         alike = *ALIKE[:2], max(ALIKE[2], AS_WELL * pattern.transfer)
         common = pattern.common
-    if not is_backdoor(group, alone if pattern is None else alike):
+    if not is_poison(group, alone if pattern is None else alike):
         return group
     if search is not None:
         larger = [G for G in sets if _holds(G, group.indices, search)]
         for G in sorted(larger, key=len, reverse=True):
             whole = search.describe(G)
-            if whole.score >= NEARLY * group.score and is_backdoor(whole, alone):
+            if whole.score >= NEARLY * group.score and is_poison(whole, alone):
                 group = whole
                 break
         labels = np.unique(search.ridge.y[group.indices])
@@ -55,7 +68,7 @@ def judged_group(group, search=None, pattern=None, sets=(), least=ALONE[1]):
             return group
         larger = search.describe(completed, common)
         few = len(completed) <= MORE * len(group.indices)
-        group = larger if is_backdoor(larger, alike if few else alone) else group
+        group = larger if is_poison(larger, alike if few else alone) else group
     return replace(group, verdict="poison")
 
 
@@ -116,6 +129,22 @@ def is_backdoor(group, least=ALONE):
         and group.coverage >= coverage
         and group.score >= sure
         and group.transfer >= transfer
+    )
+
+
+def takes_along(group):
+    """Whether what a group has in common gives its label to others, beside what speaks for it.
+
+    A small group, or one of a strong trigger, may not be spread widely enough to be poison by
+    that; no group of clean data gave its label to others and was spread half as widely.
+    """
+    sure = lessened_group(group)
+    return (
+        not group.shared
+        and sure.flip >= FLIP * group.content_accuracy
+        and group.stay >= STAY
+        and sure.coverage >= TAKES_ALONG[0]
+        and sure.score * group.transfer >= TAKES_ALONG[1]
     )
 
 
