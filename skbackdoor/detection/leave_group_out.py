@@ -107,14 +107,14 @@ class LeaveGroupOutDetector(PoisonDetector):
     (:class:`PoisonGroup` says what these are), flip and coverage each less one standard error: of
     small groups there are many. Where classes overlap, every label has a group that few others
     support: with four labels or more the score is also 1.3 times the median of what the most
-    suspicious groups of the other labels reach, a null of the same data; and where fewer than 0.9
-    of the ordinary rows of the content are labelled right, what members have in common must give
-    the label to 0.4 of the rows that it is put on. A coverage of 0.35 is enough where score times
-    that share is 0.27. Where what poison found
-    before has in common carries other rows to the group's label as well, a coverage of 0.3 and a
-    score of 0.15 are enough: its most widely spread rows may have been found first. A group of
-    several labels stands in `groups_` once for each, with the evidence of all its rows; where it
-    holds rows of a surer group of one label, what is left of it must reach a score of 0.3. What
+    suspicious groups of the other labels reach, a null of the same data; and where fewer than
+    0.9 of the ordinary rows of the content are labelled right, what members have in common must
+    give the label to 0.4 of the rows that it is put on, or the score be 0.55. A coverage of
+    0.35 is enough where score times that share is 0.27. Where what poison found before has in
+    common carries other rows to the group's label as well, a coverage of 0.3 and a score of
+    0.15 are enough: its most widely spread rows may have been found first. A group of several
+    labels stands in `groups_` once for each, with the evidence of all its rows; where it holds
+    rows of a surer group of one label, what is left of it must reach a score of 0.3. What
     members have in common is put on other rows within the bounds of each feature: what is added
     to a white pixel is lost.
 

@@ -18,9 +18,10 @@ ALONE, ALIKE = (0.5, 0.4, -1.0), (0.3, 0.15, 0.1)
 #: Least coverage, and least score times transfer, of one that takes other rows along: among a
 #: thousand groups of clean images and photographs 0.22 was the most.
 TAKES_ALONG = 0.35, 0.27
-#: Accuracy on the content below which classes overlap, and transfer that a group needs there:
-#: of clean photographs of flowers every third sample had a natural group without.
-TOLD_APART, CARRIES = 0.9, 0.4
+#: Accuracy on the content below which classes overlap, and transfer or score that a group needs
+#: there: of clean photographs of flowers every third sample had a natural group, with a transfer
+#: of 0.27 and a score of 0.48 at most.
+TOLD_APART, CARRIES, SURE = 0.9, 0.4, 0.55
 #: Share of the transfer of poison of another label that what these have in common reaches as well.
 AS_WELL = 0.4
 #: How far a group of one label is above what is usual for the others, where there are so many.
@@ -44,8 +45,10 @@ def judged_group(group, search=None, pattern=None, sets=(), least=ALONE[1]):
     def is_poison(group, least):
         if pattern is None and takes_along(group):
             return True
-        told_apart = group.content_accuracy >= TOLD_APART or group.transfer >= CARRIES
-        return (told_apart or bool(group.shared)) and is_backdoor(group, least)
+        told_apart = group.shared or group.content_accuracy >= TOLD_APART
+        if not told_apart and group.transfer < CARRIES and lessened_group(group).score < SURE:
+            return False
+        return is_backdoor(group, least)
 
     alone, alike, common = (ALONE[0], least, ALONE[2]), ALIKE, None
     if pattern is not None:
