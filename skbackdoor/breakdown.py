@@ -349,9 +349,11 @@ def breakdown_of_fit(probe, X_test, y_test, sample_weight, level):
     reached, (n_poison, whole) = success(switches)[0].reached, share_of(probe)
     if reached is not None:
         return float(reached * whole), None
-    fit = clean_fit(path) if path.method != "implicit" else path.optimum(rtol=1e-5)
     if path.method == "implicit":  # theta is asked to two digits
+        fit = path.optimum(rtol=1e-5)
         fit = fit.newton_step(rows) or fit
+    else:
+        fit = clean_fit(path)
     return whole, slope_at(path, fit, (rows, y, weight), n_poison, "per_sample").theta
 
 

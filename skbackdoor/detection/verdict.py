@@ -15,12 +15,11 @@ CARRIED = 0.5, 0.6
 #: Its least coverage and score, these and flip lessened by their standard errors; least coverage,
 #: score and transfer of one that has in common what poison of another label has.
 ALONE, ALIKE = (0.5, 0.4, -1.0), (0.3, 0.15, 0.1)
-#: Least coverage, and least score times transfer, of one that takes other rows along: among a
-#: thousand groups of clean images and photographs 0.22 was the most.
+#: Least coverage, and least score times transfer, of one that takes other rows along: what
+#: natural groups reach is in benchmarks/results/detection.md, as for the next three.
 TAKES_ALONG = 0.35, 0.27
 #: Accuracy on the content below which classes overlap, and transfer or score that a group needs
-#: there: of clean photographs of flowers every third sample had a natural group, with a transfer
-#: of 0.27 and a score of 0.48 at most.
+#: there.
 TOLD_APART, CARRIES, SURE = 0.9, 0.4, 0.55
 #: Share of the transfer of poison of another label that what these have in common reaches as well.
 AS_WELL = 0.4

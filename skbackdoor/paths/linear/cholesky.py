@@ -9,8 +9,8 @@ from scipy.linalg import (
     get_lapack_funcs,
 )
 
-#: Right-hand sides up to which two triangular solves each take less than all at once: a fifth of
-#: the time for one, of 549 to 1,200 unknowns.
+#: Right-hand sides up to which two triangular solves each take less than all at once, which BLAS
+#: and LAPACK do as if there were many.
 FEW = 4
 
 

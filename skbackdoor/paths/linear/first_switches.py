@@ -11,6 +11,7 @@ from ..interpolation import Splines, interpolated_switches, to_u, to_weight
 from ..switches import LabelSwitches, SignChanges, by_comparisons, margins
 from ..threads import one_blas_thread
 from .continuation import Continuation
+from .residual import warn_unless_optimal
 
 #: Weights that are looked at before any between them.
 WEIGHTS = np.geomspace(2e-4, 1.0, 8)
@@ -112,7 +113,9 @@ class _Curve:
             start = path.optimum()
         self.path, self.test, self.y = Continuation(path, start), start.problem.design(rows), y
         self.weights = np.zeros(1)
-        self.W, _, self.tangent = self.path.clean_fit(tol=1e-6, close=SURE)
+        self.W, residual, self.tangent = self.path.clean_fit(tol=1e-6, close=SURE)
+        if not np.max(residual) <= 1e-5:
+            warn_unless_optimal(np.max(residual))
         F, rate = (margins(self._decision(part), y) for part in (self.W, self.tangent))
         self.owners = np.repeat(np.arange(len(y)), F.shape[2])
         self.G, self.rate = F.reshape(1, -1), rate.ravel()
