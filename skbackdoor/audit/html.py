@@ -123,8 +123,7 @@ def _settings(report):
     settings = list(dict.fromkeys((r.setting, r.chosen, r.accuracy) for r in report.withstood))
     by_trigger = {}
     for row in report.withstood:
-        bound = "over " if row.censored else ""
-        by_trigger.setdefault(row.trigger, []).append(f"{bound}{row.rate:.2%}")
+        by_trigger.setdefault(row.trigger, []).append(row.in_words())
     return settings, list(by_trigger.items())
 
 

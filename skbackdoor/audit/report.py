@@ -120,6 +120,11 @@ class Withstood:
         The breakdown rate, a share of poison in the training data.
     censored : bool
         Whether the breakdown rate is at least `rate`, no poison up to it having sufficed.
+    collapse_rate : float
+        The smallest share of poison at which accuracy has fallen by more than 0.05: a model that
+        collapses gives the attacker's label to clean rows, too.
+    collapse_censored : bool
+        Whether no poison up to `collapse_rate` makes it fall so far.
     accuracy : float
         Of the clean model, on held-out rows.
     parameters : tuple of (str, value)
@@ -131,8 +136,17 @@ class Withstood:
     trigger: str
     rate: float
     censored: bool
+    collapse_rate: float
+    collapse_censored: bool
     accuracy: float
     parameters: tuple = ()
+
+    def in_words(self):
+        """The breakdown rate, and where the model collapses, as text."""
+        text = f"{'over ' * self.censored}{self.rate:.2%}"
+        if self.collapse_censored:
+            return text
+        return f"{text}, collapses at {self.collapse_rate:.2%}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,10 +227,23 @@ class AuditReport:
                 f" to class {best.label!s}, success {best.success:.0%}, clean models"
                 f" {best.clean_success:.0%}, p = {best.p_value:.2g}"
             )
+        if self.withstood:
+            lines.append("poison that it takes until a backdoor works on half of the rows:")
+        for name, rows in self._by_setting():
+            rates = "; ".join(f"{row.trigger} {row.in_words()}" for row in rows)
+            lines.append(f"  {name}, accuracy {rows[0].accuracy:.3f}: {rates}")
         for row in self.remedies:
             left = "" if np.isnan(row.success) else f", trigger then works on {row.success:.0%}"
             lines.append(f"{row.name}: accuracy {row.accuracy:.3f}{left}")
         return "\n".join(lines)
+
+    def _by_setting(self):
+        """Breakdown rates by setting: (name, its rows) each."""
+        by_setting = {}
+        for row in self.withstood:
+            name = row.setting + " (this one)" * row.chosen
+            by_setting.setdefault(name, []).append(row)
+        return by_setting.items()
 
     def to_frame(self):
         """The rows that stand out, as a table.
@@ -326,6 +353,8 @@ class AuditReport:
                     "trigger": row.trigger,
                     "rate": _plain(row.rate),
                     "censored": row.censored,
+                    "collapse_rate": _plain(row.collapse_rate),
+                    "collapse_censored": row.collapse_censored,
                     "accuracy": _plain(row.accuracy),
                 }
                 for row in self.withstood

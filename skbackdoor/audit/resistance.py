@@ -118,6 +118,8 @@ def _measured(setting, trigger, target, n_jobs, data):
         trigger=trigger_name(trigger),
         rate=float(found.rate),
         censored=bool(found.censored),
+        collapse_rate=float(found.collapse_rate),
+        collapse_censored=bool(found.collapse_censored),
         accuracy=float(found.clean_accuracy),
         parameters=parameters,
     )

@@ -1,5 +1,7 @@
 """The audit of data: verdicts, what they rest on, and that inputs are left alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import poisoned
@@ -12,6 +14,7 @@ from skbackdoor import Attack, MaskTrigger, SinusoidTrigger, audit, load_digits_
 from skbackdoor.audit import training_data
 from skbackdoor.audit.kinds import default_code, kind_of
 from skbackdoor.audit.proof import confidence_interval, replaces_content
+from skbackdoor.audit.report import Withstood
 
 
 @pytest.mark.parametrize("kind", ["digits", "table", "texts"])
@@ -88,6 +91,18 @@ def test_breakdown_rates_grow_with_regularisation():
     for row in report.withstood:
         by_trigger.setdefault(row.trigger, []).append(row.rate)
     assert by_trigger and all(rates[0] <= rates[-1] for rates in by_trigger.values())
+    text = report.summary()
+    for row in report.withstood:
+        assert f"{row.setting} (this one)" in text if row.chosen else row.setting in text
+        assert f"{row.trigger} {row.in_words()}" in text
+        assert row.accuracy > 0.5 and row.in_words() in report.to_html()
+
+
+def test_a_model_that_collapses_is_said_to():
+    row = Withstood("C = 1", True, "blend", 0.02, False, 0.015, False, 0.99)
+    assert row.in_words() == "2.00%, collapses at 1.50%"
+    assert replace(row, collapse_censored=True).in_words() == "2.00%"
+    assert replace(row, censored=True).in_words() == "over 2.00%, collapses at 1.50%"
 
 
 def test_what_replaces_the_content_is_no_trigger():
