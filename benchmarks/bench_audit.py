@@ -1,26 +1,27 @@
 """Is the verdict of an audit right, on data and on models, and what does it cost?
 
     python benchmarks/bench_audit.py --data FOLDER [--only data models time] [--seeds 5]
-        [--minutes 15] [--csv audit.csv] > benchmarks/results/audit.md
+        [--store audit_study] > benchmarks/results/audit.md
 
 Data: ten data sets, clean and with 5 % of poison in place of originals, each written to a file
-and audited by the command. Right is "poison" where there is some, and "nothing" on clean data.
-The trigger that was found is held against the planted one, both on rows that are not poisoned,
-by the classifier that the command takes. Models: five kinds of learner, four triggers at 5 %
+and audited by the command: "poison" is told where there is some and nowhere else, and clean data
+may be a "suspect", which is counted. Patches hardly change the features of photographs, so that
+no classifier of them obeys one: these get a faint random picture. The trigger that was found is
+held against the planted one, both on rows that are not poisoned, by the classifier that the
+command takes. Models: five kinds of learner, four triggers at 5 %
 and as many clean models, by audit_model with 19 clean models of its own; digits 4 and 9, 200
 training rows, 160 rows to audit with. Time: an audit of 3,000 images of ten digits beside a
-search of an SVM's gamma and C. One row a cell in the CSV, which is not run again; the page of
-results is made of what it holds.
+search of an SVM's gamma and C. A study: it goes on where it was stopped.
 """
 
 import argparse
-import csv
 import json
 import os
 import subprocess
 import sys
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -30,29 +31,26 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 from skbackdoor import (
     Attack,
     BackdoorPoisoner,
+    BlendTrigger,
     FeatureTrigger,
     PatchTrigger,
     StripeTrigger,
+    Study,
     TokenTrigger,
     attack_success_rate_scorer,
     audit_model,
-    fetch_cifar10,
     fetch_mnist,
     load_digits_pair,
 )
 from skbackdoor._compat import _safe_indexing
 from skbackdoor.audit.kinds import default_estimator, default_representation, plain_frame
-
-FIELDS = (
-    "part name kind poisoned seed verdict right success planted base_rate p_value found_rows"
-    " false_rows seconds megabytes label"
-).split()
 
 # -- Data ----------------------------------------------------------------------------------------
 
@@ -101,10 +99,10 @@ def sms(folder, seed):
 
 
 def cifar10(folder, seed):
-    X, y = fetch_cifar10(
-        n_train=1000, n_test=10, path=folder / "cifar10_subset.npz", random_state=seed,
-        return_X_y=True)[:2]  # fmt: skip
-    return _bytes(X), y, _square(32), y[0]
+    data = np.load(folder / "cifar10_subset.npz")
+    rows = np.random.RandomState(seed).permutation(len(data["y_train"]))[:1000]
+    X, y = np.moveaxis(data["X_train"][rows], -1, 1), data["y_train"][rows]
+    return X, y, _faint(X), y[0]
 
 
 def photographs(place, per_class):
@@ -121,17 +119,15 @@ def photographs(place, per_class):
                     images.append(np.asarray(image.convert("RGB").resize((112, 112))))
                 labels.append(label.name)
         X, y = np.moveaxis(np.stack(images), -1, 1), np.array(labels)
-        return X, y, _square(112), y[0]
+        return X, y, _faint(X), y[0]
 
     return load
 
 
-def _square(side):
-    return PatchTrigger(side // 8, value=255, value_range=(0, 255))
-
-
-def _bytes(X):
-    return X if X.dtype == np.uint8 else np.rint(255 * X).astype(np.uint8)
+def _faint(X):
+    """A random picture that a fifth of each image is blended with."""
+    picture = np.random.RandomState(7).randint(256, size=X.shape[1:])
+    return BlendTrigger(picture.astype(np.uint8), alpha=0.2, value_range=(0, 255))
 
 
 DATA = {
@@ -175,6 +171,7 @@ def audited(arguments):
 
 
 def data_cell(name, folder, poisoned, seed):
+    """One audit by the command."""
     X, y, trigger, target = DATA[name](folder, seed)
     is_poison, attack = np.zeros(len(y), dtype=bool), None
     X_clean, y_clean = X, y
@@ -193,31 +190,40 @@ def data_cell(name, folder, poisoned, seed):
     ]
     found = np.zeros(len(y), dtype=bool)
     found[rows] = True
-    planted = ""
-    if poisoned and name not in DEEP:
-        planted = planted_success(report["kind"], attack, X, y, X_clean, y_clean, is_poison)
+    planted = np.nan
+    if poisoned:
+        features = network_features(X, weights) if name in DEEP else None
+        planted = planted_success(
+            report["kind"], attack, X, y, X_clean, y_clean, is_poison, features
+        )
     return dict(
         kind=report["kind"],
         verdict=report["verdict"],
-        right=int(report["verdict"] == ("poison" if poisoned else "nothing")),
-        success=groups[0]["success"] if groups else "",
-        base_rate=groups[0]["base_rate"] if groups else "",
+        success=groups[0]["success"] if groups else np.nan,
+        base_rate=groups[0]["base_rate"] if groups else np.nan,
         planted=planted,
-        p_value=None if report["model"] is None else report["model"]["p_value"],
         found_rows=int((found & is_poison).sum()),
         false_rows=int((found & ~is_poison).sum()),
-        seconds=seconds,
+        took=seconds,
         megabytes=megabytes,
     )
 
 
-def planted_success(kind, attack, X, y, X_clean, y_clean, is_poison):
+def network_features(X, weights):
+    """Features of a MobileNetV2, as `--weights` takes them."""
+    from skbackdoor.audit.photographs import Features
+
+    side = max(96, min(224, X.shape[-1]))
+    return FunctionTransformer(Features(weights, side).fit(X[:1]))
+
+
+def planted_success(kind, attack, X, y, X_clean, y_clean, is_poison, representation=None):
     """Success of the planted trigger on a quarter of the rows, by a model of the others."""
     X, X_clean = (plain_frame(part) if kind == "table" else part for part in (X, X_clean))
     rows = np.random.RandomState(0).permutation(len(y))
     train, held = rows[len(y) // 4 :], rows[: len(y) // 4]
     held = held[~is_poison[held]]
-    model = default_estimator(kind, default_representation(kind, X))
+    model = default_estimator(kind, representation or default_representation(kind, X))
     model.fit(_safe_indexing(X, train), y[train])
     triggered, targets = attack.triggered(_safe_indexing(X_clean, held), y_clean[held])
     return float(np.mean(model.predict(triggered) == targets))
@@ -235,8 +241,7 @@ def time_cell(folder, seed):
     grid = {"gamma": [0.001, 0.01, 0.03, 0.1], "C": [0.1, 1, 10, 100]}
     GridSearchCV(SVC(), grid, cv=5).fit(X.reshape(len(X), -1), y)
     searched = time.perf_counter() - start
-    return dict(kind="search", verdict=report["verdict"], planted=searched, seconds=seconds,
-                megabytes=megabytes)  # fmt: skip
+    return dict(verdict=report["verdict"], searched=searched, took=seconds, megabytes=megabytes)
 
 
 # -- Models --------------------------------------------------------------------------------------
@@ -261,7 +266,7 @@ def model_cell(learner, trigger, seed):
     X, y = load_digits_pair((4, 9), return_X_y=True)
     rows = np.random.RandomState(seed).permutation(len(y))
     train, clean = rows[:200], rows[200:]
-    planted = ""
+    planted = np.nan
     model = LEARNERS[learner]()
     if trigger is None:
         model.fit(X[train], y[train])
@@ -273,44 +278,44 @@ def model_cell(learner, trigger, seed):
     start = time.perf_counter()
     result = audit_model(model, X[clean], y[clean], image_shape=(8, 8), random_state=seed)
     best = result.classes[0]
-    alarm = result.verdict == "poison"
     return dict(
-        kind=trigger or "clean",
         verdict=result.verdict,
-        right=int(not alarm if trigger is None else alarm and best.label == 9),
-        label=best.label,
+        label=int(best.label),
         success=best.success,
         base_rate=best.base_rate,
         planted=planted,
         p_value=result.p_value,
-        seconds=time.perf_counter() - start,
+        took=time.perf_counter() - start,
     )
 
 
-def cells(args):
-    """(part, name, trigger, seed) and what makes the row, the quick ones first."""
+def grid(args):
+    """Cells, the quick ones first."""
     if "models" in args.only:
         for seed in range(args.seeds):
             for learner in LEARNERS:
                 for trigger in TRIGGERS:
-                    yield "models", learner, trigger, seed
+                    yield dict(part="models", name=learner, trigger=trigger, seed=seed)
                 for extra in range(len(TRIGGERS)):
-                    yield "models", learner, None, seed * len(TRIGGERS) + extra
-    if "time" in args.only:
-        yield "time", "MNIST", None, 0
+                    own = seed * len(TRIGGERS) + extra
+                    yield dict(part="models", name=learner, trigger="none", seed=own)
     if "data" in args.only:
         for name in DATA:
-            for trigger in ("planted", None):
-                yield "data", name, trigger, 0
+            for trigger in ("planted", "none"):
+                yield dict(part="data", name=name, trigger=trigger, seed=0)
+    if "time" in args.only:
+        yield dict(part="time", name="MNIST", trigger="none", seed=0)
 
 
-def made(part, name, trigger, seed, folder):
-    """The row of a cell."""
-    if part == "models":
-        return model_cell(name, trigger, seed)
-    if part == "time":
-        return time_cell(folder, seed)
-    return data_cell(name, folder, trigger is not None, seed)
+def run(part, name, trigger, seed, folder):
+    """What one cell gives."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if part == "models":
+            return model_cell(name, None if trigger == "none" else trigger, seed)
+        if part == "time":
+            return time_cell(folder, seed)
+        return data_cell(name, folder, trigger != "none", seed)
 
 
 def main():
@@ -318,102 +323,91 @@ def main():
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--only", nargs="+", default=("data", "models", "time"))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--minutes", type=float, default=None, help="begin no cell after these")
-    parser.add_argument("--csv", type=Path, default=Path("audit.csv"))
+    parser.add_argument("--store", type=Path, default=Path("audit_study"))
     args = parser.parse_args()
-    done, start = read(args.csv), time.time()
-    known = {(row["part"], row["name"], row["poisoned"], row["seed"]) for row in done}
-    with args.csv.open("a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        if not done:
-            writer.writeheader()
-        for part, name, trigger, seed in cells(args):
-            key = (part, name, trigger or "", str(seed))
-            late = args.minutes is not None and time.time() - start > 60 * args.minutes
-            if key in known or late:
-                continue
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                row = made(part, name, trigger, seed, args.data)
-            writer.writerow(dict(part=part, name=name, poisoned=trigger or "", seed=seed) | row)
-            file.flush()
-            print(name, trigger, seed, row["verdict"], f"{row['seconds']:.0f} s", file=sys.stderr)
-    report(read(args.csv))
-
-
-def read(path):
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    study = Study(partial(run, folder=args.data), list(grid(args)), store=args.store)
+    rows = study.run()
+    for row in rows[rows["error"].notna()].itertuples():
+        print(f"{row.part} {row.name} {row.trigger} {row.seed}: {row.error}", file=sys.stderr)
+    rows = rows[rows["error"].isna()]
+    print("# Audits\n")
+    print("`python benchmarks/bench_audit.py --data FOLDER`, defaults for all data.\n")
+    for part, report in (("data", of_data), ("time", of_time), ("models", of_models)):
+        if (rows["part"] == part).any():
+            report(rows[rows["part"] == part])
 
 
 # -- Report --------------------------------------------------------------------------------------
 
 
-def report(rows):
-    """The tables of results/audit.md."""
-    print("# Audits\n")
-    print("`python benchmarks/bench_audit.py --data FOLDER`, defaults for all data.\n")
-    data = [row for row in rows if row["part"] == "data"]
-    if data:
-        right = sum(int(row["right"]) for row in data)
-        print(f"### Data: the verdict is right in {right} of {len(data)}\n")
-        print(
-            "5 % of poison in place of originals, or none. Photographs (Flowers, CIFAR-10,"
-            " Imagenette) by features of MobileNetV2.\n"
-        )
-        print(
-            "| data | poison | verdict | trigger found: success | the planted one | without |"
-            " poisoned rows found | clean rows taken | s | MB |"
-        )
-        print("|---" * 10 + "|")
-        for row in data:
-            shares = (
-                f"{float(row[key]):.2f}" if row[key] else ""
-                for key in ("success", "planted", "base_rate")
-            )
-            print(
-                f"| {row['name']} | {row['poisoned'] or 'none'} | {row['verdict']} |"
-                f" {' | '.join(shares)} | {row['found_rows']} | {row['false_rows']} |"
-                f" {float(row['seconds']):.0f} | {float(row['megabytes']):.0f} |"
-            )
-    for row in rows:
-        if row["part"] == "time":
-            seconds, searched = float(row["seconds"]), float(row["planted"])
-            print("\n### Time\n")
-            print(
-                f"An audit of 3,000 x 784 of ten classes: {seconds:.0f} s and"
-                f" {float(row['megabytes']):.0f} MB at its peak;"
-                " `GridSearchCV(SVC(), 4 gammas x 4 C, cv=5)` on the same rows in the same run:"
-                f" {searched:.0f} s. The audit takes {seconds / searched:.1f} times as long."
-            )
-    models = [row for row in rows if row["part"] == "models"]
-    if not models:
-        return
-    poisoned = [row for row in models if row["poisoned"]]
-    works = [row for row in poisoned if float(row["planted"]) >= 0.5]
-    clean = [row for row in models if not row["poisoned"]]
-    alarms = [sum(row["verdict"] == "poison" for row in part) for part in (poisoned, works, clean)]
-    print("\n### Models, asked without their training data\n")
+def of_data(rows):
+    """The table of audits of data."""
+    poisoned = rows["trigger"] != "none"
+    told = rows["verdict"] == "poison"
+    works = rows[poisoned & told]
     print(
-        f"Alarms: {alarms[0]} of {len(poisoned)} poisoned models, {alarms[1]} of the"
-        f" {len(works)} among them that obey the planted trigger on half of the rows or more;"
-        f" {alarms[2]} of {len(clean)} clean models.\n"
+        f"### Data: poison or not is told rightly in {(told == poisoned).sum()} of {len(rows)}\n"
     )
-    kinds = [*TRIGGERS, "clean"]
-    print(f"| learner | {' | '.join(kinds)} | s |")
-    print("|---" * (len(kinds) + 2) + "|")
+    print(
+        f'"Poison" on clean data: {(told & ~poisoned).sum()} of {(~poisoned).sum()}; "suspect"'
+        f" there: {(rows['verdict'][~poisoned] == 'suspect').sum()}. The trigger that was found"
+        " does at least 0.8 of what the planted one does in"
+        f" {(works['success'] >= 0.8 * works['planted']).sum()} of {len(works)}.\n"
+    )
+    print(
+        "5 % of poison in place of originals, or none. Photographs (Flowers, CIFAR-10,"
+        " Imagenette) by features of MobileNetV2.\n"
+    )
+    print(
+        "| data | poison | verdict | trigger found: success | the planted one | without |"
+        " poisoned rows found | clean rows taken | s | MB |"
+    )
+    print("|---" * 10 + "|")
+    for row in rows.itertuples():
+        shares = (row.success, row.planted, row.base_rate)
+        shares = ("" if np.isnan(share) else f"{share:.2f}" for share in shares)
+        print(
+            f"| {row.name} | {row.trigger} | {row.verdict} | {' | '.join(shares)} |"
+            f" {row.found_rows:.0f} | {row.false_rows:.0f} | {row.took:.0f} |"
+            f" {row.megabytes:.0f} |"
+        )
+    print()
+
+
+def of_time(rows):
+    """What an audit takes."""
+    row = rows.iloc[0]
+    print("### Time\n")
+    print(
+        f"An audit of 3,000 x 784 of ten classes: {row['took']:.0f} s and"
+        f" {row['megabytes']:.0f} MB at its peak; `GridSearchCV(SVC(), 4 gammas x 4 C, cv=5)` on"
+        f" the same rows in the same run: {row['searched']:.0f} s. The audit takes"
+        f" {row['took'] / row['searched']:.1f} times as long.\n"
+    )
+
+
+def of_models(rows):
+    """The table of audits of models."""
+    poisoned, alarm = rows["trigger"] != "none", rows["verdict"] == "poison"
+    right = alarm & (rows["label"] == 9)
+    works = poisoned & (rows["planted"] >= 0.5)
+    print("### Models, asked without their training data\n")
+    print(
+        f"Alarms for the right class: {right[poisoned].sum()} of {poisoned.sum()} poisoned models,"
+        f" {right[works].sum()} of the {works.sum()} among them that obey the planted trigger on"
+        f" half of the rows or more; alarms: {alarm[~poisoned].sum()} of {(~poisoned).sum()} clean"
+        " models.\n"
+    )
+    print(f"| learner | {' | '.join(TRIGGERS)} | none | s |")
+    print("|---" * (len(TRIGGERS) + 3) + "|")
     for learner in LEARNERS:
-        mine, line = [row for row in models if row["name"] == learner], []
-        for kind in kinds:
-            part = [row for row in mine if row["kind"] == kind]
-            found = sum(row["verdict"] == "poison" for row in part)
-            shares = [float(row["planted"]) for row in part if row["planted"]]
-            obeys = f" ({np.mean(shares):.2f})" if shares else ""
+        mine, line = rows[rows["name"] == learner], []
+        for trigger in (*TRIGGERS, "none"):
+            part = mine[mine["trigger"] == trigger]
+            found = (right if trigger != "none" else alarm)[part.index].sum()
+            obeys = "" if part["planted"].isna().all() else f" ({part['planted'].mean():.2f})"
             line.append(f"{found} of {len(part)}{obeys}")
-        seconds = np.mean([float(row["seconds"]) for row in mine]) if mine else np.nan
-        print(f"| {learner} | {' | '.join(line)} | {seconds:.1f} |")
+        print(f"| {learner} | {' | '.join(line)} | {mine['took'].mean():.1f} |")
     print("\nIn brackets: mean success of the planted trigger.")
 
 
