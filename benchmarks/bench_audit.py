@@ -290,21 +290,15 @@ def model_cell(learner, trigger, seed):
 
 
 def grid(args):
-    """Cells, the quick ones first."""
+    """Parameters of all cells, the quick ones first."""
     if "models" in args.only:
-        for seed in range(args.seeds):
-            for learner in LEARNERS:
-                for trigger in TRIGGERS:
-                    yield dict(part="models", name=learner, trigger=trigger, seed=seed)
-                for extra in range(len(TRIGGERS)):
-                    own = seed * len(TRIGGERS) + extra
-                    yield dict(part="models", name=learner, trigger="none", seed=own)
+        cell = {"part": ["models"], "name": list(LEARNERS)}
+        yield cell | {"trigger": list(TRIGGERS), "seed": list(range(args.seeds))}
+        yield cell | {"trigger": ["none"], "seed": list(range(len(TRIGGERS) * args.seeds))}
     if "data" in args.only:
-        for name in DATA:
-            for trigger in ("planted", "none"):
-                yield dict(part="data", name=name, trigger=trigger, seed=0)
+        yield {"part": ["data"], "name": list(DATA), "trigger": ["planted", "none"], "seed": [0]}
     if "time" in args.only:
-        yield dict(part="time", name="MNIST", trigger="none", seed=0)
+        yield {"part": ["time"], "name": ["MNIST"], "trigger": ["none"], "seed": [0]}
 
 
 def run(part, name, trigger, seed, folder):
