@@ -79,8 +79,9 @@ def _check_size(path, *prepared):
         values = X.data if sp.issparse(X) else np.asarray(X)
         if values.dtype.kind != "f" or values.size == 0:
             continue
-        with np.errstate(over="ignore"):
-            size = np.sqrt(np.vdot(values, values))
+        values = values.ravel()
+        with np.errstate(over="ignore"):  # not by BLAS, whose threads take longer to begin
+            size = np.sqrt(np.einsum("i,i", values, values))
         if not size <= 1e18:  # its square is a Hessian's, in single precision up to 3e38
             raise ValueError(
                 f"The features that {type(path.estimator).__name__} gets reach"
