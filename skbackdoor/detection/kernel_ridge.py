@@ -23,6 +23,13 @@ from scipy.linalg.lapack import dposv, dpotrf, dpotri
 
 from ..paths.linear.conjugate_gradients import conjugate_gradients
 
+#: So many rows cost a factorisation as much as one product with all rows in both kernel matrices.
+PRODUCTS = 100
+_SINGULAR = (
+    "The kernel matrix plus penalty={:g} is singular or indefinite, so no row can be left out:"
+    " raise the penalty, or use a positive semidefinite kernel."
+)
+
 
 class LeaveGroupOutRidge:
     """Kernel ridge regression on one-hot labels with its leave-group-out predictions.
@@ -66,10 +73,7 @@ class LeaveGroupOutRidge:
         if not failed:
             inverse, failed = dpotri(factor, lower=True, overwrite_c=True)
         if failed or not np.all(np.isfinite(inverse.diagonal())):
-            raise ValueError(
-                f"The kernel matrix plus penalty={penalty:g} is singular or indefinite, so no row"
-                " can be left out: raise the penalty, or use a positive semidefinite kernel."
-            )
+            raise ValueError(_SINGULAR.format(penalty))
         upper = np.triu_indices(n, 1)
         inverse[upper] = inverse.T[upper]
         self.inverse, self.diagonal = inverse, inverse.diagonal()
@@ -87,7 +91,8 @@ class LeaveGroupOutRidge:
         """Scores of the rows G by the fit without all of them on another kernel matrix.
 
         By conjugate gradients, preconditioned by the inverse of this fit: a few products where
-        the kernels are alike, as those of rows with and without a column are.
+        the kernels are alike, as those of rows with and without a column mostly are. Where they
+        would take longer than a Cholesky factorisation, by that.
 
         Parameters
         ----------
@@ -104,8 +109,8 @@ class LeaveGroupOutRidge:
 
         Raises
         ------
-        RuntimeError
-            They do not end: the kernel is not positive semidefinite, or all but singular.
+        ValueError
+            The other kernel matrix is indefinite, or singular with its penalty.
         """
         outside = np.ones(len(self.y))
         outside[G] = 0.0
@@ -123,14 +128,21 @@ class LeaveGroupOutRidge:
         size = np.linalg.norm(right, axis=2, keepdims=True)
         size[size == 0.0] = 1.0
         solution, left = conjugate_gradients(
-            product, right / size, rtol, len(self.y), precondition
+            product, right / size, rtol, max(10, len(self.y) // PRODUCTS), precondition
         )
         if left.max() > rtol:
-            raise RuntimeError(
-                f"Conjugate gradients reached a relative residual of {left.max():.1e}, not"
-                f" {rtol:g}: raise the penalty, or use a positive semidefinite kernel."
-            )
+            return self._factorised_without_on(K, G)
         return ((solution * size)[:, 0] @ K[:, G]).T
+
+    def _factorised_without_on(self, K, G):
+        """The same scores by a Cholesky factorisation."""
+        rest = np.delete(np.arange(len(self.y)), G)
+        matrix = K[np.ix_(rest, rest)].astype(float)
+        matrix[np.diag_indices(len(rest))] += self.ridge[rest]
+        *_, solution, failed = dposv(matrix, self.Y[rest], lower=True, overwrite_a=True)
+        if failed or not np.all(np.isfinite(solution)):
+            raise ValueError(_SINGULAR.format(self.penalty))
+        return K[np.ix_(G, rest)] @ solution
 
     def leave_one_out_without(self, R, G):
         """Scores of each row of R by the fit without it and without G, (len(R), n_classes)."""

@@ -32,6 +32,9 @@ from .verdict import judged_group, least_scores, rank
 SUSPECT = 0.2
 #: Groups whose common part is looked for among the rows of other labels.
 N_SHARED = 2
+#: Columns up to which groups in an array are sought by values: among few numbers a cluster of a
+#: natural class is another one moved, as a trigger moves it.
+FEW_COLUMNS = 30
 #: Kernel widths that are tried, in units of 1 / median squared distance, and penalties.
 GAMMAS, PENALTIES = (0.5, 1.0, 2.0, 4.0), (1e-3, 1e-2, 0.1, 1.0)
 #: Rows on which they are chosen.
@@ -59,7 +62,9 @@ class LeaveGroupOutDetector(PoisonDetector):
     candidates : {"auto", "clusters", "values"}, default="auto"
         Where groups are sought. "clusters": among rows that lie together (images, features of
         networks, any numbers). "values": rows that share a value of a column, a word, or a pair
-        of them (tables, texts). "auto" is "values" for texts and DataFrames, else "clusters".
+        of them (tables, texts). "auto" is "values" for texts, DataFrames and arrays of at most 30
+        columns, where one cluster of a class is another one moved, as if by a trigger; else
+        "clusters".
     gamma : float or None, default=None
         Width of the kernel ``exp(-gamma |x - x'|^2)``; None is the one of 1/2, 1, 2 and 4 over the
         median squared distance with the best leave-one-out accuracy.
@@ -105,7 +110,8 @@ class LeaveGroupOutDetector(PoisonDetector):
     class that the kernel half knows cannot all flip), 0.8 of the other rows of its labels stay,
     its coverage is 0.5 and its score, share of flips * cohesion * coverage, 0.4
     (:class:`PoisonGroup` says what these are), flip and coverage each less one standard error: of
-    small groups there are many. Where classes overlap, every label has a group that few others
+    small groups there are many. It is at most 0.2 of all rows: a larger one is half a class.
+    Where classes overlap, every label has a group that few others
     support: with four labels or more the score is also 1.3 times the median of what the most
     suspicious groups of the other labels reach, a null of the same data; and where fewer than
     0.9 of the ordinary rows of the content are labelled right, what members have in common must
@@ -122,9 +128,9 @@ class LeaveGroupOutDetector(PoisonDetector):
     if it has 15 rows and is at most 15 % of all: a value that more rows have is taken for a
     natural one, and rarer ones are too many in a table to be told from chance; such groups are
     suspects. Its cohesion is its share of all rows with these values, which a kernel over many
-    columns hardly sees, and flips in its score are relative to the accuracy on its content. Where
-    the values, put on rows of the content, give half of them the label, 0.6 in place of 0.8 is
-    enough: of a word that is not rare some rows had it by nature. Pairs of values cut purer parts
+    columns hardly sees, and is 0.75 at least; flips in its score are relative to the accuracy on
+    its content. Where the values, put on rows of the content, give half of them the label, 0.7 in
+    place of 0.8 is enough: of a word that is not rare some rows had it by nature. Pairs of values cut purer parts
     out of such a group, by chance; a larger group with one of their values stands ahead of them
     where its score is 0.65 of theirs.
 
@@ -282,7 +288,8 @@ class LeaveGroupOutDetector(PoisonDetector):
         """
         by_value = self.candidates == "values"
         if self.candidates == "auto":
-            by_value = is_text(X) or hasattr(X, "iloc")
+            few = getattr(X, "ndim", 1) == 2 and X.shape[1] <= FEW_COLUMNS
+            by_value = is_text(X) or hasattr(X, "iloc") or (few and not sp.issparse(X))
         counts = np.bincount(fit.ridge.y)
         labels = np.flatnonzero(counts >= self.smallest_group)
         if len(labels) == 0:

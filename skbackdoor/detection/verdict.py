@@ -11,7 +11,9 @@ from .evidence import lessened, relative_flip, relative_membership, score
 FLIP, STAY = 0.8, 0.8
 #: Transfer from which on rows that share a value need to flip less, and how much: where the value
 #: takes other rows along, rows that had it by nature are among those that it was put on.
-CARRIED = 0.5, 0.6
+CARRIED = 0.5, 0.7
+#: Least share of the rows with a value that have its label.
+HELD = 0.75
 #: Its least coverage and score, these and flip lessened by their standard errors; least coverage,
 #: score and transfer of one that has in common what poison of another label has.
 ALONE, ALIKE = (0.5, 0.4, -1.0), (0.3, 0.15, 0.1)
@@ -23,6 +25,9 @@ TAKES_ALONG = 0.35, 0.27
 TOLD_APART, CARRIES, SURE = 0.9, 0.4, 0.55
 #: Share of the transfer of poison of another label that what these have in common reaches as well.
 AS_WELL = 0.4
+#: Largest share of all rows that is taken for poison: a part of a class, such as all of it on one
+#: side of a line, is natural.
+MOST = 0.2
 #: How far a group of one label is above what is usual for the others, where there are so many.
 ABOVE, OTHERS = 1.3, 3
 #: Share of the score of a group that a larger one, which holds it, may have in its place.
@@ -42,6 +47,8 @@ def judged_group(group, search=None, pattern=None, sets=(), least=ALONE[1]):
     """
 
     def is_poison(group, least):
+        if search is not None and len(group.indices) > MOST * len(search.ridge.y):
+            return False
         if pattern is None and takes_along(group):
             return True
         told_apart = group.shared or group.content_accuracy >= TOLD_APART
@@ -124,6 +131,8 @@ def is_backdoor(group, least=ALONE):
     coverage, sure, transfer = least
     if least[:2] != ALIKE[:2]:
         group = lessened_group(group)
+    if group.shared and group.cohesion < HELD:
+        return False
     carried = group.shared and group.transfer >= CARRIED[0]
     return (
         group.flip >= (CARRIED[1] if carried else FLIP) * group.content_accuracy

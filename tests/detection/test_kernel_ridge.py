@@ -67,10 +67,20 @@ def test_predictions_without_a_group_on_another_kernel_are_those_of_a_refit(weig
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-7)
 
 
+def test_another_kernel_may_be_very_different():
+    rng, X, y, weight = problem(2, True)
+    ridge = LeaveGroupOutRidge(KERNELS["rbf"](X, X), y, 1e-4, 4, weight)
+    other = rng.normal(size=X.shape)
+    G = np.arange(9)
+    expected = refit(KERNELS["rbf"], other, y, weight, 1e-4, 4, np.arange(9, 60), other[G])
+    got = ridge.without_on(KERNELS["rbf"](other, other), G)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-7)
+
+
 def test_a_kernel_without_a_fit_is_said():
     _, X, y, _ = problem(0, False)
     ridge = LeaveGroupOutRidge(KERNELS["rbf"](X, X), y, 0.1)
-    with pytest.raises(RuntimeError, match="relative residual"):
+    with pytest.raises(ValueError, match="singular or indefinite"):
         ridge.without_on(-np.eye(60) + 1e-3 * np.ones((60, 60)), np.arange(5))
 
 
