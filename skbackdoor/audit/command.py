@@ -1,6 +1,7 @@
 """The command line: `skbackdoor audit DATA --label COLUMN`."""
 
 import argparse
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -74,7 +75,10 @@ def run(arguments):
         report = _audited(args)
         if args.out is not None:
             report.to_html(args.out, max_rows=args.max_rows, samples=not args.no_samples)
-        print(report.to_json() if args.json else report.summary())
+        try:
+            print(report.to_json() if args.json else report.summary(), flush=True)
+        except BrokenPipeError:  # whoever reads has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if args.out is not None:
             print(f"The page is {args.out.resolve()}", file=sys.stderr)
     except KeyboardInterrupt:
@@ -95,6 +99,10 @@ def _audited(args):
         check_writable(args.out)  # before the work, not after it
     if args.max_rows < 0:
         raise CannotRead(f"--max-rows {args.max_rows} must be 0 or more.")
+    if args.trust and args.model is None:
+        raise CannotRead("--trust names a type in the file of --model, and there is none.")
+    if not 0 <= args.seed < 2**32:
+        raise CannotRead(f"--seed {args.seed} must be from 0 to 2**32 - 1.")
     if args.jobs == 0:
         raise CannotRead("--jobs 0 must be 1 or more, or -1 for all cores.")
     model = None if args.model is None else open_model(args.model, args.trust)

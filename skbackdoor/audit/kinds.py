@@ -138,41 +138,54 @@ def default_prover(kind, representation):
     return make_pipeline(representation, learner)
 
 
-_CODE = {
+_REPRESENTATION = {
     "image": """\
 from sklearn.preprocessing import FunctionTransformer
-from sklearn.svm import SVC
 representation = FunctionTransformer(lambda X: (X.reshape(len(X), -1) - {low:g}) / {extent:g})
-learner = SVC(C=10)
 """,
     "numbers": """\
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
-representation, learner = StandardScaler(), SVC(C=10)
+representation = StandardScaler({dense})
 """,
     "text": """\
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
 representation = TfidfVectorizer(sublinear_tf=True)
-learner = LogisticRegression(C=10, max_iter=500)
 """,
     "table": """\
-from sklearn.ensemble import HistGradientBoostingClassifier
 from skbackdoor.audit.kinds import default_representation, plain_frame
 X = plain_frame(X)
 representation = default_representation("table", X)
-learner = HistGradientBoostingClassifier(max_iter=60, random_state=0)
 """,
 }
+_ESTIMATOR = {
+    "text": """\
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+estimator = make_pipeline(representation, LogisticRegression(C=10, max_iter=500))
+""",
+    "table": """\
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.pipeline import make_pipeline
+learner = HistGradientBoostingClassifier(max_iter=60, random_state=0)
+estimator = make_pipeline(representation, learner)
+""",
+}
+_SVM = """\
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import SVC
+estimator = make_pipeline(representation, SVC(C=10))
+"""
 
 
-def default_code(kind, X):
+def default_code(kind, X, own_representation=False, own_estimator=False):
     """Lines that make `representation` and `estimator` as they are where none is given."""
     low, high = value_range(np.asarray(X)) if kind == "image" else (0, 1)
-    lines = _CODE[kind].format(low=low, extent=(high - low) or 1.0)
-    return (
-        f"from sklearn.pipeline import make_pipeline\n{lines}"
-        "estimator = make_pipeline(representation, learner)\n"
+    values = dict(low=low, extent=(high - low) or 1.0)
+    values["dense"] = "with_mean=False" if hasattr(X, "tocsr") else ""
+    given = "# {} is the one that the audit was given\n"
+    lines = given.format("representation") if own_representation else _REPRESENTATION[kind]
+    return lines.format(**values) + (
+        given.format("estimator") if own_estimator else _ESTIMATOR.get(kind, _SVM)
     )
 
 

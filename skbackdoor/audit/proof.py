@@ -49,13 +49,19 @@ class Prover:
         return fitted_on(self.estimator, *self.data)
 
 
+def shown_groups(detector):
+    """The groups of a detector that an audit shows: poison, and the surer suspects."""
+    suspects = [g for g in detector.groups_ if g.verdict != "poison" and g.score >= SCORE]
+    return [g for g in detector.groups_ if g.verdict == "poison"] + suspects[:MOST_SUSPECTS]
+
+
 def proven_groups(detector, flagged, model, prover, y, X_clean, y_clean, notes):
     """The detector's groups with what their triggers do to the classifier."""
-    found, strong = [], [g for g in detector.groups_ if g.verdict == "poison" or g.score >= SCORE]
+    found, strong = [], shown_groups(detector)
     if weaker := len(detector.groups_) - len(strong):
         notes.append(
-            f"{weaker} weaker groups, of scores below {SCORE}, are not shown: clean data have"
-            " such."
+            f"{weaker} weaker groups, of scores below {SCORE}, are not shown, and their rows count"
+            " as clean: clean data have such."
         )
     for group in strong:
         trigger, success, why = None, None, ""
@@ -97,7 +103,7 @@ def proven_groups(detector, flagged, model, prover, y, X_clean, y_clean, notes):
                 why = f"{share}; the group may be natural."
         found.append((group, trigger, success, interval, verdict, why))
     poison = [row for row in found if row[4] == "poison"]
-    suspects = [row for row in found if row[4] == "suspect"][:MOST_SUSPECTS]
+    suspects = [row for row in found if row[4] == "suspect"]
     made = []
     taken = np.concatenate([row[0].indices for row in found]) if found else np.zeros(0, int)
     more = np.setdiff1d(np.flatnonzero(flagged), taken)

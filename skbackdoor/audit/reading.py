@@ -5,7 +5,7 @@ import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 
@@ -104,13 +104,14 @@ def _table(path, label, text):
 
     if label is None:
         raise CannotRead("a table needs --label, the column of the labels.")
+    notes = []
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
             frame = pd.read_parquet(path)
         else:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", pd.errors.DtypeWarning)
-                frame = pd.read_csv(path, sep=_separator(path, label))
+                frame = _read_csv(path, label, notes)
     except UnicodeDecodeError as error:
         raise CannotRead(f"{path.name} is not in UTF-8 ({error}): save it so.") from error
     except (ValueError, OSError, EOFError, zlib.error, lzma.LZMAError, BadZipFile) as error:
@@ -121,7 +122,6 @@ def _table(path, label, text):
         raise CannotRead(f"{path.name} has no column {label!r}; it has: {known}.")
     if not len(frame):
         raise CannotRead(f"{path.name} holds no row.")
-    notes = []
     y = frame[label]
     if isinstance(y, pd.DataFrame):
         raise CannotRead(f"{path.name} has several columns {label!r}.")
@@ -171,6 +171,30 @@ def _table(path, label, text):
     return Data(X, np.asarray(y), notes)
 
 
+def _read_csv(path, label, notes):
+    """A table; columns named twice, which get a number, and decimal commas are noted."""
+    import pandas as pd
+
+    separator = _separator(path, label)
+    names = pd.read_csv(path, sep=separator, header=None, nrows=1, dtype=str).iloc[0]
+    twice = names[names.duplicated()].unique().tolist()
+    if label in twice:
+        raise CannotRead(f"{path.name} has several columns {label!r}.")
+    if twice:
+        notes.append(f"Columns named twice get a number: {', '.join(twice[:10])}.")
+    frame = pd.read_csv(path, sep=separator)
+    commas = [
+        name
+        for name in frame.columns.drop(label, errors="ignore")
+        if frame[name].dtype.kind not in "biuf" and frame[name].notna().any()
+        and frame[name].dropna().astype(str).str.fullmatch(r"\s*[-+]?\d+,\d+\s*").mean() > 0.5
+    ]  # fmt: skip
+    if separator != "," and commas:
+        notes.append(f"Decimal commas: {', '.join(map(str, commas[:10]))}.")
+        frame = pd.read_csv(path, sep=separator, decimal=",")
+    return frame
+
+
 def _separator(path, label):
     """What stands between columns: of a comma, semicolon, tab and bar that which gives `label`."""
     import pandas as pd
@@ -194,6 +218,10 @@ def _is_text(column):
 
 
 def _arrays(path, label, image_shape):
+    if not is_zipfile(path):
+        raise CannotRead(
+            f"{path.name} cannot be read: it is no whole .npz file, as numpy.savez makes them."
+        )
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}

@@ -116,8 +116,13 @@ class Withstood:
         Whether it is the audited classifier's own.
     trigger : str
         The trigger in words.
+    label : label
+        The attacker's label: that of the fewest rows.
+    base_rate : float
+        Share of triggered rows that get it from the clean model.
     rate : float
-        The breakdown rate, a share of poison in the training data.
+        The breakdown rate, a share of poison in the training data: by its weight on an exact path,
+        of whole rows where the learner is refitted.
     censored : bool
         Whether the breakdown rate is at least `rate`, no poison up to it having sufficed.
     collapse_rate : float
@@ -134,6 +139,8 @@ class Withstood:
     setting: str
     chosen: bool
     trigger: str
+    label: object
+    base_rate: float
     rate: float
     censored: bool
     collapse_rate: float
@@ -143,6 +150,8 @@ class Withstood:
 
     def in_words(self):
         """The breakdown rate, and where the model collapses, as text."""
+        if self.base_rate > 0.9:
+            return f"none: {self.base_rate:.0%} without any poison"
         text = f"{'over ' * self.censored}{self.rate:.2%}"
         if self.collapse_censored:
             return text
@@ -228,7 +237,10 @@ class AuditReport:
                 f" {best.clean_success:.0%}, p = {best.p_value:.2g}"
             )
         if self.withstood:
-            lines.append("poison that it takes until a backdoor works on half of the rows:")
+            lines.append(
+                "poison that it takes until a backdoor to class"
+                f" {self.withstood[0].label!s} works on half of the rows:"
+            )
         for name, rows in self._by_setting():
             rates = "; ".join(f"{row.trigger} {row.in_words()}" for row in rows)
             lines.append(f"  {name}, accuracy {rows[0].accuracy:.3f}: {rates}")
@@ -351,6 +363,8 @@ class AuditReport:
                     "setting": row.setting,
                     "chosen": row.chosen,
                     "trigger": row.trigger,
+                    "label": _plain(row.label),
+                    "base_rate": _plain(row.base_rate),
                     "rate": _plain(row.rate),
                     "censored": row.censored,
                     "collapse_rate": _plain(row.collapse_rate),

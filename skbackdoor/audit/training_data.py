@@ -6,7 +6,7 @@ import warnings
 from dataclasses import replace
 
 import numpy as np
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -25,7 +25,7 @@ from .kinds import (
     plain_frame,
 )
 from .model import audit_model
-from .proof import Prover, fitted_on, proven_groups
+from .proof import Prover, fitted_on, proven_groups, shown_groups
 from .proposals import grid
 from .remedies import remedies_of
 from .report import AuditReport
@@ -129,9 +129,19 @@ def audit(
     True
     """
     start = time.perf_counter()
+    n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
+    if n_rows != len(y) or n_rows == 0:
+        raise ValueError(f"X has {n_rows} rows and y {len(y)} labels: one label a row is needed.")
     _check_labels(np.asarray(y))
     X, y = check_data(X, y)
     y = np.asarray(y)
+    y = np.array(y.tolist()) if y.dtype == object else y  # of one type, which sorts
+    columns = X.columns if hasattr(X, "columns") else []
+    if len(columns) > len(set(columns)):
+        raise ValueError(
+            f"X has columns named twice, {columns[columns.duplicated()].unique().tolist()}: give"
+            " each a name of its own."
+        )
     X = plain_frame(X) if hasattr(X, "iloc") and getattr(X, "ndim", 1) == 2 else X
     rng = check_random_state(random_state)
     kind = kind_of(X, image_shape)
@@ -146,25 +156,61 @@ def audit(
     if not given:
         estimator = default_estimator(kind, representation)
     check_learner(estimator)
+    if given and not isinstance(estimator, BaseEstimator):
+        raise ValueError(
+            f"estimator={_one_line(estimator)} is no scikit-learn estimator, which can be cloned:"
+            " derive its class from ClassifierMixin and BaseEstimator."
+        )
+    if kind == "numbers" and not own_representation and not hasattr(X, "tocsr"):
+        if np.isnan(X).any():
+            raise ValueError(
+                "X holds NaN: give a DataFrame, whose missing values are filled in, or a"
+                " representation that takes them."
+            )
     notes = []
     detector, flagged, n_searched = _detected(X, y, kind, representation, rng, notes)
     in_group = flagged.copy()
-    for group in detector.groups_:
+    for group in shown_groups(detector):
         in_group[group.indices] = True
     train, held = _split(y, rng)
+    fitted = given and _is_fitted(estimator)
+    if fitted and not np.isin(np.unique(y), estimator.classes_).all():
+        raise ValueError(
+            f"y holds labels that the fitted estimator does not know:"
+            f" {np.setdiff1d(np.unique(y), estimator.classes_).tolist()[:10]}; its classes_ are"
+            f" {list(estimator.classes_)[:10]}. Give labels as it was fitted with."
+        )
+    aside = int(in_group[held].sum())
     clean = held[~in_group[held]][:HELD_OUT]
     X_clean, y_clean = _safe_indexing(X, clean), y[clean]
     if trusted is not None:
+        if not (isinstance(trusted, (tuple, list)) and len(trusted) == 2):
+            raise ValueError(f"trusted={trusted!r:.60} must be a pair, rows and their labels.")
         X_clean, y_clean = check_data(*trusted)
         y_clean = np.asarray(y_clean)
         X_clean = plain_frame(X_clean) if kind == "table" else X_clean
         notes.append(f"Success and accuracy are of the {len(y_clean)} trusted rows.")
-    fitted = given and _is_fitted(estimator)
+    else:
+        held_out = "" if fitted else ", which were not fitted on"
+        notes.append(
+            f"Success and accuracy are of {len(clean)} rows{held_out}; {aside} others that were"
+            " drawn with them are in a group that is shown."
+        )
     if fitted:
         model = estimator
-        notes.append("The classifier was given fitted, and asked as it is.")
+        notes.append(
+            "The classifier was given fitted, and asked as it is."
+            + (
+                " If it was fitted on these rows, its accuracy here is too high, and higher than"
+                " what other remedies, fitted on three quarters of the rows, can reach: give"
+                " trusted rows."
+                if trusted is None
+                else ""
+            )
+        )
     else:
         model = fitted_on(estimator, X, y, train)
+    _check_predictions(model, X)
     prover = Prover(default_prover(kind, representation), X, y, train)
     groups = proven_groups(detector, flagged, model, prover, y, X_clean, y_clean, notes)
     is_poison = np.zeros(len(y), dtype=bool)
@@ -177,10 +223,7 @@ def audit(
     withstood = resistance(
         unfitted, kind, X, y, keep, X_clean, y_clean, image_shape, n_jobs, rng, notes
     )
-    if given or own_representation:
-        code = "# estimator and representation are those that the audit was given\n"
-    else:
-        code = default_code(kind, X)
+    code = default_code(kind, X, own_representation, given)
     remedies = remedies_of(
         unfitted, model, X, y, train, groups, is_poison, X_clean, y_clean, withstood, code
     )
@@ -198,7 +241,7 @@ def audit(
         accuracy=accuracy,
         remedies=remedies,
         withstood=withstood,
-        notes=_notes(detector, notes, len(y_clean), given, estimator),
+        notes=_notes(detector, notes, given, estimator),
         limits=_limits(audited),
         seconds=time.perf_counter() - start,
         title=title,
@@ -215,6 +258,12 @@ def _check_labels(y):
             f"{missing.sum()} of {len(y)} labels are missing, the first in row"
             f" {int(np.argmax(missing))}: leave these rows out, or give them a label."
         )
+    kinds = sorted({type(label).__name__ for label in y.ravel().tolist()})
+    if y.dtype == object and len(kinds) > 1:
+        raise ValueError(
+            f"y holds labels of several types, {', '.join(kinds)}: give them one, as by"
+            " [str(label) for label in y]."
+        )
     if y.dtype.kind == "f" and np.any(y != np.round(y)):
         raise ValueError(
             f"y holds numbers such as {y[y != np.round(y)][0]:g}: these are no classes. An audit"
@@ -226,6 +275,11 @@ def _check_labels(y):
         raise ValueError(
             f"y holds one class alone, {classes.tolist()}: a backdoor sends rows of other classes"
             " to one, so that two are needed."
+        )
+    if len(classes) <= MOST_CLASSES and np.median(counts) < LEAST_ROWS and len(y) < 100:
+        raise ValueError(
+            f"y holds {len(y)} rows of {len(classes)} classes, too few to be audited: half of the"
+            f" classes need {LEAST_ROWS} rows or more."
         )
     if len(classes) > MOST_CLASSES or np.median(counts) < LEAST_ROWS:
         raise ValueError(
@@ -303,6 +357,23 @@ def _is_fitted(estimator):
     return hasattr(estimator, "classes_")
 
 
+def _check_predictions(model, X):
+    """Raise where a fitted classifier does not say one label for each of these rows."""
+    name = _one_line(model)
+    if not hasattr(model, "classes_"):
+        raise ValueError(f"estimator={name} has no classes_ after fit, as classifiers have.")
+    some = _safe_indexing(X, np.arange(min(5, X.shape[0] if hasattr(X, "shape") else len(X))))
+    try:
+        labels = np.asarray(model.predict(some))
+    except Exception as error:
+        raise ValueError(f"estimator={name} does not take these rows: {error}") from error
+    if labels.ndim != 1:
+        raise ValueError(
+            f"estimator={name} predicts an array of shape {labels.shape} for {len(labels)} rows:"
+            " one label a row is needed."
+        )
+
+
 def _model_audit(model, X, y, shape, n_jobs, rng, notes):
     """The classifier's own audit, on clean rows that it knows the labels of."""
     known = np.isin(y, model.classes_)
@@ -352,7 +423,7 @@ def _verdict(groups, audited, certain):
     return "suspect" if groups else "nothing"
 
 
-def _notes(detector, notes, n_clean, given, estimator):
+def _notes(detector, notes, given, estimator):
     known = detector.leave_one_out_accuracy_
     made = [
         "Poison is sought as groups of rows that only their own kind supports, by kernel ridge"
@@ -365,7 +436,6 @@ def _notes(detector, notes, n_clean, given, estimator):
         "Assumed is that an attacker's victims are spread as their classes are.",
         f"The classifier is {_one_line(estimator if given else estimator.steps[-1][1])}"
         + ("." if given else ", the default for these data."),
-        f"Success and accuracy are of {n_clean} rows that were not fitted on and are in no group.",
     ]
     return tuple([*made, *notes])
 

@@ -25,7 +25,7 @@ from .joined import apart, beside, joined
 from .kernel_ridge import LeaveGroupOutRidge
 from .search import Search
 from .shared_values import SharedValues, is_text
-from .value_search import LEAST_SHARED, MOST_SHARED, ValueSearch
+from .value_search import LEAST_SHARED, MOST_SHARED, ValueSearch, unlike_others
 from .verdict import judged_group, least_scores, rank
 
 #: Least score of a group that is reported as suspect.
@@ -130,9 +130,11 @@ class LeaveGroupOutDetector(PoisonDetector):
     suspects. Its cohesion is its share of all rows with these values, which a kernel over many
     columns hardly sees, and is 0.75 at least; flips in its score are relative to the accuracy on
     its content. Where the values, put on rows of the content, give half of them the label, 0.7 in
-    place of 0.8 is enough: of a word that is not rare some rows had it by nature. Pairs of values cut purer parts
-    out of such a group, by chance; a larger group with one of their values stands ahead of them
-    where its score is 0.65 of theirs.
+    place of 0.8 is enough: of a word that is not rare some rows had it by nature. Pairs of values
+    cut purer parts out of such a group, by chance; a larger group with one of their values stands
+    ahead of them where its score is 0.65 of theirs. Where another value of the same column marks
+    half as many rows of the label, with half the score, the column is a natural one (which school,
+    which household), and both are suspects.
 
     The assumption is that the attacker's victims have the spread of content of their source
     classes: a natural group that overrules its content (road signs that were photographed thirty
@@ -308,11 +310,13 @@ class LeaveGroupOutDetector(PoisonDetector):
                 self._seed,
             )
             rare = MOST_SHARED * len(fit.ridge.y)
-            return [
-                judged_group(group) if LEAST_SHARED <= len(group.indices) <= rare else group
-                for label in progress(labels, len(labels), "labels searched")
-                for group in apart(search.groups_of(label))
-            ]
+            return unlike_others(
+                [
+                    judged_group(group) if LEAST_SHARED <= len(group.indices) <= rare else group
+                    for label in progress(labels, len(labels), "labels searched")
+                    for group in apart(search.groups_of(label))
+                ]
+            )
         search = Search(fit.X, fit.kernel, fit.K, fit.ridge, self.smallest_group, self._seed)
         alone, over_all, sets = [], [], search.pooled_sets(labels)
         for pattern in [None, *patterns]:

@@ -15,6 +15,9 @@ from sklearn.feature_extraction.text import CountVectorizer
 PURE = 0.9
 #: How much more often than by chance two values go together that are a pair beside a single one.
 TOGETHER = 3.0
+#: A value that all rows of a group have belongs to its rule if at most so many times as many rows
+#: have it.
+HARDLY = 1.5
 #: Most values that are looked at, the most frequent ones; pairs go with the square of it.
 MOST_VALUES = 3000
 
@@ -106,6 +109,12 @@ class SharedValues:
         pure &= ~(single[:, None] | single) | (overall >= TOGETHER * by_chance)
         pairs = np.argwhere(np.triu(pure, 1))
         return [(int(k),) for k in np.flatnonzero(single)] + [tuple(p) for p in pairs.tolist()]
+
+    def completed(self, which, rows):
+        """Some values, and all others that each of these rows has and hardly any other row."""
+        has = np.asarray(self.incidence[rows].sum(axis=0)).ravel() == len(rows)
+        counts = np.asarray(self.incidence.sum(axis=0)).ravel()
+        return tuple(sorted({*which, *np.flatnonzero(has & (counts <= HARDLY * len(rows)))}))
 
     def rows_with(self, which):
         """Rows that share all of some values, increasing."""

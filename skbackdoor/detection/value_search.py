@@ -1,5 +1,7 @@
 """The search in tables and texts: groups whose rows share a value, a word, or a pair of them."""
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.spatial.distance import cdist
 from sklearn.decomposition import PCA
@@ -21,6 +23,9 @@ NEARLY, LARGER = 0.65, 1.25
 #: Least rows of one that is poison: thousands of values are rarer, and some few rows of one label
 #: that have another's content share one by chance.
 LEAST_SHARED = 15
+#: Share of the rows of a group, and of its score, from which on another value of its column that
+#: marks rows of the same label makes it natural.
+OTHER_VALUE = 0.5
 #: Components on which distances are taken.
 N_COMPONENTS = 30
 #: Rows nearer than this share of the usual distance to a fifth neighbour count as one.
@@ -96,6 +101,7 @@ class ValueSearch:
             G = rows[of_label[rows]]
             if 0.5 * len(rows) < len(G) <= MOST_SHARED * len(of_label):
                 chosen.setdefault((k,), G)
+        chosen = {self.shared.completed(which, G): G for which, G in chosen.items()}
         groups = [(which, self.describe(label, G, which)) for which, G in chosen.items()]
         return _whole_first([(which, group) for which, group in groups if group is not None])
 
@@ -186,6 +192,40 @@ def _whole_first(groups):
         larger.sort(key=lambda j: -len(groups[j][1].indices))
         ordered += [j for j in (*larger, k) if j not in ordered]
     return [groups[j][1] for j in ordered]
+
+
+def unlike_others(groups):
+    """Groups, those as suspects that other values of their columns have their like of.
+
+    A column whose values say where rows are from marks rows of one label with many of them; what
+    the others reach is a null of the same data.
+
+    Parameters
+    ----------
+    groups : list of PoisonGroup
+
+    Returns
+    -------
+    groups : list of PoisonGroup
+    """
+
+    def is_like(other, group):
+        values, own = dict(other.shared), dict(group.shared)
+        return (
+            other.label == group.label
+            and values.keys() <= own.keys()
+            and all(values[column] != own[column] for column in values)
+            and len(other.indices) >= OTHER_VALUE * len(group.indices)
+            and other.score >= OTHER_VALUE * group.score
+        )
+
+    tables = [group for group in groups if group.shared and not isinstance(group.shared[0], str)]
+    return [
+        replace(group, verdict="suspect")
+        if group.verdict == "poison" and any(is_like(other, group) for other in tables)
+        else group
+        for group in groups
+    ]
 
 
 def n_distinct(Z, G, random_state):

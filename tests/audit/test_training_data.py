@@ -99,10 +99,11 @@ def test_breakdown_rates_grow_with_regularisation():
 
 
 def test_a_model_that_collapses_is_said_to():
-    row = Withstood("C = 1", True, "blend", 0.02, False, 0.015, False, 0.99)
+    row = Withstood("C = 1", True, "blend", 1, 0.2, 0.02, False, 0.015, False, 0.99)
     assert row.in_words() == "2.00%, collapses at 1.50%"
     assert replace(row, collapse_censored=True).in_words() == "2.00%"
     assert replace(row, censored=True).in_words() == "over 2.00%, collapses at 1.50%"
+    assert replace(row, base_rate=1.0).in_words() == "none: 100% without any poison"
 
 
 def test_what_replaces_the_content_is_no_trigger():
