@@ -133,9 +133,10 @@ def audit(
     if n_rows != len(y) or n_rows == 0:
         raise ValueError(f"X has {n_rows} rows and y {len(y)} labels: one label a row is needed.")
     _check_labels(np.asarray(y))
-    X, y = check_data(X, y)
     y = np.asarray(y)
     y = np.array(y.tolist()) if y.dtype == object else y  # of one type, which sorts
+    X, y = check_data(X, y)
+    y = np.asarray(y)
     columns = X.columns if hasattr(X, "columns") else []
     if len(columns) > len(set(columns)):
         raise ValueError(
@@ -155,12 +156,12 @@ def audit(
     given = estimator is not None
     if not given:
         estimator = default_estimator(kind, representation)
-    check_learner(estimator)
     if given and not isinstance(estimator, BaseEstimator):
         raise ValueError(
             f"estimator={_one_line(estimator)} is no scikit-learn estimator, which can be cloned:"
             " derive its class from ClassifierMixin and BaseEstimator."
         )
+    check_learner(estimator)
     if kind == "numbers" and not own_representation and not hasattr(X, "tocsr"):
         if np.isnan(X).any():
             raise ValueError(
@@ -446,5 +447,6 @@ def _limits(audited):
         " beside other poison",
         "triggers that what rows are compared by does not show, and groups of fewer than 8 rows",
         "values that more than 15 % of all rows share: these are taken for natural",
+        "attacks half of whose rows had the attacker's label anyway: their rows count as natural",
     ]
     return tuple([*limits, *(audited.limits if audited is not None else ())])

@@ -6,12 +6,26 @@ import numpy as np
 import pandas as pd
 import poisoned
 import pytest
+import scipy.sparse as sp
 from scipy.stats import binom
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from skbackdoor import Attack, MaskTrigger, SinusoidTrigger, audit, load_digits_pair
-from skbackdoor.audit import training_data
+from skbackdoor import (
+    Attack,
+    BackdoorPoisoner,
+    FeatureTrigger,
+    MaskTrigger,
+    SinusoidTrigger,
+    audit,
+    load_digits_pair,
+)
+from skbackdoor.audit import resistance, training_data
 from skbackdoor.audit.kinds import default_code, kind_of
 from skbackdoor.audit.proof import confidence_interval, replaces_content
 from skbackdoor.audit.report import Withstood
@@ -163,3 +177,119 @@ def test_a_slow_model_is_not_asked_for_hours(monkeypatch):
     X, y, _ = poisoned.digits(poison=False)
     report = audit(X, y)
     assert report.model is None and any("predictions are slow" in note for note in report.notes)
+
+
+def overlapping(seed, noise=0.6):
+    """Clean rows on both sides of a line, labels near it by chance."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(400, 4))
+    return X, (X[:, 0] + X[:, 1] + noise * rng.normal(size=400) > 0).astype(int)
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_accuracy_is_that_of_all_held_out_rows_of_clean_data(seed):
+    X, y = overlapping(seed, 1.0)
+    report = audit(X, y)
+    expected = cross_val_score(make_pipeline(StandardScaler(), SVC(C=10)), X, y, cv=5).mean()
+    assert abs(report.accuracy - expected) <= 0.09  # two standard errors of a hundred rows
+    (note,) = [note for note in report.notes if note.startswith("Success and accuracy")]
+    aside = sum(len(group.indices) for group in report.groups)
+    assert "100 rows, which were not fitted on; 0 others" in note or aside
+
+
+def test_rates_of_forests_are_of_whole_rows():
+    """Fewer rows than the stated rate says do not give a working backdoor, that many do."""
+    X, y = overlapping(1, 0.0)
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    train, test = frame[:300], frame[300:]
+    trigger = FeatureTrigger({"c": 9.0})
+    forest = RandomForestClassifier(50, random_state=0)
+    setting = forest, "as it is", True, ()
+    found = resistance._measured(setting, trigger, 1, None, (train, y[:300], test, y[300:]))
+    assert not found.censored
+
+    def excess(k):
+        attack = BackdoorPoisoner(
+            forest, trigger, target=1, poisoning_rate=k / 300, random_state=0
+        ).fit(train, y[:300])
+        triggered, labels, _ = attack.triggered_test(test, y[300:])
+        return (np.mean(attack.predict(triggered) == labels) - base) / (1 - base)
+
+    clean = clone(forest).fit(train, y[:300])
+    base = np.mean(clean.predict(trigger.fit_transform(test[y[300:] == 0])) == 1)
+    assert found.base_rate == pytest.approx(base)
+    k = round(found.rate * 300)
+    assert excess(k) >= 0.5 and k > 1
+    assert excess(int(min(k - 1, k / resistance.CLOSE))) < 0.5
+
+
+def test_a_fitted_model_is_said_to_know_the_rows():
+    X, y = overlapping(0)
+    report = audit(X, y, SVC(C=1000, gamma=2).fit(X, y))
+    assert any("its accuracy here is too high" in note for note in report.notes)
+    assert not any("not fitted on" in note for note in report.notes)
+    with pytest.raises(ValueError, match=r"does not know: \['no', 'yes'\]; its classes_ are"):
+        audit(X, np.where(y, "yes", "no"), SVC().fit(X, y))
+    with pytest.raises(ValueError, match="does not take these rows"):
+        audit(X, y, SVC().fit(X[:, :3], y))
+
+
+class TwoDimensional(ClassifierMixin, BaseEstimator):
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict(self, X):
+        return np.full((len(X), 1), self.classes_[0])
+
+
+class NoClasses(TwoDimensional):
+    def fit(self, X, y):
+        return self
+
+
+class NoEstimator:
+    def fit(self, X, y):
+        return self
+
+    def predict(self, X):
+        return np.zeros(len(X))
+
+
+X_GIVEN, Y_GIVEN = overlapping(0)
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        (dict(y=Y_GIVEN[:9]), "X has 400 rows and y 9 labels"),
+        (dict(X=X_GIVEN[:0], y=[]), "X has 0 rows"),
+        (dict(y=np.array([1, "x"] * 200, dtype=object)), "several types, int, str"),
+        (dict(X=np.where(X_GIVEN > 2, np.nan, X_GIVEN)), "X holds NaN: give a DataFrame"),
+        (dict(X=pd.DataFrame(X_GIVEN, columns=list("abca"))), r"named twice, \['a'\]"),
+        (dict(X=X_GIVEN[:12], y=Y_GIVEN[:12]), "too few to be audited"),
+        (dict(trusted=5), "trusted=5 must be a pair"),
+        (dict(estimator=NoEstimator()), "no scikit-learn estimator"),
+        (dict(estimator=NoClasses()), "has no classes_ after fit"),
+        (dict(estimator=TwoDimensional()), r"an array of shape \(5, 1\) for 5 rows"),
+    ],
+)
+def test_what_cannot_be_audited_is_said(given, message):
+    with pytest.raises(ValueError, match=message):
+        audit(**dict(X=X_GIVEN, y=Y_GIVEN) | given)
+
+
+def test_labels_of_true_and_false_and_objects():
+    X, y = overlapping(0)
+    for labels in ((y == 1).astype(object), np.array(["a", "b"], dtype=object)[y], y == 1):
+        assert audit(X, labels).verdict == "nothing"
+
+
+def test_lines_to_copy_name_what_was_given():
+    X, _, _ = poisoned.digits()
+    flat = X.reshape(len(X), -1)
+    assert "estimator = " not in default_code("numbers", flat, own_estimator=True)
+    assert "representation = " not in default_code("numbers", flat, own_representation=True)
+    names = {}
+    exec(default_code("numbers", sp.csr_matrix(flat)), names)
+    names["representation"].fit(sp.csr_matrix(flat))
