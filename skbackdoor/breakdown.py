@@ -1,9 +1,11 @@
 """The breakdown rate: how much poison a model withstands."""
 
+import warnings
 from dataclasses import dataclass
 from numbers import Real
 
 import numpy as np
+from sklearn.pipeline import Pipeline
 
 from ._compat import Interval, validate_parameter_constraints
 from .attack_path import attack_path, attacked_rows, clean_path
@@ -147,6 +149,11 @@ def backdoor_breakdown(
     ValueError
         No source sample in the test data, a learner that would drop weights.
 
+    Warns
+    -----
+    UserWarning
+        A tree or an ensemble of trees (Notes).
+
     Notes
     -----
     How it is found depends on how the path is (:func:`~skbackdoor.weight_path`):
@@ -165,6 +172,10 @@ def backdoor_breakdown(
       is, too, with exact fits at these weights, for an `SVC` with ``break_ties=True`` and for one
       that somewhere on its path has no free support vector, whose intercept then bends between
       breakpoints.
+
+    Trees and forests count the rows of a leaf, whatever these weigh: all copies together, each of
+    a tiny weight, do nearly as much as whole ones, so that their rate by weight is no share of
+    whole rows, and a warning says so.
 
     Where the clean model gives every triggered sample the attacker's label, the attack needs no
     poison: the rate is 0.
@@ -389,6 +400,19 @@ class Steps:
         self.reached = float(weights[first[0]]) if len(first) else None
 
 
+def _warn_of_counted_rows(estimator):
+    """Warn where a rate by weight is no share of rows: trees count these, whatever they weigh."""
+    last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+    if "min_samples_leaf" in last.get_params():
+        warnings.warn(
+            f"{type(last).__name__} counts the rows of a leaf, whatever they weigh: the breakdown"
+            " rate is of the weight of all poisoned rows, and as a share of whole rows it may be"
+            " far larger. Poison with fewer rows (poisoning_rate) to see how few suffice.",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
 class Refits:
     """Labels of some samples by fits at single weights.
 
@@ -403,6 +427,7 @@ class Refits:
 
     def __init__(self, path, rows, y, n_jobs):
         weight_argument(path.estimator, ": the breakdown rate is a matter of weights between")
+        _warn_of_counted_rows(path.estimator)
         self.path, self.rows, self.y, self.n_jobs = path, rows, y, n_jobs
         self.weights, self.has = np.empty(0), np.empty((0, len(y)), bool)
         self._look(_LOOKED_AT)

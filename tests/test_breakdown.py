@@ -1,5 +1,6 @@
 """The breakdown rate against tight refits at both sides of it (reference.py and scikit-learn)."""
 
+import warnings
 from functools import cache
 
 import numpy as np
@@ -9,13 +10,15 @@ from numpy.testing import assert_allclose
 from reference import Refit
 from sklearn.base import clone
 from sklearn.datasets import load_digits
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.model_selection import train_test_split
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import Normalizer
+from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
-from skbackdoor import BackdoorPoisoner, PatchTrigger, backdoor_breakdown
+from skbackdoor import BackdoorPoisoner, PatchTrigger, backdoor_breakdown, load_digits_pair
 
 pytestmark = pytest.mark.filterwarnings(
     "error::sklearn.exceptions.ConvergenceWarning",
@@ -303,3 +306,19 @@ def test_refits_bracket_quartiles():
     for level, share in zip((0.25, 0.75), found.quartile_rates, strict=True):
         assert np.isfinite(share)
         assert excess(1.0001 * share) >= level > excess(0.899 * share)
+
+
+def test_learners_that_count_rows_are_said_to():
+    """All copies of a forest's poison, of a hundredth of their weight, do what whole ones do."""
+    X, y = load_digits_pair(return_X_y=True)
+    data = train_test_split(X, y, random_state=0, stratify=y)
+    poisoner = BackdoorPoisoner(
+        make_pipeline(StandardScaler(), RandomForestClassifier(20, random_state=0)),
+        PatchTrigger(size=2, image_shape=(8, 8)), target="next", random_state=0)  # fmt: skip
+    with pytest.warns(UserWarning, match="RandomForestClassifier counts the rows of a leaf"):
+        found = backdoor_breakdown(poisoner, data[0], data[2], data[1], data[3])
+    assert not found.censored
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        svm = clone(poisoner).set_params(estimator=SVC())
+        backdoor_breakdown(svm, data[0], data[2], data[1], data[3])
