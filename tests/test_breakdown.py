@@ -309,7 +309,7 @@ def test_refits_bracket_quartiles():
 
 
 def test_learners_that_count_rows_are_said_to():
-    """All copies of a forest's poison, of a hundredth of their weight, do what whole ones do."""
+    """A rate by weight is no share of rows there; an SVM's is, and nothing is said."""
     X, y = load_digits_pair(return_X_y=True)
     data = train_test_split(X, y, random_state=0, stratify=y)
     poisoner = BackdoorPoisoner(

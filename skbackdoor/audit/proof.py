@@ -60,8 +60,8 @@ def proven_groups(detector, flagged, model, prover, y, X_clean, y_clean, notes):
     found, strong = [], shown_groups(detector)
     if weaker := len(detector.groups_) - len(strong):
         notes.append(
-            f"{weaker} weaker groups, of scores below {SCORE}, are not shown, and their rows count"
-            " as clean: clean data have such."
+            f"{weaker} weaker groups are not shown, and their rows count as clean: clean data have"
+            " such."
         )
     for group in strong:
         trigger, success, why = None, None, ""

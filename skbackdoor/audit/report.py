@@ -127,7 +127,8 @@ class Withstood:
         Whether the breakdown rate is at least `rate`, no poison up to it having sufficed.
     collapse_rate : float
         The smallest share of poison at which accuracy has fallen by more than 0.05: a model that
-        collapses gives the attacker's label to clean rows, too.
+        collapses gives the attacker's label to clean rows, too. Where the learner is refitted, the
+        smallest of the shares that were tried.
     collapse_censored : bool
         Whether no poison up to `collapse_rate` makes it fall so far.
     accuracy : float

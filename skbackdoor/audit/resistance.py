@@ -158,8 +158,8 @@ def _by_rows(poisoner, X, y, X_test, y_test):
     """
 
     def outcome(k):
-        attack = clone(poisoner).set_params(poisoning_rate=k / len(y)) if k else poisoner
-        attack = clone(attack).set_params(poison_weight=float(k > 0)).fit(X, y)
+        share = {"poisoning_rate": k / len(y)} if k else {"poison_weight": 0.0}
+        attack = clone(poisoner).set_params(**share).fit(X, y)
         triggered, labels, _ = attack.triggered_test(X_test, y_test)
         accuracy = np.mean(attack.estimator_.predict(X_test) == y_test)
         return float(np.mean(attack.predict(triggered) == labels)), float(accuracy)
