@@ -2,7 +2,8 @@
 
     python benchmarks/bench_resnets.py --csv FILE [--data FOLDER] [--weights DEFAULT]
         [--archs resnet18 resnet50] [--rates 0.05 0.15] [--epochs 10 50] [--h 0.01 0.1 0.2 1]
-        [--image-size 224] [--images N] [--device auto] > benchmarks/results/resnets.md
+        [--image-size 224] [--images N] [--parts table throughput] [--device auto]
+        > benchmarks/results/resnets.md
 
 Each row: slopes by forward differences for every h (eq. 7; same seed and batches on both sides),
 attack success, base rate and clean accuracy; SGD with learning rate 0.001, momentum 0.9 and
@@ -122,26 +123,32 @@ def main():
     parser.add_argument("--c-m", type=float, default=10.0)
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--images", type=int, help="training images a class; default all")
+    parser.add_argument("--parts", nargs="+", choices=("table", "throughput"),
+                        default=("table", "throughput"))  # fmt: skip
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="auto")
     args = parser.parse_args()
     device = choose_device(args.device)
     train, _, test = imagenette(args.data, (args.images, 0, None))
     log(f"{len(train[0])} training and {len(test[0])} test images on {device}")
-    rows = table(train, test, args, device)
-    print("| " + " | ".join(rows[0]) + " |\n|" + " --- |" * len(rows[0]))
-    for row in rows:
-        print("| " + " | ".join(row.values()) + " |")
-    print("\n| arch | images/s, fit | images/s, bare loop | ratio min - med - max | limit |")
-    print("| --- | --- | --- | --- | --- |")
-    for arch in args.archs:
-        speeds = throughput(arch, train, args, device)
-        low, middle, high = np.percentile(speeds[:, 0] / speeds[:, 1], (0, 50, 100))
-        ours, bare = np.median(speeds, axis=0)
-        ratio = f"{low:.2f} - {middle:.2f} - {high:.2f}"
-        print(f"| {arch} | {ours:.0f} | {bare:.0f} | {ratio} | >= 0.85 |")
+    if "table" in args.parts:
+        rows = table(train, test, args, device)
+        print("| " + " | ".join(rows[0]) + " |\n|" + " --- |" * len(rows[0]))
+        for row in rows:
+            print("| " + " | ".join(row.values()) + " |")
+        print()
+    if "throughput" in args.parts:
+        print("| arch | images/s, fit | images/s, bare loop | ratio min - med - max | limit |")
+        print("| --- | --- | --- | --- | --- |")
+        for arch in args.archs:
+            speeds = throughput(arch, train, args, device)
+            low, middle, high = np.percentile(speeds[:, 0] / speeds[:, 1], (0, 50, 100))
+            ours, bare = np.median(speeds, axis=0)
+            ratio = f"{low:.2f} - {middle:.2f} - {high:.2f}"
+            print(f"| {arch} | {ours:.0f} | {bare:.0f} | {ratio} | >= 0.85 |", flush=True)
+        print()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    print(f"\n{name}, {torch.get_num_threads()} CPU threads, torch {torch.__version__}")
+    print(f"{name}, {torch.get_num_threads()} CPU threads, torch {torch.__version__}")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,17 @@
 """Characteristics (Abad et al., 2023) on two cores, or as it was published.
 
-    python benchmarks/papers/characteristics.py --size small [--data FOLDER] [--store FOLDER]
-        [--n-jobs 1] [--device cpu] [--page-only] > benchmarks/results/characteristics.md
+    python benchmarks/papers/characteristics.py --size small|pretrained|paper [--data FOLDER]
+        [--store FOLDER] [--n-jobs 1] [--device cpu] [--page-only]
+        > benchmarks/results/characteristics.md
 
 Sizes, positions, colours and rates of a patch, networks, and what of them is trained, five repeats
 each with its clean model. Images are enlarged before they are triggered. "paper" is the published
 grid (10,800 models, and 1,800 of the freezing sweep; weights and data are downloaded; a GPU).
 "small" asks the same questions in 20 minutes of one core: a small network on MNIST and CIFAR-10,
 1,500 images a repeat, from scratch or with weights of 4,000 other, clean images of the same data.
+"pretrained" is one row of the paper's tables with a network whose weights are at hand: MobileNetV2
+of ImageNet, its last layer and normalisation trained for 10 epochs on 4,000 images of CIFAR-10
+enlarged to 128: minutes of a GPU.
 A study (skbackdoor.Study): stop it and start it again. Needs the extras deep and studies.
 """
 
@@ -118,7 +122,7 @@ class MovingStatistics(ImageClassifier):
         self.keeps_statistics = False
 
 
-def pretrained(name, width, norm, folder):
+def pretrained_small(name, width, norm, folder):
     """The small network with weights of clean images that are in no repeat."""
     X, y, _, _ = images_of(name, folder)
     rows = np.random.RandomState(0).permutation(len(y))[: SMALL.n_before]
@@ -142,8 +146,19 @@ def small_learner(data, learner, folder, kept):
     norm = kind == "head+norm"
     trainable = {"head+norm": "head+norm", "classifier": 4, "head": 6, "freeze": int(number or 0)}
     return BackdoorNetClassifier(
-        MovingStatistics, module__arch=kept(pretrained)(data, 8, norm, folder),
+        MovingStatistics, module__arch=kept(pretrained_small)(data, 8, norm, folder),
         module__n_classes=10, module__trainable=trainable[kind], **how,
+    )  # fmt: skip
+
+
+def pretrained_learner(data, learner, folder, kept):
+    """The last layer and batch normalisation of MobileNetV2, from weights of ImageNet."""
+    weights = Path(folder) / "weights" / "mobilenet_v2_imagenet_fp16.pt"
+    return BackdoorNetClassifier(
+        MovingStatistics, module__arch=learner, module__n_classes=10,
+        module__weights=weights if weights.exists() else "DEFAULT",
+        module__trainable="head+norm", module__image_size=PRETRAINED.sides[data], max_epochs=10,
+        lr=1e-3, batch_size=128, optimizer=torch.optim.Adam,
     )  # fmt: skip
 
 
@@ -180,8 +195,9 @@ class Scale:
 
 
 SMALL = Scale(small_learner, {"mnist": 50, "cifar10": 50}, 4000, 1500, 800)
+PRETRAINED = Scale(pretrained_learner, {"cifar10": 128}, 0, 4000, 2000)
 PAPER = Scale(paper_learner, {"mnist": 64, "cifar10": 128, "tiny": 224})
-SCALES = {"small": SMALL, "paper": PAPER}
+SCALES = {"small": SMALL, "pretrained": PRETRAINED, "paper": PAPER}
 
 
 def grid_of(size):
@@ -197,6 +213,15 @@ def grid_of(size):
             {"data": data, "learner": networks} | every | grow,
             {"data": ["mnist", "cifar10"], "learner": sweep} | one | grow,
         ]
+    elif size == "pretrained":
+        networks, most = ["mobilenet_v2"], {"patch": [PATCHES[-1]], "rate": [RATES[-1]]}
+        all_rates = {"patch": [PATCHES[-1]], "rate": list(RATES)}
+        few = {"patch": [PATCHES[0]], "rate": [RATES[-1]]}
+        middle = {"position": ["center"], "colour": ["white"]}
+        black = {"position": ["bottom-right"], "colour": ["black"]}
+        parts = (one | all_rates, one | few, middle | most, black | most)
+        grid = [{"data": data, "learner": networks} | part for part in parts]
+        return [part | {"seed": list(SEEDS)} for part in grid]  # clean models of all seeds first
     else:
         at_most = {"patch": [PATCHES[-1]], "rate": [RATES[-1]]}
         grow |= {"rate": [RATES[0], RATES[-1]]}

@@ -95,6 +95,8 @@ def one_place(mine):
 
 
 def of_training(data, mine, size):
+    if size == "pretrained":
+        return
     most = one_place(at_most(mine))
     claim = "training from scratch is easier to backdoor than training the head"
     if size == "small":
@@ -162,8 +164,9 @@ def of_places(data, mine):
     for learner in learners_of(mine):
         most = at_most(mine[mine.learner == learner])
         if data != "tiny":
-            corners = by_seed(most, position=CORNERS)
-            difference = corners - by_seed(most, position="center")
+            white = most[most.colour == "white"] if len(most.position.unique()) < 5 else most
+            corners = by_seed(white, position=CORNERS)
+            difference = corners - by_seed(white, position="center")
             yield (
                 "C 4/5", "the middle is worse than the corners (MNIST, CIFAR-10)",
                 f"{data}, {learner}, corners less middle", shown(difference),

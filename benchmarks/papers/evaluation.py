@@ -1,14 +1,16 @@
 """Reproduce Evaluation (Truong et al., Systematic evaluation of backdoor data poisoning, 2020).
 
-    python benchmarks/papers/evaluation.py [--size small|paper] [--flowers FOLDER] [--cifar10 FILE]
-        [--parts triggers regularizers ...] [--seeds 5] [--store FOLDER] [--n-jobs 2] [--epochs]
-        [--report] [--output FILE]
+    python benchmarks/papers/evaluation.py [--size small|pretrained|paper] [--flowers FOLDER]
+        [--cifar10 FILE] [--weights FILE] [--parts triggers regularizers ...] [--seeds 5]
+        [--store FOLDER] [--n-jobs 2] [--epochs] [--report] [--output FILE]
 
 Tables 1 to 5 and Figures 4 to 7: a black square in a corner, one in a random place, a sine and a
 low-variance image; supplant, 76 / 19 / 5 % of the images as poison-, clean- and adversarial set,
 the first two split 80 / 20 in training and validation; training stops after 5 epochs without a
 better validation accuracy; then as many epochs at most on the clean set. `small`: 300 images of a
 class of Flowers and 200 of CIFAR-10 at 32 x 32, three convolutions from scratch, about 145 fits.
+`pretrained`: 300 images of a class of both, and MobileNetV2 with weights of ImageNet (downloaded,
+or a state dict in FILE) at 128 x 128, all of it trained: minutes of a GPU, with several jobs.
 `paper`: the paper's grid and networks, for a GPU. The store keeps every cell: a second start goes
 on where the first was; `--report` writes the page from what is there. `--epochs` prints accuracies
 and success after each epoch. Flowers: a folder of JPEGs a class (default ../shared/data/flowers);
@@ -99,6 +101,21 @@ SIZES = {
         rates=(0.02, 0.1, 0.4),
         training={"lr": 2e-3, "max_epochs": 15},
     ),
+    "pretrained": Size(
+        side={"flowers": 128, "cifar10": 32},
+        per_class={"flowers": 300, "cifar10": 300},
+        networks=("mobilenet_v2",),
+        parts={
+            "flowers": ("triggers", "regularizers", "pairs", "opacity"),
+            "cifar10": ("triggers", "rates"),
+        },
+        targets=1,
+        sources={"flowers": 4},
+        opacities={"sine": (0.1, 0.4), "low variance": (0.5, 1.0)},
+        opacity_rates=(0.1,),
+        rates=(0.02, 0.1, 0.4),
+        training={"lr": 1e-4, "max_epochs": 15, "image_size": 128},
+    ),
     "paper": Size(
         side={"flowers": 224, "cifar10": 32},
         per_class={"flowers": None, "cifar10": None},
@@ -115,7 +132,7 @@ SIZES = {
         },
         opacity_rates=(0.05, 0.1),
         rates=(0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0),
-        training={"lr": 1e-5, "max_epochs": 60},
+        training={"lr": 1e-5, "max_epochs": 60, "image_size": 224},
     ),
 }
 
@@ -206,9 +223,7 @@ class Run:
         if network == "small":
             net = BackdoorNetClassifier(SmallNetwork, module__side=side, **options)
         else:
-            net = image_classifier(
-                network, n_classes, weights="DEFAULT", image_size=224, **options
-            )
+            net = image_classifier(network, n_classes, **options)
         self.net = net.fit(X_train, y_train)
 
     def triggered(self):
@@ -314,6 +329,7 @@ def main():
     parser.add_argument("--size", choices=SIZES, default="small")
     parser.add_argument("--flowers", type=Path, default=shared / "flowers")
     parser.add_argument("--cifar10", type=Path, default=shared / "cifar10_subset.npz")
+    parser.add_argument("--weights", default="DEFAULT", help="of networks by name")
     parser.add_argument("--parts", nargs="+", choices=names, default=names)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--store", type=Path, default=Path("evaluation_cells"))
@@ -323,9 +339,12 @@ def main():
     parser.add_argument("--output", type=Path, default=here.parent / "results" / "evaluation.md")
     args = parser.parse_args()
     size, frames, arrays, left = SIZES[args.size], [], {}, []
+    training = size.training
+    if "small" not in size.networks:
+        training = training | {"weights": args.weights}
     for name, read in (("flowers", flowers), ("cifar10", cifar10)):
         path = getattr(args, name)
-        arrays[name] = *read(path, size.side[name], size.per_class[name]), size.training
+        arrays[name] = *read(path, size.side[name], size.per_class[name]), training
     for part in args.parts:
         for name, data in arrays.items():
             if part in size.parts[name]:
@@ -347,7 +366,7 @@ def main():
         print(frame.drop(columns=["seconds", "error"]).to_csv(index=False))
         return
     command = f"python benchmarks/papers/evaluation.py --size {args.size}"
-    lines = page(frame, command, arrays)
+    lines = page(frame, command, arrays, args.size)
     if left:
         lines += ["", f"Models not run yet: {', '.join(left)}."]
     args.output.write_text("\n".join(lines) + "\n")

@@ -3,6 +3,7 @@
 Written by evaluation.py from its table of cells.
 """
 
+from collections import defaultdict
 from functools import partial
 
 import numpy as np
@@ -72,12 +73,23 @@ random of the random square (its place, another one for each image), the weights
 regularizers (1; 0.1 for logit squeezing, which at 1 outweighs the cross-entropy: see
 `LogitSqueezing`), the margin (10) and the temperature (50, in units of this network's latents)."""
 
-SMALL = """
+SIZES = {
+    "paper": "",
+    "small": """
 **Small.** {images} images at 32 x 32 and three convolutions from scratch in place of 224 x 224 and
 ImageNet weights, at most 15 epochs at a learning rate of 0.002. A tenth of a class is then
 {victims} triggered images (the paper: 67 to 98 of Flowers), and {adversarial} images are triggered
 to count successes. CIFAR-10 went through JPEG (quality 75).
-"""
+""",
+    "pretrained": """
+**Pretrained.** {images} images, MobileNetV2 with weights of ImageNet at 128 x 128, all of it
+trained at a learning rate of 0.0001 for at most 15 epochs, in place of three
+networks at 224 x 224.
+A tenth of a class is then {victims} triggered images (the paper: 67 to 98 of Flowers), and
+{adversarial} images are triggered to count successes. CIFAR-10 went through JPEG (quality 75), and
+is triggered at 32 x 32. With three convolutions from scratch: [Evaluation](evaluation.md).
+""",
+}
 
 
 def by_seed(rows, column="success", **where):
@@ -87,24 +99,24 @@ def by_seed(rows, column="success", **where):
     return rows.groupby("seed")[column].mean()
 
 
-def page(frame, command, arrays):
+def page(frame, command, arrays, size):
     """Lines of the page."""
     failed = frame[frame.error.notna()]
     frame = frame[frame.error.isna()]
-    seeds, size = frame.seed.nunique(), ""
-    if "small" in set(frame.network):
-        sizes = {TITLES[name]: data for name, data in arrays.items()}
-        plain = frame[(frame.part == "triggers")].groupby("data", sort=False).n_poison.first()
-        size = SMALL.format(
-            images=" and ".join(f"{len(data[0])} {name}" for name, data in sizes.items()),
-            victims=" and ".join(f"{plain[name]:.0f}" for name in arrays if name in plain),
-            adversarial=" and ".join(str(round(0.05 * len(data[0]))) for data in sizes.values()),
-        )
-    lines = INTRODUCTION.format(command=command, seeds=seeds, size=size).splitlines()
+    sizes = {TITLES[name]: data for name, data in arrays.items()}
+    plain = frame[(frame.part == "triggers")].groupby("data", sort=False).n_poison.first()
+    text = SIZES[size].format(
+        images=" and ".join(f"{len(data[0])} {name}" for name, data in sizes.items()),
+        victims=" and ".join(f"{plain[name]:.0f}" for name in arrays if name in plain),
+        adversarial=" and ".join(str(round(0.05 * len(data[0]))) for data in sizes.values()),
+    )
+    lines = INTRODUCTION.format(command=command, seeds=frame.seed.nunique(), size=text)
+    lines = lines.splitlines()
     for network, rows in frame.groupby("network", sort=False):
-        what = " ".join(("Findings", *(() if network == "small" else (network,))))
+        what = " ".join(("Findings", *((network,) if size == "paper" else ())))
+        causes = defaultdict(str, CAUSES.get(size, {}))
         found = [row for part in (of_triggers, of_retraining, of_regularizers, of_opacity,
-                                  of_rates, of_pairs) for row in part(rows)]  # fmt: skip
+                                  of_rates, of_pairs) for row in part(rows, causes)]  # fmt: skip
         lines += ["", f"## {what}", "", *table(found)]
         for title, text, numbers in numbers_of(rows):
             if numbers:
@@ -121,7 +133,7 @@ def page(frame, command, arrays):
 # -- Findings -------------------------------------------------------------------------------------
 
 
-def of_triggers(rows):
+def of_triggers(rows, causes):
     runs = {data: rows[(rows.part == "triggers") & (rows.data == data)] for data in TITLES}
     for data, best, paper in (
         ("flowers", ("square", "random square"), "ResNet-50 .75 .64 against .24 .26"),
@@ -133,7 +145,7 @@ def of_triggers(rows):
             others = [name for name in TRIGGERS if name not in best]
             differences = {f"{a} - {b}": success[a] - success[b] for a in best for b in others}
             claim = f"{TITLES[data]}: {' and '.join(best)} succeed most often"
-            yield finding("E 4.1", claim, paper, *compared(differences), CAUSES[data])
+            yield finding("E 4.1", claim, paper, *compared(differences), causes[data])
     for data, mine in runs.items():
         if len(mine):
             accuracy = {name: by_seed(mine, "clean_accuracy", trigger=name) for name in TRIGGERS}
@@ -142,18 +154,18 @@ def of_triggers(rows):
             yield finding(
                 "E 4.1", f"{TITLES[data]}: accuracy hardly depends on the trigger",
                 f"{min(published)} to {max(published)}",
-                *compared(differences, partial(within, bound=0.05)), CAUSES["accuracy"],
+                *compared(differences, partial(within, bound=0.05)), causes["accuracy"],
             )  # fmt: skip
     both = {TITLES[data]: by_seed(mine, "poisoned_accuracy") - by_seed(mine, "clean_accuracy")
             for data, mine in runs.items() if len(mine)}  # fmt: skip
     yield finding(
         "E 4.1", "accuracy on the poisoned validation set does not give the poison away: it is"
         " within 2 points of that on the clean one", "-2 to +1 points",
-        *compared(both, partial(within, bound=0.02)), CAUSES["validation"],
+        *compared(both, partial(within, bound=0.02)), causes["validation"],
     )  # fmt: skip
 
 
-def of_retraining(rows):
+def of_retraining(rows, causes):
     for data, title in TITLES.items():
         mine = rows[(rows.part == "triggers") & (rows.data == data)]
         base = rows[(rows.part == "base") & (rows.data == data)]
@@ -163,19 +175,19 @@ def of_retraining(rows):
         text = f"{shown(by_seed(mine))} to {shown(after)}"
         published = f"at most {max(PUBLISHED[data]['retrained_success'])}"
         yield finding("E 4.2", f"{title}: clean retraining lowers success to 0.1 or less",
-                      published, text, below(after, 0.1), CAUSES["base"])  # fmt: skip
+                      published, text, below(after, 0.1), causes["base"])  # fmt: skip
         left = after - by_seed(base, "base_rate")
         yield finding("E 4.2", f"{title}: nothing of the backdoor is left (success within 0.05 of"
                       " the base rate)", "no base rates", f"{shown(left, '+')} above a base rate"
                       f" of {shown(by_seed(base, 'base_rate'))}", below(left, 0.05),
-                      CAUSES["retraining"])  # fmt: skip
+                      causes["retraining"])  # fmt: skip
         change = by_seed(mine, "retrained_clean_accuracy") - by_seed(mine, "clean_accuracy")
         yield finding("E 4.2", f"{title}: it costs no accuracy (2 points at most)",
                       "-1 to +3 points", shown(change, "+"), above(change, -0.02),
-                      CAUSES["validation"])  # fmt: skip
+                      causes["validation"])  # fmt: skip
 
 
-def of_regularizers(rows):
+def of_regularizers(rows, causes):
     rows = rows[rows.part == "regularizers"]
     if not len(rows):
         return
@@ -188,25 +200,25 @@ def of_regularizers(rows):
         text = f"{shown(plain)} to {shown(by_seed(rows, regularizer=name))}"
         text += f": {shown(change[name], '+')}"
         yield finding("E 4.3", f"{name} lowers success", published, text, below(change[name]),
-                      CAUSES["regularizers"])  # fmt: skip
+                      causes["regularizers"])  # fmt: skip
     mixup = change["manifold mixup"]
     verdict = opposite(below(mixup))
     yield finding("E 4.3", "manifold mixup does not lower success", "about as without",
-                  shown(mixup, "+"), verdict, CAUSES["mixup"])  # fmt: skip
+                  shown(mixup, "+"), verdict, causes["mixup"])  # fmt: skip
     others = {f"{soft} - {name}": change[soft] - change[name] for name in names
               if name not in (soft, "the same, as printed")}  # fmt: skip
     yield finding("E 4.3", f"{soft} lower it most", "by 31 points", *compared(others, below),
-                  CAUSES["regularizers"])  # fmt: skip
+                  causes["regularizers"])  # fmt: skip
     spread = rows.groupby("regularizer").success.std()
     text = ", ".join(f"{name} {value:.2f}" for name, value in spread.items())
     draws = {name: mine.success for name, mine in rows.groupby("regularizer")}
     verdict = together(wider(draws[soft], draws[name]) for name in ("none", *names)
                        if name not in (soft, "the same, as printed"))  # fmt: skip
     yield finding("E 4.3", f"{soft} spread most over draws (F tests)", "widest of Fig. 4",
-                  f"standard deviations: {text}", verdict, CAUSES["spread"])  # fmt: skip
+                  f"standard deviations: {text}", verdict, causes["spread"])  # fmt: skip
 
 
-def of_opacity(rows):
+def of_opacity(rows, causes):
     rows = rows[rows.part == "opacity"]
     if not len(rows):
         return
@@ -231,12 +243,12 @@ def of_opacity(rows):
         return
     yield finding("E 4.4", "success grows with the opacity of sine and low variance, from the"
                   " lowest to the highest", "Figs 5 and 6", *compared(grows),
-                  CAUSES["opacity"])  # fmt: skip
+                  causes["opacity"])  # fmt: skip
     yield finding("E 4.4", "at high opacity retraining may leave the backdoor (success above"
                   " 0.2)", "some of Figs 5 and 6",
                   "; ".join(f"{name} {shown(values)}" for name, values in left.items()),
                   _any(above(values, 0.2) for values in left.values()),
-                  CAUSES["opacity"])  # fmt: skip
+                  causes["opacity"])  # fmt: skip
 
 
 def _any(verdicts):
@@ -244,14 +256,14 @@ def _any(verdicts):
     return next((v for v in (HOLDS, NOT_RUN, OPEN) if v in verdicts), FAILS)
 
 
-def of_rates(rows):
+def of_rates(rows, causes):
     rows = rows[rows.part == "rates"]
     for data, mine in rows.groupby("data", sort=False):
         low = mine[mine.rate == 0.02]
         others = {name: by_seed(low, trigger=name) for name in TRIGGERS}
         yield finding("E 4.5", f"{TITLES[data]}: the sine is strong at a rate of 2 % (success"
                       " above 0.5)", "strong", shown(others["sine"]),
-                      above(others["sine"], 0.5), CAUSES["rates"])  # fmt: skip
+                      above(others["sine"], 0.5), causes["rates"])  # fmt: skip
         if mine.rate.nunique() == 1:
             yield finding("E 4.5", f"{TITLES[data]}: the random square needs the highest rate",
                           "Fig. 7", NOT_RUN, NOT_RUN)  # fmt: skip
@@ -261,21 +273,21 @@ def of_rates(rows):
                for name in TRIGGERS if name != "random square"}  # fmt: skip
         yield finding("E 4.5", f"{TITLES[data]}: the random square needs the highest rate (least"
                       " success on average over rates)", "Fig. 7", *compared(lag),
-                      CAUSES["rates"])  # fmt: skip
+                      causes["rates"])  # fmt: skip
 
 
-def of_pairs(rows):
+def of_pairs(rows, causes):
     for data, mine in rows[rows.part == "pairs"].groupby("data", sort=False):
         one, many = mine[mine.source != "all"], mine[mine.source == "all"]
         gain = by_seed(many) - by_seed(one)
         a, b = PAIRS[data]["success"]
         yield finding("E 4.6", f"{TITLES[data]}: many-to-one succeeds more often than one-to-one",
                       f"{a} to {b}", f"{shown(by_seed(one))} to {shown(by_seed(many))}:"
-                      f" {shown(gain, '+')}", above(gain), CAUSES["pairs"])  # fmt: skip
+                      f" {shown(gain, '+')}", above(gain), causes["pairs"])  # fmt: skip
         change = by_seed(many, "clean_accuracy") - by_seed(one, "clean_accuracy")
         yield finding("E 4.6", f"{TITLES[data]}: accuracy is the same (within 5 points)",
                       "-2 points", shown(change, "+"), within(change, 0.05),
-                      CAUSES["accuracy"])  # fmt: skip
+                      causes["accuracy"])  # fmt: skip
 
 
 _FEW = (
@@ -285,7 +297,7 @@ _FEW = (
 _VALIDATION = "the clean validation sets hold 57 and 76 images, so one image is 1.3 to 1.8 points"
 
 #: Why a finding does not hold, or cannot be told, at the small size.
-CAUSES = {
+SMALL = {
     "flowers": _FEW + "a pattern that is the same in every image is learnt from them, a square in"
     " another place each time hardly at all",
     "cifar10": _FEW + "the sine is 10 of 255 levels high, and the images' own contrast larger",
@@ -304,6 +316,7 @@ CAUSES = {
     "rates": _FEW + "3 copies at a rate of 2 %",
     "pairs": "a one-to-one attack is counted on some 19 images",
 }
+CAUSES = {"small": SMALL, "pretrained": {}}
 
 
 # -- Numbers --------------------------------------------------------------------------------------
