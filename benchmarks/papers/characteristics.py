@@ -1,17 +1,18 @@
 """Characteristics (Abad et al., 2023) on two cores, or as it was published.
 
     python benchmarks/papers/characteristics.py --size small|pretrained|paper [--data FOLDER]
-        [--store FOLDER] [--n-jobs 1] [--device cpu] [--page-only]
+        [--store FOLDER] [--weights FILE] [--n-jobs 1] [--device cpu] [--page-only]
         > benchmarks/results/characteristics.md
 
 Sizes, positions, colours and rates of a patch, networks, and what of them is trained, five repeats
-each with its clean model. Images are enlarged before they are triggered. "paper" is the published
-grid (10,800 models, and 1,800 of the freezing sweep; weights and data are downloaded; a GPU).
-"small" asks the same questions in 20 minutes of one core: a small network on MNIST and CIFAR-10,
-1,500 images a repeat, from scratch or with weights of 4,000 other, clean images of the same data.
-"pretrained" is one row of the paper's tables with a network whose weights are at hand: MobileNetV2
-of ImageNet, its last layer and normalisation trained for 10 epochs on 4,000 images of CIFAR-10
-enlarged to 128: minutes of a GPU.
+(small: twelve) each with its clean model. Images are enlarged before they are triggered. "paper"
+is the published grid (10,800 models, and 1,800 of the freezing sweep; weights and data are
+downloaded; a GPU). "small" asks the same questions in 45 minutes of one core: a small network on
+MNIST and CIFAR-10, 1,500 images a repeat, from scratch or with weights of 4,000 other, clean
+images of the same data. "pretrained" is one row of the paper's tables with a network whose weights
+are at hand: MobileNetV2 of ImageNet, its last layer and normalisation trained for 10 epochs on
+4,000 images of CIFAR-10 enlarged to 128: minutes of a GPU (weights are downloaded, or a state dict
+in FILE).
 A study (skbackdoor.Study): stop it and start it again. Needs the extras deep and studies.
 """
 
@@ -42,7 +43,9 @@ from skbackdoor.deep.classifier import ImageClassifier
 
 COLOURS = {"white": (255, 255, 255), "black": (0, 0, 0), "green": (102, 179, 92)}
 POSITIONS = ("top-left", "top-right", "bottom-left", "bottom-right", "center")
-PATCHES, RATES, SEEDS = (0.04, 0.06, 0.08), (0.005, 0.01, 0.015, 0.02), tuple(range(5))
+PATCHES, RATES = (0.04, 0.06, 0.08), (0.005, 0.01, 0.015, 0.02)
+#: Repeats; the small size takes more, as its networks and test sets are smaller.
+REPEATS = {"small": 12, "pretrained": 5, "paper": 5}
 
 
 # -- Data ----------------------------------------------------------------------------------------
@@ -133,7 +136,7 @@ def pretrained_small(name, width, norm, folder):
     return net.fit(enlarged(X[rows], SMALL.sides[name]), y[rows]).module_.network
 
 
-def small_learner(data, learner, folder, kept):
+def small_learner(data, learner, folder, weights, kept):
     """A network of the small size by name: what is trained, and its width."""
     kind, _, number = learner.partition(" ")
     how = {"max_epochs": 5, "batch_size": 75, "lr": 8e-3,
@@ -151,18 +154,17 @@ def small_learner(data, learner, folder, kept):
     )  # fmt: skip
 
 
-def pretrained_learner(data, learner, folder, kept):
+def pretrained_learner(data, learner, folder, weights, kept):
     """The last layer and batch normalisation of MobileNetV2, from weights of ImageNet."""
-    weights = Path(folder) / "weights" / "mobilenet_v2_imagenet_fp16.pt"
     return BackdoorNetClassifier(
         MovingStatistics, module__arch=learner, module__n_classes=10,
-        module__weights=weights if weights.exists() else "DEFAULT",
-        module__trainable="head+norm", module__image_size=PRETRAINED.sides[data], max_epochs=10,
-        lr=1e-3, batch_size=128, optimizer=torch.optim.Adam,
+        module__weights=weights, module__trainable="head+norm",
+        module__image_size=PRETRAINED.sides[data], max_epochs=10, lr=1e-3, batch_size=128,
+        optimizer=torch.optim.Adam,
     )  # fmt: skip
 
 
-def paper_learner(data, learner, folder, kept):
+def paper_learner(data, learner, folder, weights, kept):
     """A network of the paper, with weights of ImageNet."""
     arch, _, frozen = learner.partition(" freeze ")
     slow = arch == "vgg19_bn" and data == "tiny"
@@ -170,7 +172,7 @@ def paper_learner(data, learner, folder, kept):
     trainable = int(frozen) if frozen else classifier if arch == "alexnet" else "head+norm"
     return BackdoorNetClassifier(
         MovingStatistics, module__arch=arch, module__n_classes=200 if data == "tiny" else 10,
-        module__weights="DEFAULT", module__trainable=trainable,
+        module__weights=weights, module__trainable=trainable,
         module__image_size=PAPER.sides[data], max_epochs=20, lr=1e-3,
         batch_size=32 if data == "tiny" else 128,
         optimizer=torch.optim.SGD if slow else torch.optim.Adam,
@@ -202,7 +204,7 @@ SCALES = {"small": SMALL, "pretrained": PRETRAINED, "paper": PAPER}
 
 def grid_of(size):
     """Parameters of all cells."""
-    data = list(SCALES[size].sides)
+    data, seeds = list(SCALES[size].sides), list(range(REPEATS[size]))
     one = {"position": ["bottom-right"], "colour": ["white"]}
     every = {"position": list(POSITIONS), "colour": list(COLOURS)}
     grow = {"patch": list(PATCHES), "rate": list(RATES)}
@@ -221,7 +223,7 @@ def grid_of(size):
         black = {"position": ["bottom-right"], "colour": ["black"]}
         parts = (one | all_rates, one | few, middle | most, black | most)
         grid = [{"data": data, "learner": networks} | part for part in parts]
-        return [part | {"seed": list(SEEDS)} for part in grid]  # clean models of all seeds first
+        return [part | {"seed": seeds} for part in grid]  # clean models of all seeds first
     else:
         at_most = {"patch": [PATCHES[-1]], "rate": [RATES[-1]]}
         grow |= {"rate": [RATES[0], RATES[-1]]}
@@ -232,19 +234,20 @@ def grid_of(size):
             {"data": data, "learner": ["scratch"]} | every | at_most,
             {"data": data, "learner": more} | one | at_most,
         ]
-    return [part | {"seed": [seed]} for seed in SEEDS for part in grid]
+    return [part | {"seed": [seed]} for seed in seeds for part in grid]
 
 
-def cell(data, learner, patch, position, colour, rate, seed, size, folder, device, memory):
+def cell(data, learner, patch, position, colour, rate, seed, size, folder, weights, device,
+         memory):  # fmt: skip
     """One attack on one network, and its clean model."""
     scale, kept = SCALES[size], joblib.Memory(memory, verbose=0).cache
     X, y, X_test, y_test = split(scale, data, seed, folder)
     trigger = PatchTrigger(patch, position=position, value=COLOURS[colour], value_range=(0, 255))
-    net = scale.learner(data, learner, folder, kept).set_params(device=device)
+    net = scale.learner(data, learner, folder, weights, kept).set_params(device=device)
     poisoner = BackdoorPoisoner(
         net, trigger, target=0, poisoning_rate=rate, placement="replace", random_state=seed
     ).fit(X, y)
-    clean = clean_model(size, data, learner, seed, folder, device, memory)
+    clean = clean_model(size, data, learner, seed, folder, weights, device, memory)
     own = y_test != 0  # the paper also counts the images of the target class
     triggered = poisoner.trigger_.transform(X_test)
     result = {}
@@ -264,16 +267,16 @@ def cell(data, learner, patch, position, colour, rate, seed, size, folder, devic
 
 
 @lru_cache(maxsize=16)
-def clean_model(size, data, learner, seed, folder, device, memory):
+def clean_model(size, data, learner, seed, folder, weights, device, memory):
     """The network fitted on the same images without poison, kept on disk."""
     kept = joblib.Memory(memory, verbose=0).cache
-    return kept(fitted_clean)(size, data, learner, seed, folder, device, memory)
+    return kept(fitted_clean)(size, data, learner, seed, folder, weights, device, memory)
 
 
-def fitted_clean(size, data, learner, seed, folder, device, memory):
+def fitted_clean(size, data, learner, seed, folder, weights, device, memory):
     X, y, _, _ = split(SCALES[size], data, seed, folder)
     kept = joblib.Memory(memory, verbose=0).cache
-    net = SCALES[size].learner(data, learner, folder, kept)
+    net = SCALES[size].learner(data, learner, folder, weights, kept)
     return net.set_params(device=device, random_state=seed).fit(X, y)
 
 
@@ -296,6 +299,7 @@ def main():
     parser.add_argument("--size", choices=tuple(SCALES), required=True)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--store", type=Path, help="default: studies/characteristics_SIZE")
+    parser.add_argument("--weights", default="DEFAULT", help="of networks by name")
     parser.add_argument("--n-jobs", type=int)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--page-only", action="store_true", help="of what has run so far")
@@ -303,7 +307,7 @@ def main():
     store = args.store or Path(f"studies/characteristics_{args.size}")
     torch.set_num_threads(1)
     bound = partial(
-        cell, size=args.size, folder=str(args.data), device=args.device,
+        cell, size=args.size, folder=str(args.data), weights=args.weights, device=args.device,
         memory=str(store / "networks"),
     )  # fmt: skip
     study = Study(bound, grid_of(args.size), store=store)
