@@ -45,11 +45,8 @@ DATASETS = {
 CS = {
     "svm": (0.01, 10.0), "logistic": (0.1, 100.0), "ridge": (0.001, 1.0), "svm-rbf": (1.0, 100.0),
 }  # fmt: skip
-#: Training and test samples, and attacks: those of Imagenette take the network longest.
-SIZES = {
-    "small": (300, 200, {"mnist": 5, "cifar10": 3, "imagenette": 2}),
-    "paper": (1500, 500, {"mnist": 5, "cifar10": 5, "imagenette": 5}),
-}
+#: Training and test samples.
+SIZES = {"small": (300, 200), "paper": (1500, 500)}
 
 
 @lru_cache(maxsize=1)
@@ -106,11 +103,11 @@ def looks_cell(pair, learner, C, gamma, seed, *, folder, samples):
     return found
 
 
-def settings_of(dataset, n_seeds):
+def settings_of(dataset):
     """One thing changed at a time, at a small and a large C."""
     pairs, (weak, strong), gammas = DATASETS[dataset]
     for pair in pairs:
-        for seed in SEEDS[:n_seeds]:
+        for seed in SEEDS:
             for learner, Cs in CS.items():
                 for C in Cs:
                     for gamma in gammas if learner == "svm-rbf" else (None,):
@@ -121,16 +118,15 @@ def settings_of(dataset, n_seeds):
                         yield plain | {"trigger": strong, "p": 0.2}
 
 
-def looks_of(n_seeds):
-    for setting in settings_of("mnist", n_seeds):
+def looks_of():
+    for setting in settings_of("mnist"):
         kind = setting["pair"], setting["trigger"], setting["p"]
         if kind == ("7-1", "badnet_tsize6", 0.1):
             yield {key: setting[key] for key in ("pair", "learner", "C", "gamma", "seed")}
 
 
 def run(function, settings, args):
-    n_train, n_test, _ = SIZES[args.size]
-    function = partial(function, folder=str(args.data), samples=(n_train, n_test))
+    function = partial(function, folder=str(args.data), samples=SIZES[args.size])
     grid = [{name: [value] for name, value in setting.items()} for setting in settings]
     study = Study(function, grid, store=args.store)
     print(f"{len(study.left())} cells to run", file=sys.stderr, flush=True)
@@ -152,12 +148,12 @@ def main():
     results = Path(__file__).parents[1] / "results"
     parser.add_argument("--output", type=Path, default=results / "curves_findings.md")
     args = parser.parse_args()
-    n_train, n_test, n_seeds = SIZES[args.size]
+    n_train, n_test = SIZES[args.size]
     frames, looks = [], None
     for dataset in args.only:
         if dataset == "mnist":
-            looks = run(looks_cell, list(looks_of(n_seeds[dataset])), args)
-        frames.append(run(cell, list(settings_of(dataset, n_seeds[dataset])), args))
+            looks = run(looks_cell, list(looks_of()), args)
+        frames.append(run(cell, list(settings_of(dataset)), args))
     command = f"python benchmarks/papers/curves.py --size {args.size}"
     if len(args.only) < len(DATASETS):
         command += f" --only {' '.join(args.only)}"
