@@ -5,8 +5,11 @@ import sys
 
 def main():
     """Run the command line, and give its exit status: 0, 1 or 2."""
-    from .audit.command import run
-
+    try:
+        from .audit.command import run
+    except KeyboardInterrupt:
+        print("skbackdoor: stopped; nothing was written.", file=sys.stderr)
+        return 2
     return run(sys.argv[1:])
 
 

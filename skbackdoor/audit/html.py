@@ -4,6 +4,7 @@ import csv
 import html
 import io
 import re
+from numbers import Integral
 
 import numpy as np
 
@@ -44,8 +45,10 @@ def page(report, *, max_rows=40, samples=True):
             "The page of an audit needs jinja2: pip install 'skbackdoor[audit]'. summary() and"
             " to_json() need nothing."
         ) from error
-    if not (isinstance(max_rows, int) and max_rows >= 0):
+    if not isinstance(max_rows, Integral) or isinstance(max_rows, bool) or max_rows < 0:
         raise ValueError(f"max_rows={max_rows!r} must be an int, 0 or more.")
+    if not isinstance(samples, (bool, np.bool_)):
+        raise ValueError(f"samples={samples!r} must be True or False.")
     environment = Environment(
         loader=PackageLoader("skbackdoor.audit", "."),
         autoescape=True,

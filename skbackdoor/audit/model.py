@@ -1,5 +1,6 @@
 """Is there a backdoor in a fitted model? Small universal changes that clean models do not obey."""
 
+import re
 import warnings
 from dataclasses import dataclass
 from numbers import Integral
@@ -170,7 +171,8 @@ def audit_model(
     Raises
     ------
     ValueError
-        A label that the model does not know, fewer than 20 rows or than 2 classes.
+        A label that the model does not know, predictions that are not one label a row, fewer
+        than 20 rows or than 2 classes.
 
     Warns
     -----
@@ -247,6 +249,7 @@ def audit_model(
 
 
 def _check(estimator, X, y):
+    check_predictions(estimator, X)
     unknown = np.setdiff1d(y, estimator.classes_)
     if len(unknown):
         raise ValueError(
@@ -258,6 +261,28 @@ def _check(estimator, X, y):
             f"audit_model needs clean rows of two classes or more, at least 20 of them; got"
             f" {len(y)} of {len(np.unique(y))}."
         )
+
+
+def check_predictions(model, X):
+    """Raise where a fitted classifier does not say one label for each of these rows."""
+    name = one_line(model)
+    if not hasattr(model, "classes_"):
+        raise ValueError(f"estimator={name} has no classes_ after fit, as classifiers have.")
+    some = _safe_indexing(X, np.arange(min(5, X.shape[0] if hasattr(X, "shape") else len(X))))
+    try:
+        labels = np.asarray(model.predict(some))
+    except Exception as error:
+        raise ValueError(f"estimator={name} does not take these rows: {error}") from error
+    if labels.ndim != 1:
+        raise ValueError(
+            f"estimator={name} predicts an array of shape {labels.shape} for {len(labels)} rows:"
+            " one label a row is needed."
+        )
+
+
+def one_line(estimator):
+    """An estimator as text, without line breaks and addresses."""
+    return re.sub(r" object at 0x\w+", "", " ".join(repr(estimator).split()))
 
 
 def _mixed(y, rng):

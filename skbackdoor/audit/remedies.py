@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.base import clone
 
-from .proof import fitted_on
+from .proof import confidence_interval, fitted_on
 from .report import Remedy
 
 
@@ -64,4 +64,5 @@ def _remedy(name, model, poison, X, y, rows, code):
     """Accuracy on clean rows, and the largest success of the recovered triggers."""
     left = [group.group.success(model, X, y).attack_success_rate for group in poison]
     accuracy = float(np.mean(model.predict(X) == y))
-    return Remedy(name, accuracy, max(left, default=np.nan), rows, code)
+    interval = confidence_interval(accuracy, len(y))
+    return Remedy(name, accuracy, interval, max(left, default=np.nan), rows, code)

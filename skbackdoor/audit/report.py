@@ -89,6 +89,9 @@ class Remedy:
         What is done.
     accuracy : float
         Accuracy on held-out rows that are in no group.
+    interval : tuple of two floats
+        95 % confidence interval of `accuracy` (Clopper and Pearson). All remedies are judged on
+        the same rows, so that their differences are surer than it.
     success : float
         The largest success of the recovered triggers afterwards; nan where there is none.
     rows : int
@@ -99,6 +102,7 @@ class Remedy:
 
     name: str
     accuracy: float
+    interval: tuple
     success: float
     rows: int
     code: str
@@ -247,7 +251,10 @@ class AuditReport:
             lines.append(f"  {name}, accuracy {rows[0].accuracy:.3f}: {rates}")
         for row in self.remedies:
             left = "" if np.isnan(row.success) else f", trigger then works on {row.success:.0%}"
-            lines.append(f"{row.name}: accuracy {row.accuracy:.3f}{left}")
+            low, high = row.interval
+            lines.append(
+                f"{row.name}: accuracy {row.accuracy:.3f} ({low:.3f} to {high:.3f}){left}"
+            )
         return "\n".join(lines)
 
     def _by_setting(self):
@@ -353,6 +360,7 @@ class AuditReport:
                 {
                     "name": row.name,
                     "accuracy": _plain(row.accuracy),
+                    "interval": [_plain(end) for end in row.interval],
                     "success": _plain(row.success),
                     "rows": row.rows,
                     "code": row.code,

@@ -1,6 +1,5 @@
 """The audit of training data, and of the classifier that is fitted on them."""
 
-import re
 import time
 import warnings
 from dataclasses import replace
@@ -24,7 +23,7 @@ from .kinds import (
     kind_of,
     plain_frame,
 )
-from .model import audit_model
+from .model import audit_model, check_predictions, one_line
 from .proof import Prover, fitted_on, proven_groups, shown_groups
 from .proposals import grid
 from .remedies import remedies_of
@@ -158,7 +157,7 @@ def audit(
         estimator = default_estimator(kind, representation)
     if given and not isinstance(estimator, BaseEstimator):
         raise ValueError(
-            f"estimator={_one_line(estimator)} is no scikit-learn estimator, which can be cloned:"
+            f"estimator={one_line(estimator)} is no scikit-learn estimator, which can be cloned:"
             " derive its class from ClassifierMixin and BaseEstimator."
         )
     check_learner(estimator)
@@ -211,7 +210,7 @@ def audit(
         )
     else:
         model = fitted_on(estimator, X, y, train)
-    _check_predictions(model, X)
+    check_predictions(model, X)
     prover = Prover(default_prover(kind, representation), X, y, train)
     groups = proven_groups(detector, flagged, model, prover, y, X_clean, y_clean, notes)
     is_poison = np.zeros(len(y), dtype=bool)
@@ -246,7 +245,7 @@ def audit(
         limits=_limits(audited),
         seconds=time.perf_counter() - start,
         title=title,
-        estimator=_one_line(estimator),
+        estimator=one_line(estimator),
         image_shape=shape,
     )  # fmt: skip
 
@@ -358,23 +357,6 @@ def _is_fitted(estimator):
     return hasattr(estimator, "classes_")
 
 
-def _check_predictions(model, X):
-    """Raise where a fitted classifier does not say one label for each of these rows."""
-    name = _one_line(model)
-    if not hasattr(model, "classes_"):
-        raise ValueError(f"estimator={name} has no classes_ after fit, as classifiers have.")
-    some = _safe_indexing(X, np.arange(min(5, X.shape[0] if hasattr(X, "shape") else len(X))))
-    try:
-        labels = np.asarray(model.predict(some))
-    except Exception as error:
-        raise ValueError(f"estimator={name} does not take these rows: {error}") from error
-    if labels.ndim != 1:
-        raise ValueError(
-            f"estimator={name} predicts an array of shape {labels.shape} for {len(labels)} rows:"
-            " one label a row is needed."
-        )
-
-
 def _model_audit(model, X, y, shape, n_jobs, rng, notes):
     """The classifier's own audit, on clean rows that it knows the labels of."""
     known = np.isin(y, model.classes_)
@@ -408,10 +390,6 @@ def _model_audit(model, X, y, shape, n_jobs, rng, notes):
     return result
 
 
-def _one_line(estimator):
-    return re.sub(r" object at 0x\w+", "", " ".join(repr(estimator).split()))
-
-
 def _verdict(groups, audited, certain):
     """That of all together: poison in the data, or in a model that was given."""
     if any(group.verdict == "poison" for group in groups):
@@ -435,7 +413,7 @@ def _notes(detector, notes, given, estimator):
             else ""
         ),
         "Assumed is that an attacker's victims are spread as their classes are.",
-        f"The classifier is {_one_line(estimator if given else estimator.steps[-1][1])}"
+        f"The classifier is {one_line(estimator if given else estimator.steps[-1][1])}"
         + ("." if given else ", the default for these data."),
     ]
     return tuple([*made, *notes])

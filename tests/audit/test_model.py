@@ -223,6 +223,15 @@ def test_errors_name_what_is_wrong(digits):
         audit_model(model, X[:10], y[:10])
     with pytest.raises(ValueError, match="n_references=-1"):
         audit_model(model, X[200:], y[200:], n_references=-1)
+
+    class Columns(SVC):
+        def predict(self, X):
+            return super().predict(X)[:, None]
+
+    with pytest.raises(ValueError, match=r"shape \(5, 1\)"):
+        audit_model(Columns().fit(X[:200], y[:200]), X[200:], y[200:])
+    with pytest.raises(ValueError, match="does not take these rows"):
+        audit_model(model, X[200:, :5], y[200:])
     with pytest.warns(UserWarning, match="No clean models"):
         frozen = audit_model(FrozenEstimator(model), X[200:], y[200:], n_references=3)
     assert frozen.n_references == 0

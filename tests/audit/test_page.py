@@ -135,6 +135,14 @@ def test_no_more_rows_than_asked_for(kind):
     assert "<img" not in bare and "labelled " not in bare
 
 
+@pytest.mark.parametrize("options", [{"max_rows": True}, {"max_rows": -1}, {"max_rows": 2.0},
+                                     {"samples": "no"}])  # fmt: skip
+def test_what_rows_are_shown_is_said_clearly(options):
+    ((name, value),) = options.items()
+    with pytest.raises(ValueError, match=f"{name}={value!r}"):
+        poisoned.report("digits").to_html(**options)
+
+
 def luminance(colour):
     parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
     parts = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]

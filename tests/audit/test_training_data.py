@@ -47,6 +47,9 @@ def test_a_planted_backdoor_is_found_and_proved(kind):
     if kind != "table":  # the trees have too few poisoned rows for a leaf: another one proves it
         assert group.success >= 0.8 and group.interval[0] >= group.base_rate + 0.3
         assert remedies["Leave it as it is"].success >= 0.8
+    for row in report.remedies:  # of the same rows, and none is without doubt
+        low, high = row.interval
+        assert low <= row.accuracy <= high and low < high
     dropped = remedies["Drop these rows"]
     assert dropped.success <= group.base_rate + 0.2
     assert dropped.accuracy >= report.accuracy - 0.05
