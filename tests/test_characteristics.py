@@ -144,3 +144,17 @@ def test_page():
     assert "270 attacks, 5 repeats, 4 minutes" in text and "nan" not in text
     tables = [line.count("|") for line in text.splitlines() if line.startswith("|")]
     assert len(set(tables)) > 2 and text.count("## ") == 4
+
+
+def test_a_row_of_mobilenet(images, monkeypatch):
+    """A cell of the size "pretrained", without its weights."""
+    scale = characteristics.Scale(characteristics.pretrained_learner, {"mnist": 32}, 0, 100, 40)
+    monkeypatch.setattr(characteristics, "PRETRAINED", scale)
+    monkeypatch.setitem(characteristics.SCALES, "pretrained", scale)
+    (data,) = {cell["data"] for cell in ParameterGrid(characteristics.grid_of("pretrained"))}
+    row = characteristics.cell(
+        data, "mobilenet_v2", 0.08, "center", "white", 0.02, 0, size="pretrained",
+        folder="none", weights=None, device="cpu", memory=None,
+    )  # fmt: skip
+    assert row["n_poison"] == 2
+    assert all(0 <= row[name] <= 1 for name in row if "accuracy" in name or "success" in name)

@@ -126,3 +126,42 @@ def test_epochs_on_demand(folder):
         lines[0].split(",")
     )
     assert len(lines) > 10
+
+
+def test_a_network_by_name(folder):
+    """A cell of the larger sizes, without their weights."""
+    evaluation = loaded("evaluation")
+    training = {"lr": 1e-3, "max_epochs": 1, "image_size": 32, "weights": None}
+    data = *evaluation.flowers(folder / "flowers", 32, 20), training
+    row = evaluation.cell(
+        "square", 1.0, 0.3, "all", 0, "none", "mobilenet_v2", 0, data=data
+    )  # fmt: skip
+    assert row["n_poison"] == 4  # 0.3 of the 15 of 20 that are in the poison set
+    assert all(0 <= value <= 1 for name, value in row.items() if "success" in name)
+
+
+def test_folded_normalisation_taken_apart():
+    """Predictions stay, and the statistics are those of the batch: training mode says the same."""
+    import torch
+    from torch import nn
+
+    unfold = loaded("unfold").unfold
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3), nn.BatchNorm2d(4),
+        nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 5),
+    )  # fmt: skip
+    for layer in (network[1], network[4]):
+        nn.init.normal_(layer.bias)
+    images = 3 * torch.rand(40, 3, 10, 10)
+    with torch.no_grad():
+        before = network.eval()(images)
+        assert not torch.allclose(network.train()(images), before, atol=0.1)
+    for layer in (network[1], network[4]):
+        layer.reset_running_stats()  # as folded: 0 and 1
+    with torch.no_grad():
+        before = network.eval()(images)
+        after = unfold(network, images)(images)
+        trained = network.train()(images)
+    torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(trained, before, atol=1e-4, rtol=1e-4)
