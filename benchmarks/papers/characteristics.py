@@ -8,7 +8,7 @@ Sizes, positions, colours and rates of a patch, networks, and what of them is tr
 (small: twelve) each with its clean model. Images are enlarged before they are triggered. "paper"
 is the published grid (10,800 models, and 1,800 of the freezing sweep; weights and data are
 downloaded; a GPU). "small" asks the same questions in 45 minutes of one core: a small network on
-MNIST and CIFAR-10, 1,500 images a repeat, from scratch or with weights of 4,000 other, clean
+MNIST and CIFAR-10, 4,000 images a repeat, from scratch or with weights of 4,000 other, clean
 images of the same data. "pretrained" is one row of the paper's tables with a network whose weights
 are at hand: MobileNetV2 of ImageNet, its last layer and normalisation trained for 10 epochs on
 4,000 images of CIFAR-10 enlarged to 128: minutes of a GPU (weights are downloaded, or a state dict
@@ -196,7 +196,7 @@ class Scale:
         return hash(self.n_train)
 
 
-SMALL = Scale(small_learner, {"mnist": 50, "cifar10": 50}, 4000, 1500, 800)
+SMALL = Scale(small_learner, {"mnist": 50, "cifar10": 50}, 4000, 4000, 2000)
 PRETRAINED = Scale(pretrained_learner, {"cifar10": 128}, 0, 4000, 2000)
 PAPER = Scale(paper_learner, {"mnist": 64, "cifar10": 128, "tiny": 224})
 SCALES = {"small": SMALL, "pretrained": PRETRAINED, "paper": PAPER}
