@@ -117,3 +117,22 @@ def test_workers_of_a_dask_cluster_one_of_which_is_killed(tmp_path):
     assert killed
     check_each_cell_ran_once(tmp_path, frame, killed)
     assert f" {pids[1]} end" in (tmp_path / "log").read_text()  # the cluster did it
+
+
+@pytest.mark.slow
+def test_workers_of_ray(tmp_path):
+    ray = pytest.importorskip("ray", reason="needs Ray")
+    from ray.util.joblib import register_ray
+
+    here = str(Path(__file__).parent)
+    ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR",
+             runtime_env={"env_vars": {"PYTHONPATH": here}})  # fmt: skip
+    try:
+        register_ray()
+        with joblib.parallel_config(backend="ray"):
+            frame = study(tmp_path).run(n_jobs=2)
+    finally:
+        ray.shutdown()
+    check_each_cell_ran_once(tmp_path, frame, set())
+    pids = {line.split()[1] for line in (tmp_path / "log").read_text().splitlines()}
+    assert len(pids) == 2 and str(os.getpid()) not in pids
