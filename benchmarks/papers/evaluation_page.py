@@ -115,8 +115,9 @@ def page(frame, command, arrays, size):
     for network, rows in frame.groupby("network", sort=False):
         what = " ".join(("Findings", *((network,) if size == "paper" else ())))
         causes = defaultdict(str, CAUSES.get(size, {}))
-        found = [row for part in (of_triggers, of_retraining, of_regularizers, of_opacity,
-                                  of_rates, of_pairs) for row in part(rows, causes)]  # fmt: skip
+        found = [row for part in (of_triggers, of_more_poison, of_retraining, of_regularizers,
+                                  of_opacity, of_rates, of_pairs)
+                 for row in part(rows, causes)]  # fmt: skip
         lines += ["", f"## {what}", "", *table(found)]
         for title, text, numbers in numbers_of(rows):
             if numbers:
@@ -163,6 +164,21 @@ def of_triggers(rows, causes):
         " within 2 points of that on the clean one", "-2 to +1 points",
         *compared(both, partial(within, bound=0.02)), causes["validation"],
     )  # fmt: skip
+
+
+def of_more_poison(rows, causes):
+    """Is what was found of Flowers' triggers due to the few images that are poisoned here?"""
+    mine = rows[(rows.part == "more poison") & (rows.data == "flowers")]
+    if len(mine):
+        success = {name: by_seed(mine, trigger=name) for name in TRIGGERS}
+        differences = {f"{a} - {b}": success[a] - success[b]
+                       for a in TRIGGERS[:2] for b in TRIGGERS[2:]}  # fmt: skip
+        claim = (
+            "Flowers: square and random square succeed most often, at a rate of 0.3, which poisons"
+            " as many images here as 0.1 in the paper"
+        )
+        yield finding("E 4.1", claim, "ResNet-50 .75 .64 against .24 .26",
+                      *compared(differences), causes["more poison"])  # fmt: skip
 
 
 def of_retraining(rows, causes):
@@ -342,12 +358,15 @@ def expected():
 def numbers_of(rows):
     """Titles, texts and rows of the tables and figures."""
     yield "Tables 2 and 3", "Ours, and the published number of ResNet-50.", [*tables_2_3(rows)]
+    more = [*figure(rows, "more poison", ["trigger", "rate"])]
+    yield "Flowers with as many poisoned images as the paper", MORE_POISON, more
     yield "Figure 4", FIGURE_4, [*figure(rows, "regularizers", ["regularizer"])]
     yield "Figures 5 and 6", FIGURE_5, [*figure(rows, "opacity", ["trigger", "alpha", "rate"])]
     yield "Figure 7", "Success by rate.", [*figure(rows, "rates", ["trigger", "rate"])]
     yield "Tables 4 and 5", "The square; published: ResNet-50.", [*tables_4_5(rows)]
 
 
+MORE_POISON = "A tenth of a class of the paper's Flowers are 67 to 98 images."
 FIGURE_4 = "Flowers, square; *spread*: standard deviation of success over all draws."
 FIGURE_5 = "Sine and low variance; after: clean retraining."
 
