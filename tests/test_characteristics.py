@@ -134,14 +134,22 @@ def test_verdicts():
     for name in names - {"C 4/5"}:
         assert false[name] == {"does not"}, name
     open_ = verdicts(made_up(lambda cell: 0.5))
-    for name in ("C 1", "C 3", "C 6", "C 4.3.2"):
+    for name in ("C 1", "C 3", "C 6"):
         assert "cannot be told at this size" in open_[name], name
+    assert open_["C 4.3.2"] == {"does not"}  # no jump
+
+
+def test_a_difference_that_is_told_is_not_yet_a_jump():
+    frame = made_up(lambda cell: 0.5 + 0.03 * (cell["learner"] == "classifier"))
+    assert verdicts(frame)["C 4.3.2"] == {"does not"}
+    frame = made_up(lambda cell: 0.5 + 0.2 * (cell["learner"] == "classifier"))
+    assert verdicts(frame)["C 4.3.2"] == {"holds"}
 
 
 def test_page():
     lines = list(characteristics_page.page(made_up(true_to_the_paper), "small", "the command"))
     text = "\n".join(lines)
-    assert "270 attacks, 5 repeats, 4 minutes" in text and "nan" not in text
+    assert "648 attacks, 12 repeats, 11 minutes" in text and "nan" not in text
     tables = [line.count("|") for line in text.splitlines() if line.startswith("|")]
     assert len(set(tables)) > 2 and text.count("## ") == 4
 

@@ -16,6 +16,8 @@ but the first 0 or 2 tensors of parameters. Success counts images not of the tar
 paper's counts all."""
 CORNERS = ["top-left", "top-right", "bottom-left", "bottom-right"]
 CASE = ["data", "learner"]
+#: Least difference of success that is a jump.
+JUMP = 0.1
 
 #: Table 2 of the paper: clean accuracy in % at rates of 0, 0.5, 1, 1.5 and 2 %.
 PUBLISHED_ACCURACY = {
@@ -121,7 +123,8 @@ def of_training(data, mine, size):
     means = ", ".join(f"{values.mean():.3f}" for values in success)
     yield (
         "C 4.3.2", "success jumps once the layers of the classifier train",
-        f"{data}, classifier less head ({what}: {means})", shown(jump), positive(jump),
+        f"{data}, classifier less head, above {JUMP} ({what}: {means})", shown(jump),
+        positive(jump - JUMP),
     )  # fmt: skip
 
 
@@ -246,6 +249,19 @@ def of_maps(data, mine):
         )  # fmt: skip
 
 
+#: Why a finding does not hold, or cannot be told, at the small size.
+CAUSES = {
+    ("C 2", "cifar10"): "a repeat's accuracy varies by some 2 points from one draw to the next",
+    ("C 2", "mnist"): "a repeat's accuracy varies by 0.8 points, more than the poison takes",
+    ("C 3", "mnist"): "the narrowest network succeeds on 0.98 already",
+    ("C 4.3.2", "cifar10"): "from weights of other images nothing succeeds in five epochs, all"
+    " layers trained or few: there is nothing to jump to",
+    ("C 6", "cifar10"): "a network from scratch sees 2 x 2 of 50 pixels as well; the paper's,"
+    " whose convolutions are frozen, probably do not",
+    ("C 6", "mnist"): "as for CIFAR-10; the smallest patch is near the ceiling here",
+}  # fmt: skip
+
+
 # -- Page ----------------------------------------------------------------------------------------
 
 
@@ -259,9 +275,11 @@ def page(frame, size, command):
     )
     yield INTRODUCTION
     yield "\n## Findings\n"
-    yield from header("finding", "the paper", "here", "number", "verdict")
-    rows = sorted(findings(done, size), key=lambda row: row[0])
-    yield from (f"| {' | '.join(row)} |" for row in rows)
+    yield from header("finding", "the paper", "here", "number", "verdict", "cause")
+    for name, claim, where, number, verdict in sorted(findings(done, size), key=lambda r: r[0]):
+        known = CAUSES.get((name, where.partition(",")[0]), "") if size == "small" else ""
+        cause = "" if verdict == HOLDS else known
+        yield f"| {' | '.join((name, claim, where, number, verdict, cause))} |"
     yield from success_table(done)
     yield from bins(done)
     yield from accuracies(done, size)
