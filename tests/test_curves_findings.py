@@ -80,8 +80,8 @@ def test_where_a_linear_model_looks(curves, folder):
 
 @pytest.mark.parametrize("dataset", ["mnist", "cifar10", "imagenette"])
 def test_one_thing_is_changed_at_a_time(curves, dataset):
-    settings = list(curves.settings_of(dataset, 2))
+    settings = list(curves.settings_of(dataset))
     strong = curves.DATASETS[dataset][1][1]
     kinds = {(s["trigger"] == strong, s["p"]) for s in settings}
     assert kinds == {(True, 0.1), (True, 0.2), (False, 0.1)}
-    assert len(settings) == len({tuple(s.items()) for s in settings}) == 3 * 2 * 10 * 3
+    assert len(settings) == len({tuple(s.items()) for s in settings}) == 3 * 5 * 10 * 3

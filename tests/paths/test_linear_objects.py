@@ -79,6 +79,11 @@ def test_hessian_product(problem):
     assert_allclose((sides[1] - sides[0]) / 2e-5, product, rtol=1e-6, atol=1e-6)
     for i in range(2):
         assert_allclose(hessian.of(i).product(V[i : i + 1])[0], product[i], atol=1e-12)
+    # directions in single precision, as such factors give them, are no others in double
+    many = np.random.default_rng(2).normal(size=(50, *V.shape[1:])).astype(np.float32)
+    exact = hessian.of(0).product(many.astype(float))
+    atol = 1e-12 * np.abs(exact).max()
+    assert_allclose(hessian.of(0).product(many), exact, rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("rtol", [None, 1e-5])

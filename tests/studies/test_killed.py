@@ -120,7 +120,8 @@ def test_workers_of_a_dask_cluster_one_of_which_is_killed(tmp_path):
 
 
 @pytest.mark.slow
-def test_workers_of_ray(tmp_path):
+def test_workers_of_ray(tmp_path, monkeypatch):
+    monkeypatch.setattr("builtins.print", print)  # which Ray replaces
     ray = pytest.importorskip("ray", reason="needs Ray")
     from ray.util.joblib import register_ray
 

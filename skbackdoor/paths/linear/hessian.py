@@ -72,7 +72,8 @@ class Hessian:
         )
         back = self.design.adjoint(R) + self.penalty * V
         if self.shifts:
-            shift = self._shift_curvature * V[:, :, -1].sum(axis=1)
+            # in double precision: a single-precision factor hands over directions of its own kind
+            shift = self._shift_curvature * V[:, :, -1].sum(axis=1, dtype=np.float64)
             back[:, :, -1] += np.expand_dims(shift, 1)
         return back
 
