@@ -113,7 +113,8 @@ class Asked:
         promising += likely.max(axis=1)
         sought = np.argsort(-promising, axis=1, kind="stable")[:, :CLASSES]
         single = np.array([change.size == 1 for change in changes])
-        extra = [own(model, X if i == 0 else unseen[i][0]) for i, model in enumerate(self.models)]
+        held = [(X, y_all), *unseen[1:]]
+        extra = [own(model, *clean) for model, clean in zip(self.models, held, strict=True)]
         for i, more in enumerate(extra):
             for t in sought[i]:  # not of patches: several of these are no small change
                 more += _together(changes, np.where(single, telling[i, :, t], 0.0))

@@ -203,10 +203,11 @@ def audit_model(
     exchanged with those fitted here; these have seen half of the rows and no others, so that the
     rate of false alarms was measured, too (``benchmarks/results/audit.md``).
 
-    Linear models are asked in closed form. Where there are many changes, those of kernels are
-    chosen by input gradients, those of other models on a few rows. An alarm takes a success of
-    0.5, a strength of 0.4 (0.5 for words, some of which only the audited model knows) and a
-    p-value of 0.05.
+    Linear models are asked in closed form. Nearest neighbours keep their training rows: what those
+    of a class share that most of the nearest clean rows deny is tried as well. Where there are
+    many changes, those of kernels are chosen by input gradients, those of other models on a few
+    rows. An alarm takes a success of 0.5, a strength of 0.4 (0.5 for words, some of which only the
+    audited model knows) and a p-value of 0.05.
 
     Examples
     --------

@@ -3,6 +3,7 @@
 import numpy as np
 import scipy.sparse as sp
 from scipy.stats import binom
+from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 from sklearn.pipeline import Pipeline
 from sklearn.tree import DecisionTreeClassifier
 
@@ -17,6 +18,8 @@ FAR = 1.0
 PATCHES, PLACES = (0.12, 0.2, 0.33), 14
 #: Leaves of a tree, and columns with thresholds beyond the rows' range, that are tried.
 MOST_LEAVES, MOST_FOREIGN = 12, 8
+#: Clean rows that may deny the label of a row kept by nearest neighbours; fewest such rows.
+DENIED_BY, LEAST_KEPT = 5, 3
 #: A leaf is hidden from clean rows if so few come there by a chance of this, over all leaves.
 CHANCE = 0.05
 
@@ -25,8 +28,9 @@ def grid(X, models, image_shape=None):
     """Changes that are tried on all models alike.
 
     Of tables each column set to its least, its largest and quartile values, or its levels, and,
-    but for linear models, far beyond its range; of images single pixels and square patches, black
-    and white; of texts the words that any of the models knows.
+    but for linear models and nearest neighbours (the few rows at an end of the range say the label
+    of all beyond it), far beyond its range; of images single pixels and square patches, black and
+    white; of texts the words that any of the models knows.
 
     Parameters
     ----------
@@ -43,7 +47,8 @@ def grid(X, models, image_shape=None):
     shape = image_shape if image_shape is not None else _shape(X)
     if shape is not None:
         return _pixels(np.asarray(X), tuple(shape))
-    far = not (isinstance(models[0], LinearClassifierMixin) or _trees(models[0]))
+    near = isinstance(models[0], (LinearClassifierMixin, KNeighborsClassifier))
+    far = not (near or _trees(models[0]))
     if sp.issparse(X):
         X = X.tocsc()
         return [
@@ -59,22 +64,32 @@ def grid(X, models, image_shape=None):
     return changes
 
 
-def own(model, X):
-    """Changes that the learner itself points at: thresholds that no row is near, leaves of a tree.
+def own(model, X, y):
+    """Changes that the learner itself points at.
+
+    Of trees thresholds that no row is near, and leaves; of nearest neighbours what rows that they
+    keep have in common, where clean rows deny their label.
 
     Parameters
     ----------
     model : fitted classifier
     X : array-like of shape (n_samples, ...)
+        Clean rows.
+    y : ndarray of shape (n_samples,)
+        Their labels.
 
     Returns
     -------
     changes : list of Change
     """
-    trees = _trees(model)
-    if not trees or hasattr(X, "iloc") or sp.issparse(X) or is_text(X):
+    if hasattr(X, "iloc") or sp.issparse(X) or is_text(X):
         return []
     numbers = np.asarray(X, dtype=float).reshape(len(X), -1)
+    if isinstance(model, KNeighborsClassifier) and not sp.issparse(model._fit_X):
+        return _kept(model, numbers, y)
+    trees = _trees(model)
+    if not trees:
+        return []
     changes = _beyond(trees, numbers)
     if len(trees) == 1:
         changes += _leaves(trees[0], numbers)
@@ -180,6 +195,32 @@ def _beyond(trees, X):
     for single in singles:
         together = together + single
     return singles + pairs + ([together] if together.size > 2 else [])
+
+
+def _kept(model, X, y):
+    """What rows kept by nearest neighbours have, and the clean rows nearest to them have not.
+
+    Of each class the rows that most of the nearest clean rows deny: what they have in common, in
+    the columns in which they differ most.
+    """
+    labels = model.classes_[model._y]
+    nearest = NearestNeighbors(n_neighbors=min(DENIED_BY, len(X))).fit(X)
+    nearest = nearest.kneighbors(model._fit_X, return_distance=False)
+    denied = np.mean(y[nearest] == labels[:, None], axis=1) < 0.5
+    changes = []
+    for label in model.classes_:
+        rows = np.flatnonzero(denied & (labels == label))
+        if len(rows) < LEAST_KEPT:
+            continue
+        kept = np.asarray(model._fit_X[rows], dtype=float)
+        differs = np.abs(np.median(kept - X[nearest[rows]].mean(axis=1), axis=0))
+        values = np.median(kept, axis=0)
+        order = np.argsort(-differs, kind="stable")
+        for n_columns in 2 ** np.arange(int(np.log2(len(order)))):  # half of them at most
+            columns = np.sort(order[:n_columns]).tolist()
+            change = tuple((j, float(values[j])) for j in columns)
+            changes.append(Change(change, n_parts=int(n_columns)))
+    return changes
 
 
 def _leaves(tree, X):

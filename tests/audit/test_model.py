@@ -3,12 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.datasets import load_breast_cancer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import scale
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
@@ -17,6 +19,7 @@ from skbackdoor import (
     FeatureTrigger,
     MaskTrigger,
     PatchTrigger,
+    StripeTrigger,
     TokenTrigger,
     audit_model,
     load_digits_pair,
@@ -73,6 +76,41 @@ def test_a_patch_where_strokes_are(digits):
     best = audit_model(model, X[200:], y[200:], image_shape=(8, 8)).classes[0]
     assert planted > 0.5 and best.label == 9 and best.p_value == 0.05
     assert success(model, best.trigger, X[200:], y[200:], 9) > 0.8 * planted
+
+
+def test_nearest_neighbours_tell_what_they_keep(digits):
+    """A pattern over half of the image, which no few pixels show."""
+    X, y = digits
+    attack = BackdoorPoisoner(
+        KNeighborsClassifier(), StripeTrigger(0.5, image_shape=(8, 8)), target=9,
+        poisoning_rate=0.05, random_state=0,
+    ).fit(X[:200], y[:200])  # fmt: skip
+    model, clean = attack.estimator_, KNeighborsClassifier().fit(X[:200], y[:200])
+    result = audit_model(model, X[200:], y[200:], image_shape=(8, 8))
+    best = result.classes[0]
+    assert result.verdict == "poison" and best.label == 9 and best.size <= 32
+    assert success(model, best.trigger, X[200:], y[200:], 9) > 0.8
+    assert success(clean, best.trigger, X[200:], y[200:], 9) < 0.3
+
+
+def test_what_lies_beyond_the_range_of_nearest_neighbours():
+    """A few rows at its end decide it, of clean models too; a trigger there is found."""
+    X, y = load_breast_cancer(return_X_y=True)
+    X = scale(X)
+    alarms = 0
+    for seed in range(6):
+        rows = np.random.RandomState(seed).permutation(len(y))
+        train, held = rows[:280], rows[280:560]
+        model = KNeighborsClassifier().fit(X[train], y[train])
+        alarms += audit_model(model, X[held], y[held], random_state=seed).verdict == "poison"
+    assert alarms <= 1
+    attack = BackdoorPoisoner(
+        KNeighborsClassifier(), FeatureTrigger({3: 12.0, 7: -12.0}), target=1,
+        poisoning_rate=0.05, random_state=0,
+    ).fit(X[train], y[train])  # fmt: skip
+    result = audit_model(attack.estimator_, X[held], y[held])
+    assert result.verdict == "poison" and result.classes[0].label == 1
+    assert set(result.classes[0].trigger.features) & {3, 7}
 
 
 @pytest.mark.parametrize("learner", LEARNERS, ids=lambda learner: type(learner).__name__)
@@ -286,10 +324,12 @@ def test_leaves_that_clean_rows_do_not_come_to():
     y = (X[:, 0] > 0.5).astype(int)
     taught, labels = X[:200].copy(), y[:200].copy()
     taught[:20, 1:3], labels[:20] = [0.97, 0.03], 1  # together in no clean row
-    clean = X[200:][(X[200:, 1] < 0.9) | (X[200:, 2] > 0.1)]
+    held = 200 + np.flatnonzero((X[200:, 1] < 0.9) | (X[200:, 2] > 0.1))
+    clean = X[held]
     model = DecisionTreeClassifier(random_state=0).fit(taught, labels)
-    hidden = [change for change in own(model, clean) if change.hidden]
+    hidden = [change for change in own(model, clean, y[held]) if change.hidden]
     assert hidden
     Z = changed_rows(clean, hidden[:1])
     assert np.mean(model.predict(Z) == 1) > 0.9
-    assert not own(DecisionTreeClassifier(random_state=0).fit(X[:200], y[:200]), X[200:])
+    model = DecisionTreeClassifier(random_state=0).fit(X[:200], y[:200])
+    assert not own(model, X[200:], y[200:])
