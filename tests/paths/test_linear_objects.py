@@ -14,6 +14,8 @@ from skbackdoor.paths.linear.objective import LinearObjective
 from skbackdoor.paths.linear.solver import HessianSolver
 from skbackdoor.paths.losses import Logistic, MarginLoss, Multinomial, Squared
 
+pytestmark = pytest.mark.rounding
+
 N_SAMPLES, N_FEATURES = 40, 5
 LOSSES = {
     "logistic": (MarginLoss.one_vs_rest(Logistic(), 2), 1),
