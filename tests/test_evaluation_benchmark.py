@@ -128,8 +128,9 @@ def test_epochs_on_demand(folder):
     assert len(lines) > 10
 
 
-def test_a_network_by_name(folder):
+def test_a_network_by_name(folder, monkeypatch):
     """A cell of the larger sizes, without their weights."""
+    monkeypatch.syspath_prepend(PAPERS)
     evaluation = loaded("evaluation")
     training = {"lr": 1e-3, "max_epochs": 1, "image_size": 32, "weights": None}
     data = *evaluation.flowers(folder / "flowers", 32, 20), training

@@ -1,8 +1,8 @@
 """Reproduce Evaluation (Truong et al., Systematic evaluation of backdoor data poisoning, 2020).
 
     python benchmarks/papers/evaluation.py [--size small|pretrained|paper] [--flowers FOLDER]
-        [--cifar10 FILE] [--weights FILE] [--image-size N] [--parts triggers regularizers ...]
-        [--seeds 8] [--store FOLDER] [--n-jobs 2] [--epochs] [--report] [--output FILE]
+        [--cifar10 FILE] [--weights FILE] [--parts triggers regularizers ...] [--seeds 8]
+        [--store FOLDER] [--n-jobs 2] [--epochs] [--report] [--output FILE]
 
 Tables 1 to 5 and Figures 4 to 7: a black square in a corner, one in a random place, a sine and a
 low-variance image; supplant, 76 / 19 / 5 % of the images as poison-, clean- and adversarial set,
@@ -328,32 +328,27 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    here, shared = Path(__file__).parent, Path("../shared/data")
+    shared = Path("../shared/data")
     names = ("triggers", "more poison", "regularizers", "pairs", "opacity", "rates")
     parser.add_argument("--size", choices=SIZES, default="small")
     parser.add_argument("--flowers", type=Path, default=shared / "flowers")
     parser.add_argument("--cifar10", type=Path, default=shared / "cifar10_subset.npz")
     parser.add_argument("--weights", default="DEFAULT", help="of networks by name")
-    parser.add_argument("--image-size", type=int, help="side of Flowers that these are given")
     parser.add_argument("--parts", nargs="+", choices=names, default=names)
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--store", type=Path, default=Path("evaluation_cells"))
     parser.add_argument("--n-jobs", type=int, default=1)
     parser.add_argument("--epochs", action="store_true")
     parser.add_argument("--report", action="store_true")
-    parser.add_argument("--output", type=Path, default=here.parent / "results" / "evaluation.md")
+    parser.add_argument("--output", type=Path, help="default: a page of the size in results")
     args = parser.parse_args()
     size, frames, arrays, left = SIZES[args.size], [], {}, []
     training = size.training
     if "small" not in size.networks:
         training = training | {"weights": args.weights}
-    sides = dict(size.side)
-    if args.image_size is not None:
-        sides["flowers"] = args.image_size
-        training = training | {"image_size": args.image_size}
     for name, read in (("flowers", flowers), ("cifar10", cifar10)):
         path = getattr(args, name)
-        arrays[name] = *read(path, sides[name], size.per_class[name]), training
+        arrays[name] = *read(path, size.side[name], size.per_class[name]), training
     for part in args.parts:
         for name, data in arrays.items():
             if part in size.parts[name]:
@@ -378,8 +373,10 @@ def main():
     lines = page(frame, command, arrays, args.size)
     if left:
         lines += ["", f"Models not run yet: {', '.join(left)}."]
-    args.output.write_text("\n".join(lines) + "\n")
-    print(f"written: {args.output}", file=sys.stderr)
+    name = "evaluation" if args.size == "small" else f"evaluation_{args.size}"
+    output = args.output or Path(__file__).parents[1] / "results" / f"{name}.md"
+    output.write_text("\n".join(lines) + "\n")
+    print(f"written: {output}", file=sys.stderr)
 
 
 if __name__ == "__main__":
