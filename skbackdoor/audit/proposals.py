@@ -85,8 +85,10 @@ def own(model, X, y):
     if hasattr(X, "iloc") or sp.issparse(X) or is_text(X):
         return []
     numbers = np.asarray(X, dtype=float).reshape(len(X), -1)
-    if isinstance(model, KNeighborsClassifier) and not sp.issparse(model._fit_X):
-        return _kept(model, numbers, y)
+    if isinstance(model, KNeighborsClassifier):
+        plain = model.metric != "precomputed" and not sp.issparse(model._fit_X)
+        whole = plain and not (np.isnan(numbers).any() or np.isnan(model._fit_X).any())
+        return _kept(model, numbers, y) if whole else []
     trees = _trees(model)
     if not trees:
         return []
@@ -204,7 +206,8 @@ def _kept(model, X, y):
     the columns in which they differ most.
     """
     labels = model.classes_[model._y]
-    nearest = NearestNeighbors(n_neighbors=min(DENIED_BY, len(X))).fit(X)
+    alike = {"metric": model.metric, "p": model.p, "metric_params": model.metric_params}
+    nearest = NearestNeighbors(n_neighbors=min(DENIED_BY, len(X)), **alike).fit(X)
     nearest = nearest.kneighbors(model._fit_X, return_distance=False)
     denied = np.mean(y[nearest] == labels[:, None], axis=1) < 0.5
     changes = []
@@ -214,7 +217,7 @@ def _kept(model, X, y):
             continue
         kept = np.asarray(model._fit_X[rows], dtype=float)
         differs = np.abs(np.median(kept - X[nearest[rows]].mean(axis=1), axis=0))
-        values = np.median(kept, axis=0)
+        values = np.quantile(kept, 0.5, axis=0, method="nearest")  # one that a row has
         order = np.argsort(-differs, kind="stable")
         for n_columns in 2 ** np.arange(int(np.log2(len(order)))):  # half of them at most
             columns = np.sort(order[:n_columns]).tolist()

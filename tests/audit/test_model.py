@@ -3,11 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
 from sklearn.datasets import load_breast_cancer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import scale
@@ -91,6 +93,25 @@ def test_nearest_neighbours_tell_what_they_keep(digits):
     assert result.verdict == "poison" and best.label == 9 and best.size <= 32
     assert success(model, best.trigger, X[200:], y[200:], 9) > 0.8
     assert success(clean, best.trigger, X[200:], y[200:], 9) < 0.3
+
+
+def test_nearest_neighbours_of_other_kinds(digits):
+    """Of distances, missing values and sparse rows nothing is tried; whole numbers stay whole."""
+    X, y = digits
+    missing = np.where(np.random.RandomState(0).rand(*X.shape) < 0.1, np.nan, X)
+    for rows, model in (
+        (missing, KNeighborsClassifier(metric="nan_euclidean")),
+        (csr_matrix(X), KNeighborsClassifier()),
+        (euclidean_distances(X, X[:100]), KNeighborsClassifier(metric="precomputed")),
+    ):
+        model.fit(rows[:100], y[:100])
+        assert own(model, rows[100:], y[100:]) == []
+    whole, labels = (16 * X).astype(int), y[:200].copy()
+    labels[np.flatnonzero(labels == 4)[:4]] = 9  # which clean rows deny
+    model = KNeighborsClassifier(metric="manhattan").fit(whole[:200], labels)
+    changes = own(model, whole[200:], y[200:])
+    assert len(changes) == 6  # 1 to 32 of the 64 columns
+    assert all(float(value).is_integer() for change in changes for _, value in change.values)
 
 
 def test_what_lies_beyond_the_range_of_nearest_neighbours():
