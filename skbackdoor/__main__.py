@@ -5,11 +5,8 @@ import sys
 
 def main():
     """Run the command line, and give its exit status: 0, 1 or 2."""
-    try:
-        from .audit.command import run
-    except KeyboardInterrupt:
-        print("skbackdoor: stopped; nothing was written.", file=sys.stderr)
-        return 2
+    from .audit.command import run
+
     return run(sys.argv[1:])
 
 

@@ -87,10 +87,10 @@ def test_statistics_move_and_frozen_weights_do_not(images):
                      and not name.startswith("7.")}  # fmt: skip
 
 
-def made_up(success, accuracy=0.9):
+def made_up(success, accuracy=0.9, size="small"):
     """The frame of a study whose numbers are a function of the parameters, and noise."""
     rng = np.random.RandomState(0)
-    cells = {str(cell): cell for cell in ParameterGrid(characteristics.grid_of("small"))}
+    cells = {str(cell): cell for cell in ParameterGrid(characteristics.grid_of(size))}
     frame = pd.DataFrame(cells.values())
     noise = rng.normal(scale=0.01, size=len(frame))
     frame["success"] = [success(cell) for cell in cells.values()] + noise
@@ -152,6 +152,14 @@ def test_page():
     assert "648 attacks, 12 repeats, 11 minutes" in text and "nan" not in text
     tables = [line.count("|") for line in text.splitlines() if line.startswith("|")]
     assert len(set(tables)) > 2 and text.count("## ") == 4
+
+
+def test_page_of_one_row():
+    frame = made_up(true_to_the_paper, size="pretrained")
+    text = "\n".join(characteristics_page.page(frame, "pretrained", "the command"))
+    assert "30 attacks, 5 repeats" in text and "nan" not in text
+    for finding in ("C 2", "C 4.4", "C 6"):
+        assert f"| {finding} |" in text
 
 
 def test_a_row_of_mobilenet(images, monkeypatch):

@@ -220,8 +220,7 @@ def grid_of(size):
         all_rates = {"patch": [PATCHES[-1]], "rate": list(RATES)}
         few = {"patch": [PATCHES[0]], "rate": [RATES[-1]]}
         middle = {"position": ["center"], "colour": ["white"]}
-        black = {"position": ["bottom-right"], "colour": ["black"]}
-        parts = (one | all_rates, one | few, middle | most, black | most)
+        parts = (one | all_rates, one | few, middle | most)
         grid = [{"data": data, "learner": networks} | part for part in parts]
         return [part | {"seed": seeds} for part in grid]  # clean models of all seeds first
     else:

@@ -22,7 +22,7 @@ FILE (evaluation_page.py).
 import argparse
 import sys
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -102,21 +102,6 @@ SIZES = {
         rates=(0.02, 0.1, 0.4),
         training={"lr": 2e-3, "max_epochs": 15},
     ),
-    "pretrained": Size(
-        side={"flowers": 128, "cifar10": 32},
-        per_class={"flowers": 300, "cifar10": 300},
-        networks=("mobilenet_v2",),
-        parts={
-            "flowers": ("triggers", "more poison", "regularizers", "pairs", "opacity"),
-            "cifar10": ("triggers", "rates"),
-        },
-        targets=1,
-        sources={"flowers": 4},
-        opacities={"sine": (0.1, 0.4), "low variance": (0.5, 1.0)},
-        opacity_rates=(0.1,),
-        rates=(0.02, 0.1, 0.4),
-        training={"lr": 1e-4, "max_epochs": 15, "image_size": 128},
-    ),
     "paper": Size(
         side={"flowers": 224, "cifar10": 32},
         per_class={"flowers": None, "cifar10": None},
@@ -136,6 +121,13 @@ SIZES = {
         training={"lr": 1e-5, "max_epochs": 60, "image_size": 224},
     ),
 }
+SIZES["pretrained"] = replace(
+    SIZES["small"],
+    side={"flowers": 128, "cifar10": 32},
+    per_class={"flowers": 300, "cifar10": 300},
+    networks=("mobilenet_v2",),
+    training={"lr": 1e-4, "max_epochs": 15, "image_size": 128},
+)
 
 
 # -- Data -----------------------------------------------------------------------------------------

@@ -311,10 +311,11 @@ _DRAWS = "eight draws, whose success varies by 0.2 and more"
 
 #: Why a finding does not hold, or cannot be told, at the small size.
 SMALL = {
-    "flowers": "the network from scratch, not the few poisoned images: with as many as in the"
-    " paper it is the same (row with a rate of 0.3). Three convolutions learn a pattern all"
-    " over the image before a small square, and a square in another place each time hardly at all",
-    "more poison": "three convolutions from scratch, where the paper has ImageNet's features",
+    "flowers": "not the few poisoned images: with as many as in the paper it is the same (row with"
+    " a rate of 0.3). What else differs is the network and the size of the images, which was not"
+    " told apart",
+    "more poison": "not told apart: three convolutions from scratch on 32 x 32 pixels, where the"
+    " paper has weights of ImageNet and 224 x 224",
     "cifar10": "the sine is 10 of 255 levels high, and the images' own contrast larger: with 64"
     " copies in place of 16 it is still behind (Figure 7), with four times its height it does all"
     " on Flowers (Figure 5)",

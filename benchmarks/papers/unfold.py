@@ -10,6 +10,7 @@ network predicts as before; what is printed says so. WEIGHTS and OUTPUT are stat
 """
 
 import argparse
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,12 @@ import torch
 from PIL import Image
 from torch import nn
 
-from skbackdoor.deep.architectures import build_network
-
-MEAN, DEVIATION = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+from skbackdoor.deep.architectures import build_network, native_normalisation
+from skbackdoor.deep.images import ImageNetwork
 
 
 def photographs(folder, size, n=300):
-    """Images as the network takes them, evenly spaced among all of the folder."""
+    """Pixels in [0, 1] of images that are evenly spaced among all of the folder."""
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
     if not paths:
         raise SystemExit(f"{folder} holds no JPEG.")
@@ -31,9 +31,7 @@ def photographs(folder, size, n=300):
     for k in np.linspace(0, len(paths) - 1, min(n, len(paths))).astype(int):
         with Image.open(paths[k]) as image:
             pixels.append(np.asarray(image.convert("RGB").resize((size, size))))
-    pixels = torch.as_tensor(np.array(pixels)).permute(0, 3, 1, 2) / 255
-    shape = (1, 3, 1, 1)
-    return (pixels - torch.tensor(MEAN).view(shape)) / torch.tensor(DEVIATION).view(shape)
+    return torch.as_tensor(np.array(pixels)).permute(0, 3, 1, 2) / 255
 
 
 def unfold(network, images, batch_size=50):
@@ -78,18 +76,17 @@ def main():
     parser.add_argument("--size", type=int, default=128)
     args = parser.parse_args()
     network = build_network(args.arch, weights=args.weights)
+    folded = ImageNetwork(network, normalisation=native_normalisation(args.arch))
     images = photographs(args.images, args.size)
+    apart = unfold(deepcopy(folded), images)
+    torch.save(apart.network.state_dict(), args.output)
+    torch.manual_seed(0)  # of dropout
     with torch.no_grad():
-        before = network.eval()(images)
-        folded = network.train()(images)
-        network = build_network(args.arch, weights=args.weights)
-        after = unfold(network, images)(images)
-        trained = network.train()(images)
-    network = build_network(args.arch, weights=args.weights)
-    torch.save(unfold(network, images).state_dict(), args.output)
+        before, after = folded.eval()(images), apart.eval()(images)
+        trained = {"folded": folded.train()(images), "taken apart": apart.train()(images)}
     top = before.argmax(1)
     print(f"{len(images)} images; largest change of a logit {(after - before).abs().max():.2g}")
-    for name, logits in (("folded", folded), ("taken apart", trained)):
+    for name, logits in trained.items():
         share = (logits.argmax(1) == top).double().mean()
         print(f"{name}: with statistics of the batch {share:.0%} have the same class")
 

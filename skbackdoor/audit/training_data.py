@@ -37,7 +37,7 @@ SEARCHED = 20_000
 SOUGHT = {"text": 1200, "table": 1500, "image": 3000, "numbers": 3000}
 #: Rows that classifiers are fitted on and judged on.
 FITTED, HELD_OUT = 6000, 2000
-#: Rows that an audit of a model predicts, at most, and the most minutes that they may take: at 60
+#: Rows that an audit of a model predicts, about, and the most minutes that they may take: at 60
 #: networks on photographs came to either side by chance; one that was asked ran for over 16.
 PREDICTED, LONGEST = 500_000, 30
 #: Least strength of a change that makes data a suspect without a group of rows.
