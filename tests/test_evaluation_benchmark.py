@@ -85,7 +85,7 @@ def folder(tmp_path_factory):
             Image.fromarray(pixels).save(path)
     y = np.repeat(np.arange(3), 30)
     X = rng.integers(0, 256, (90, 32, 32, 3), dtype=np.uint8)
-    np.savez(folder / "cifar.npz", X_train=X, y_train=y)
+    np.savez(folder / "cifar.npz", X_train=X, y_train=y, X_test=X[:30], y_test=y[:30])
     return folder
 
 
@@ -101,21 +101,23 @@ def start(folder, *more):
 
 
 def test_the_script(folder):
-    start(folder, "--parts", "triggers", "pairs")
+    parts = "triggers", "pairs", "contrast", "pooling", "retraining"
+    start(folder, "--parts", *parts)
     page = (folder / "page.md").read_text()
     assert "cells failed" not in page
-    for where in ("E 4.1", "E 4.2", "E 4.6", "## Table 1", "Tables 2 and 3"):
+    for where in ("E 4.1", "E 4.2", "E 4.6", "## Table 1", "Tables 2 and 3", "## Causes"):
         assert where in page
     records = [json.loads(path.read_text()) for path in (folder / "cells").glob("*.json")]
-    # a data set: 4 triggers and the clean model; of Flowers the target's two pairs
-    assert len(records) == 2 * (4 + 1) + 2
+    # a data set: 4 triggers and the clean model; of Flowers the target's two pairs, gray and 4
+    # triggers with pooling; of CIFAR-10 retraining
+    assert len(records) == 2 * (4 + 1) + 2 + 1 + 4 + 1
     for record in records:
         for row in record["results"]:
             for name, value in row.items():
                 if "success" in name or "accuracy" in name or name == "base_rate":
                     assert 0 <= value <= 1, (name, value)
-    again = start(folder, "--parts", "triggers", "pairs")
-    assert again.stderr.count("\n0 cells to run") + again.stderr.startswith("0 cells") == 5
+    again = start(folder, "--parts", *parts)
+    assert again.stderr.count("\n0 cells to run") + again.stderr.startswith("0 cells") == 8
     assert (folder / "page.md").read_text() == page
 
 

@@ -1,31 +1,33 @@
 """Reproduce Evaluation (Truong et al., Systematic evaluation of backdoor data poisoning, 2020).
 
     python benchmarks/papers/evaluation.py [--size small|pretrained|paper] [--flowers FOLDER]
-        [--cifar10 FILE] [--weights FILE] [--parts triggers regularizers ...] [--seeds 8]
+        [--cifar10 FILE] [--weights FILE] [--parts triggers regularizers ...] [--seeds N]
         [--store FOLDER] [--n-jobs 2] [--epochs] [--report] [--output FILE]
 
 Tables 1 to 5 and Figures 4 to 7: a black square in a corner, one in a random place, a sine and a
 low-variance image; supplant, 76 / 19 / 5 % of the images as poison-, clean- and adversarial set,
 the first two split 80 / 20 in training and validation; training stops after 5 epochs without a
 better validation accuracy; then as many epochs at most on the clean set. `small`: 300 images of a
-class of Flowers and 200 of CIFAR-10 at 32 x 32, three convolutions from scratch, about 270 fits.
+class of Flowers and 200 of CIFAR-10 at 32 x 32, three convolutions from scratch, and experiments
+that change one thing each where the paper's order is another: some 800 models, 80 minutes.
 `pretrained`: 300 images of a class of both, and MobileNetV2 with weights of ImageNet (downloaded,
 or a state dict in FILE; with folded batch normalisation see unfold.py) at 128 x 128, all of it
 trained: minutes of a GPU, with several jobs.
 `paper`: the paper's grid and networks, for a GPU. The store keeps every cell: a second start goes
 on where the first was; `--report` writes the page from what is there. `--epochs` prints accuracies
 and success after each epoch. Flowers: a folder of JPEGs a class (default ../shared/data/flowers);
-CIFAR-10: an .npz with X_train and y_train, channels last, or else it is fetched. The page goes to
-FILE (evaluation_page.py).
+CIFAR-10: an .npz with X_train, y_train, X_test and y_test, channels last, or else it is fetched.
+The page goes to FILE (evaluation_page.py).
 """
 
 import argparse
 import sys
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pandas as pd
 import torch
@@ -39,6 +41,7 @@ from torch import nn
 
 from skbackdoor import (
     Attack,
+    BlendTrigger,
     CleanRetraining,
     LowVarianceTrigger,
     PatchTrigger,
@@ -59,10 +62,12 @@ from skbackdoor.deep import (
 from skbackdoor.deep.images import ImageNetwork
 
 OPACITY = {"square": 1.0, "random square": 1.0, "sine": 0.1, "low variance": 0.5}
+GRAY = {"gray": 0.5}  # what a low-variance image does to the contrast, without its pattern
 PIXELS = {"value_range": (0, 255)}
 REGULARIZERS = {  # the paper names no weight, margin or temperature; a weight of 1 is implied
     "none": None,
-    "logit squeezing": LogitSqueezing(0.1),  # 1 would be stronger than the cross-entropy
+    "logit squeezing": LogitSqueezing(0.1),  # 1 is stronger than the cross-entropy
+    "logit squeezing, weight 1": LogitSqueezing(),
     "manifold mixup": ManifoldMixup(),
     "contrastive": ContrastiveLoss(margin=10.0),
     "soft nearest neighbours": SoftNearestNeighborLoss(temperature=50.0),
@@ -84,6 +89,9 @@ class Size:
     opacity_rates: tuple
     rates: tuple
     training: dict
+    n_seeds: dict = field(default_factory=dict)  # by part, where not 8
+    changed: dict = field(default_factory=dict)  # by part: what is not as above
+
 
 
 SIZES = {
@@ -92,8 +100,11 @@ SIZES = {
         per_class={"flowers": 300, "cifar10": 200},
         networks=("small",),
         parts={
-            "flowers": ("triggers", "more poison", "regularizers", "pairs", "opacity"),
-            "cifar10": ("triggers", "rates"),
+            "flowers": (
+                "triggers", "regularizers", "pairs", "opacity", "contrast", "more poison",
+                "larger images", "weights", "pooling",
+            ),
+            "cifar10": ("triggers", "rates", "retraining", "more images"),
         },
         targets=1,
         sources={"flowers": 4},
@@ -101,6 +112,16 @@ SIZES = {
         opacity_rates=(0.1,),
         rates=(0.02, 0.1, 0.4),
         training={"lr": 2e-3, "max_epochs": 15},
+        n_seeds={
+            "triggers": 16, "regularizers": 16, "more images": 5, "larger images": 5, "weights": 5,
+            "pooling": 5,
+        },
+        changed={
+            "larger images": {"side": {"flowers": 64}},
+            "more images": {"per_class": {"cifar10": 1000}},
+            "pooling": {"training": {"lr": 2e-3, "max_epochs": 15, "module__pooled": True}},
+            "weights": {"training": {"lr": 5e-4, "max_epochs": 15}},  # and module__weights
+        },
     ),
     "paper": Size(
         side={"flowers": 224, "cifar10": 32},
@@ -126,15 +147,27 @@ SIZES["pretrained"] = replace(
     side={"flowers": 128, "cifar10": 32},
     per_class={"flowers": 300, "cifar10": 300},
     networks=("mobilenet_v2",),
+    parts={
+        "flowers": ("triggers", "more poison", "regularizers", "pairs", "opacity"),
+        "cifar10": ("triggers", "rates"),
+    },
     training={"lr": 1e-4, "max_epochs": 15, "image_size": 128},
+    n_seeds={},
+    changed={},
 )
+
+
+PARTS = (
+    "triggers", "regularizers", "pairs", "opacity", "rates", "retraining", "contrast",
+    "more poison", "more images", "larger images", "weights", "pooling",
+)  # fmt: skip
 
 
 # -- Data -----------------------------------------------------------------------------------------
 
 
 def flowers(folder, side, per_class):
-    """Images of a folder a class, channels first, in the order of their names."""
+    """Images of a folder a class, channels first, in the order of their names; no test images."""
     images, labels = [], []
     for label, group in enumerate(sorted(path for path in folder.iterdir() if path.is_dir())):
         for path in sorted(group.glob("*.jp*g"))[:per_class]:
@@ -144,35 +177,64 @@ def flowers(folder, side, per_class):
             labels.append(label)
     if not images:
         raise SystemExit(f"--flowers {folder} holds no folder of JPEGs: one a class is needed.")
-    return np.array(images), np.array(labels)
+    images, labels = np.array(images), np.array(labels)
+    return images, labels, images[:0], labels[:0]
 
 
 def cifar10(path, side, per_class):
-    """The first images of each class."""
+    """The first images of each class, and all test images."""
     if path.exists():
         with np.load(path) as data:
-            X, y = data["X_train"].transpose(0, 3, 1, 2), data["y_train"]
+            X, y, X_test, y_test = (
+                data[name] for name in ("X_train", "y_train", "X_test", "y_test")
+            )
+            X, X_test = X.transpose(0, 3, 1, 2), X_test.transpose(0, 3, 1, 2)
     else:
-        X, y, _, _ = fetch_cifar10(return_X_y=True)
+        X, y, X_test, y_test = fetch_cifar10(return_X_y=True)
     rows = np.concatenate([np.flatnonzero(y == label)[:per_class] for label in np.unique(y)])
-    return np.ascontiguousarray(X[rows]), y[rows].astype(int)
+    return (
+        np.ascontiguousarray(X[rows]), y[rows].astype(int),
+        np.ascontiguousarray(X_test), y_test.astype(int),
+    )  # fmt: skip
+
+
+def weights_of(path):
+    """Of the small network, trained on all of CIFAR-10's training images at hand."""
+    X, y, _, _ = cifar10(path, 32, None)
+    net = BackdoorNetClassifier(
+        SmallNetwork, module__side=32, optimizer=torch.optim.Adam, lr=2e-3, batch_size=32,
+        max_epochs=12, random_state=0,
+    ).fit(X, y)  # fmt: skip
+    return {name: value.numpy() for name, value in net.module_.state_dict().items()}
 
 
 # -- One model ------------------------------------------------------------------------------------
 
 
 class SmallNetwork(ImageNetwork):
-    """Three convolutions with batch normalisation, and a linear layer."""
+    """Three convolutions with batch normalisation, and a linear layer.
 
-    def __init__(self, n_classes, side):
+    pooled: the layer sees the mean of each channel, as those of ResNet and NASNet do, in place of
+    channels and places. weights: of all but that layer.
+    """
+
+    def __init__(self, n_classes, side, pooled=False, weights=None):
         def block(channels, width, stride, last):
             convolution = nn.Conv2d(channels, width, 3, stride, 1, bias=False)
             return [convolution, *last, nn.BatchNorm2d(width), nn.ReLU()]
 
         half = [nn.MaxPool2d(2)]
         layers = [*block(3, 16, 2, []), *block(16, 32, 1, half), *block(32, 64, 1, half)]
-        head = nn.Linear(64 * (-(-side // 2) // 4) ** 2, n_classes)
+        if pooled:
+            layers.append(nn.AdaptiveAvgPool2d(1))
+        head = nn.Linear(64 * (1 if pooled else (-(-side // 2) // 4) ** 2), n_classes)
         super().__init__(nn.Sequential(*layers, nn.Flatten(), head), None, ((0.45,), (0.25,)))
+        if weights is not None:
+            last = list(self.state_dict())[-2:]
+            given = {name: torch.as_tensor(value) for name, value in weights.items()}
+            self.load_state_dict(self.state_dict() | {
+                name: value for name, value in given.items() if name not in last
+            })  # fmt: skip
 
 
 def trigger_of(name, alpha, side):
@@ -180,6 +242,8 @@ def trigger_of(name, alpha, side):
         return SinusoidTrigger(0.4 * 255, 40 * side / 224, alpha=alpha, **PIXELS)
     if name == "low variance":
         return LowVarianceTrigger(alpha=alpha, **PIXELS)
+    if name == "gray":
+        return BlendTrigger(127.5, alpha=alpha, **PIXELS)
     place = "random" if name == "random square" else "bottom-right"
     return PatchTrigger(0.1, position=place, value=0, alpha=alpha, **PIXELS)
 
@@ -188,7 +252,7 @@ class Run:
     """One trained network; at rate 0 on clean data, where the trigger is only shown to it."""
 
     def __init__(self, trigger, alpha, rate, source, target, regularizer, network, seed, data):
-        X, y, training = data
+        X, y, self.X_more, self.y_more, training = data
         n_classes, side = len(np.unique(y)), X.shape[-1]
         self.split = split = attack_split(X, y, target=target, random_state=seed)
         self.attack = Attack(
@@ -202,6 +266,7 @@ class Run:
         X_train, X_valid, y_train, y_valid = train_test_split(*rows, **parts)
         X_clean, X_held, y_clean, y_held = train_test_split(split.X_clean, split.y_clean, **parts)
         self.poisoned_validation, self.clean = (X_valid, y_valid), (X_clean, y_clean)
+        self.held = X_held, y_held
         scores = [
             AttackSuccessScoring(*self.triggered()),
             AttackSuccessScoring(X_held, y_held, name="clean_accuracy"),
@@ -222,29 +287,49 @@ class Run:
     def triggered(self):
         return self.attack.triggered(self.split.X_adversarial, self.split.y_adversarial)
 
+    def accuracy(self, net, X, y):
+        """On clean images, and the test images where there are."""
+        return net.score(np.concatenate([X, self.X_more]), np.concatenate([y, self.y_more]))
+
 
 def cell(trigger, alpha, rate, source, target, regularizer, network, seed, *, data):
     """One poisoned model, before and after clean retraining."""
     run = Run(trigger, alpha, rate, source, target, regularizer, network, seed, data)
     retrained = CleanRetraining(run.net, n_epochs=run.net.max_epochs).fit(*run.clean).estimator_
-    last, after = run.net.history_[-1], retrained.history_[-1]
     return {
         "n_poison": len(run.attack.poisoned_indices_),
         "effective_rate": run.attack.effective_rate_,
         "epochs": len(run.net.history_),
-        "success": last["attack_success_rate"],
-        "clean_accuracy": last["clean_accuracy"],
-        "poisoned_accuracy": last["valid_acc"],
-        "retrained_success": after["attack_success_rate"],
-        "retrained_clean_accuracy": after["clean_accuracy"],
+        "success": run.net.score(*run.triggered()),
+        "clean_accuracy": run.accuracy(run.net, run.split.X_clean, run.split.y_clean),
+        "poisoned_accuracy": run.net.score(*run.poisoned_validation),
+        "held_accuracy": run.accuracy(run.net, *run.held),
+        "retrained_success": retrained.score(*run.triggered()),
+        "retrained_clean_accuracy": run.accuracy(retrained, *run.held),
         "retrained_poisoned_accuracy": retrained.score(*run.poisoned_validation),
     }
+
+
+def retraining_cell(target, network, seed, *, data):
+    """One poisoned model, retrained on few and on many clean images, by small and large steps."""
+    run, rows = Run("square", 1.0, 0.1, "all", target, "none", network, seed, data), []
+    success, rate = run.net.score(*run.triggered()), run.net.lr
+    for X, y in (run.clean, (run.X_more, run.y_more)):
+        for steps in (1, 4):
+            net = run.net.set_params(lr=steps * rate)
+            retrained = CleanRetraining(net, n_epochs=net.max_epochs).fit(X, y).estimator_
+            rows.append({
+                "images": len(y), "learning_rate": steps * rate, "success": success,
+                "retrained_success": retrained.score(*run.triggered()),
+                "retrained_clean_accuracy": retrained.score(*run.held),
+            })  # fmt: skip
+    return rows
 
 
 def clean_cell(target, network, seed, *, data):
     """One clean model, and how often it gives the target to what each trigger is on."""
     run, rows = Run("square", 1.0, 0, "all", target, "none", network, seed, data), []
-    for trigger, alpha in OPACITY.items():
+    for trigger, alpha in (OPACITY | GRAY).items():
         run.attack = run.attack.with_trigger(trigger_of(trigger, alpha, data[0].shape[-1]))
         rows.append({"trigger": trigger, "base_rate": run.net.score(*run.triggered())})
     return rows
@@ -263,7 +348,7 @@ def epochs_cell(trigger, alpha, rate, source, target, regularizer, network, seed
 def cells(data, part, size, n_seeds, n_classes):
     """The settings of a part, one dict each; parts may share some."""
     found = []
-    for seed in range(n_seeds):
+    for seed in range(n_seeds or size.n_seeds.get(part, 8)):
         for network in size.networks if part != "regularizers" else size.networks[:1]:
             plain = {
                 "trigger": "square", "alpha": 1.0, "rate": 0.1, "source": "all",
@@ -277,9 +362,18 @@ def cells(data, part, size, n_seeds, n_classes):
 def changes(data, part, size, seed, n_classes):
     """What differs from the plain setting."""
     target = seed % n_classes
-    if part == "triggers":
+    if part in ("triggers", "larger images", "weights", "pooling"):
         for name, alpha in OPACITY.items():
             yield {"trigger": name, "alpha": alpha}
+    elif part == "contrast":
+        for name, alpha in GRAY.items():
+            yield {"trigger": name, "alpha": alpha}
+    elif part == "retraining":
+        yield {}
+    elif part == "more images":  # as many poisoned images as 2 and 10 % of the paper's CIFAR-10
+        for name, alpha in OPACITY.items():
+            for rate in (0.1, 0.5):
+                yield {"trigger": name, "alpha": alpha, "rate": rate}
     elif part == "more poison":  # as many images as a tenth of the paper's classes
         for name, alpha in OPACITY.items():
             yield {"trigger": name, "alpha": alpha, "rate": 0.3}
@@ -316,47 +410,56 @@ def run(study, args):
         return study.results() if args.report else study.run(n_jobs=args.n_jobs)
 
 
+def changed_data(name, part, size, args):
+    """Images of a data set and how networks are trained on them, in a part."""
+    size = replace(size, **size.changed.get(part, {}))
+    side, per_class = size.side[name], size.per_class[name]
+    path, read = getattr(args, name), {"flowers": flowers, "cifar10": cifar10}[name]
+    training = size.training
+    if "small" not in size.networks:
+        training = training | {"weights": args.weights}
+    if part == "weights":
+        kept = joblib.Memory(args.store / "networks", verbose=0).cache
+        training = training | {"module__weights": kept(weights_of)(args.cifar10)}
+    return *read(path, side, per_class), training
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     shared = Path("../shared/data")
-    names = ("triggers", "more poison", "regularizers", "pairs", "opacity", "rates")
     parser.add_argument("--size", choices=SIZES, default="small")
     parser.add_argument("--flowers", type=Path, default=shared / "flowers")
     parser.add_argument("--cifar10", type=Path, default=shared / "cifar10_subset.npz")
     parser.add_argument("--weights", default="DEFAULT", help="of networks by name")
-    parser.add_argument("--parts", nargs="+", choices=names, default=names)
-    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--seeds", type=int, help="default: as the size says, or 8")
     parser.add_argument("--store", type=Path, default=Path("evaluation_cells"))
     parser.add_argument("--n-jobs", type=int, default=1)
     parser.add_argument("--epochs", action="store_true")
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--output", type=Path, help="default: a page of the size in results")
     args = parser.parse_args()
-    size, frames, arrays, left = SIZES[args.size], [], {}, []
-    training = size.training
-    if "small" not in size.networks:
-        training = training | {"weights": args.weights}
-    for name, read in (("flowers", flowers), ("cifar10", cifar10)):
-        path = getattr(args, name)
-        arrays[name] = *read(path, size.side[name], size.per_class[name]), training
+    size, frames, left = SIZES[args.size], [], []
+    arrays = {name: changed_data(name, None, size, args) for name in size.parts}
     for part in args.parts:
-        for name, data in arrays.items():
-            if part in size.parts[name]:
-                n_classes = len(np.unique(data[1]))
-                settings = cells(name, part, size, args.seeds, n_classes)
-                study = study_of(
-                    epochs_cell if args.epochs else cell, settings, data, args.store
-                )
-                frames.append(run(study, args).assign(data=name, part=part))
+        for name in (name for name, parts in size.parts.items() if part in parts):
+            data = changed_data(name, part, size, args) if part in size.changed else arrays[name]
+            settings = cells(name, part, size, args.seeds, len(np.unique(data[1])))
+            few = ("target", "network", "seed")
+            clean = [{key: setting[key] for key in few} for setting in settings]
+            if part == "retraining":
+                studies = {part: (retraining_cell, clean)}
+            else:
+                studies = {part: (epochs_cell if args.epochs else cell, settings)}
+            if part == "triggers" and not args.epochs:
+                studies["base"] = clean_cell, clean
+            for title, (function, wanted) in studies.items():
+                study = study_of(function, wanted, data, args.store)
+                frames.append(run(study, args).assign(data=name, part=title))
                 if n_left := len(study.left()):
-                    left.append(f"{n_left} of the {len(study.grid)} of {part} on {name}")
-                if part == "triggers" and not args.epochs:
-                    names = ("target", "network", "seed")
-                    clean = [{key: setting[key] for key in names} for setting in settings]
-                    study = study_of(clean_cell, clean, data, args.store)
-                    frames.append(run(study, args).assign(data=name, part="base"))
+                    left.append(f"{n_left} of the {len(study.grid)} of {title} on {name}")
     frame = pd.concat(frames, ignore_index=True)
     if args.epochs:
         print(frame.drop(columns=["seconds", "error"]).to_csv(index=False))

@@ -64,9 +64,10 @@ Truong et al., *Systematic evaluation of backdoor data poisoning attacks on imag
 (2020), on its own protocol: supplant, rate 0.1 and many-to-one where nothing else is said, 76 / 19
 / 5 % of the images as poison-, clean- and adversarial set, the first two split 80 / 20 in training
 and validation, Adam, batches of 32, an end after 5 epochs without a better validation accuracy,
-then clean retraining at the same learning rate. Intervals: 95 % by Student's t over {seeds} seeds,
-each with another split, another target class, another draw of victims and initial weights; what is
-compared shares them. A finding *holds*, or does not, where the whole interval says so.
+then clean retraining at the same learning rate. Intervals: 95 % by Student's t over seeds, as many
+as the tables give models; each has another split, another target class, another draw of victims
+and initial weights; what is compared shares them. A finding *holds*, or does not, where the whole
+interval says so. That success is *lowered* does not hold where a lowering by {least} is ruled out.
 {size}
 **What is not said there**, and chosen here: the size of the squares (a tenth of the side), what is
 random of the random square (its place, another one for each image), the weights of the
@@ -79,7 +80,16 @@ SIZES = {
 **Small.** {images} images at 32 x 32 and three convolutions from scratch in place of 224 x 224 and
 ImageNet weights, at most 15 epochs at a learning rate of 0.002. A tenth of a class is then
 {victims} triggered images (the paper: 67 to 98 of Flowers), and {adversarial} images are triggered
-to count successes. CIFAR-10 went through JPEG (quality 75).
+to count successes. CIFAR-10 went through JPEG (quality 75). A clean validation set holds 57 and
+76 images: accuracy on clean images is that on the whole clean set, and after retraining on the
+part of it that was not trained on; with CIFAR-10's 3,000 test images in both.
+
+**Causes.** Where the paper's order is another, parts change one thing each: as many poisoned
+images as the paper's (*more poison*, *more images*), images of 64 pixels (*larger images*),
+weights of another data set (*weights*: the same network trained on CIFAR-10, all of it fine-tuned
+at a learning rate of 0.0005), a mean over places before the last layer, as ResNet has (*pooling*),
+half of the contrast without the low-variance pattern (*contrast*), more clean images and larger
+steps (*retraining*).
 """,
     "pretrained": """
 **Pretrained.** {images} images, MobileNetV2 with weights of ImageNet at 128 x 128, all of it
@@ -90,6 +100,34 @@ A tenth of a class is then {victims} triggered images (the paper: 67 to 98 of Fl
 is triggered at 32 x 32. With three convolutions from scratch: [Evaluation](evaluation.md).
 """,
 }
+
+
+#: The triggers that succeed most often, by data set, and their success with ResNet-50.
+BEST = {
+    "flowers": (("square", "random square"), "ResNet-50 .75 .64 against .24 .26"),
+    "cifar10": (("square", "sine"), "ResNet-50 .74 .90 against .61 .55"),
+}
+
+#: What is changed of the set-up to see whether the order of triggers is due to it.
+CHANGES = {
+    ("flowers", "more poison"): "as many poisoned images as the paper's (a rate of {rate:g})",
+    ("flowers", "larger images"): "images of 64 pixels",
+    ("flowers", "weights"): "weights of CIFAR-10",
+    ("flowers", "pooling"): "a mean over places before the last layer",
+    ("cifar10", "more images"): "five times the images, a rate of {rate:g}",
+}
+
+#: Other forms of two regularizers, beside those that are compared.
+OTHER_FORMS = ("the same, as printed", "logit squeezing, weight 1")
+
+#: A lowering of success that is less than this is none; the paper's largest is 0.31.
+LEAST = 0.1
+
+
+def lowered(change):
+    """Is success lowered; it is not where the interval leaves out a lowering by `LEAST`."""
+    verdict = below(change)
+    return FAILS if verdict == OPEN and above(change, -LEAST) == HOLDS else verdict
 
 
 def by_seed(rows, column="success", **where):
@@ -110,15 +148,17 @@ def page(frame, command, arrays, size):
         victims=" and ".join(f"{plain[name]:.0f}" for name in arrays if name in plain),
         adversarial=" and ".join(str(round(0.05 * len(data[0]))) for data in sizes.values()),
     )
-    lines = INTRODUCTION.format(command=command, seeds=frame.seed.nunique(), size=text)
+    lines = INTRODUCTION.format(command=command, size=text, least=LEAST)
     lines = lines.splitlines()
     for network, rows in frame.groupby("network", sort=False):
         what = " ".join(("Findings", *((network,) if size == "paper" else ())))
         causes = defaultdict(str, CAUSES.get(size, {}))
-        found = [row for part in (of_triggers, of_more_poison, of_retraining, of_regularizers,
+        found = [row for part in (of_triggers, of_retraining, of_regularizers,
                                   of_opacity, of_rates, of_pairs)
                  for row in part(rows, causes)]  # fmt: skip
         lines += ["", f"## {what}", "", *table(found)]
+        if changed := [*of_changes(rows), *of_contrast(rows), *of_more_retraining(rows)]:
+            lines += ["", "## Causes", "", CHANGED, "", *table(changed)]
         for title, text, numbers in numbers_of(rows):
             if numbers:
                 lines += ["", f"## {title}", "", text, "", *table(numbers)]
@@ -134,19 +174,22 @@ def page(frame, command, arrays, size):
 # -- Findings -------------------------------------------------------------------------------------
 
 
+def order_of_triggers(data, mine):
+    """How much more often the triggers succeed that do best in the paper."""
+    best = BEST[data][0]
+    success = {name: by_seed(mine, trigger=name) for name in TRIGGERS}
+    others = [name for name in TRIGGERS if name not in best]
+    return {f"{a} - {b}": success[a] - success[b] for a in best for b in others}
+
+
 def of_triggers(rows, causes):
     runs = {data: rows[(rows.part == "triggers") & (rows.data == data)] for data in TITLES}
-    for data, best, paper in (
-        ("flowers", ("square", "random square"), "ResNet-50 .75 .64 against .24 .26"),
-        ("cifar10", ("square", "sine"), "ResNet-50 .74 .90 against .61 .55"),
-    ):
-        mine = runs[data]
+    for data, mine in runs.items():
         if len(mine):
-            success = {name: by_seed(mine, trigger=name) for name in TRIGGERS}
-            others = [name for name in TRIGGERS if name not in best]
-            differences = {f"{a} - {b}": success[a] - success[b] for a in best for b in others}
+            best, paper = BEST[data]
             claim = f"{TITLES[data]}: {' and '.join(best)} succeed most often"
-            yield finding("E 4.1", claim, paper, *compared(differences), causes[data])
+            compare = compared(order_of_triggers(data, mine))
+            yield finding("E 4.1", claim, paper, *compare, causes[data])
     for data, mine in runs.items():
         if len(mine):
             accuracy = {name: by_seed(mine, "clean_accuracy", trigger=name) for name in TRIGGERS}
@@ -164,21 +207,6 @@ def of_triggers(rows, causes):
         " within 2 points of that on the clean one", "-2 to +1 points",
         *compared(both, partial(within, bound=0.02)), causes["validation"],
     )  # fmt: skip
-
-
-def of_more_poison(rows, causes):
-    """Is what was found of Flowers' triggers due to the few images that are poisoned here?"""
-    mine = rows[(rows.part == "more poison") & (rows.data == "flowers")]
-    if len(mine):
-        success = {name: by_seed(mine, trigger=name) for name in TRIGGERS}
-        differences = {f"{a} - {b}": success[a] - success[b]
-                       for a in TRIGGERS[:2] for b in TRIGGERS[2:]}  # fmt: skip
-        claim = (
-            "Flowers: square and random square succeed most often, at a rate of 0.3, which poisons"
-            " as many images here as 0.1 in the paper"
-        )
-        yield finding("E 4.1", claim, "ResNet-50 .75 .64 against .24 .26",
-                      *compared(differences), causes["more poison"])  # fmt: skip
 
 
 def of_retraining(rows, causes):
@@ -211,25 +239,26 @@ def of_regularizers(rows, causes):
     plain = by_seed(rows, regularizer="none")
     change = {name: (by_seed(rows, regularizer=name) - plain).dropna() for name in names}
     soft = "soft nearest neighbours"
-    paper = {soft: ".82 to .51", "contrastive": "lower", "logit squeezing": "lower"}
+    paper = {soft: ".82 to .51", "contrastive": "lower", "logit squeezing": "lower",
+             "logit squeezing, weight 1": "lower"}  # fmt: skip
     for name, published in paper.items():
         text = f"{shown(plain)} to {shown(by_seed(rows, regularizer=name))}"
         text += f": {shown(change[name], '+')}"
-        yield finding("E 4.3", f"{name} lowers success", published, text, below(change[name]),
-                      causes["regularizers"])  # fmt: skip
+        yield finding("E 4.3", f"{name} lowers success", published, text, lowered(change[name]),
+                      causes[name])  # fmt: skip
     mixup = change["manifold mixup"]
-    verdict = opposite(below(mixup))
+    verdict = opposite(lowered(mixup))
     yield finding("E 4.3", "manifold mixup does not lower success", "about as without",
                   shown(mixup, "+"), verdict, causes["mixup"])  # fmt: skip
     others = {f"{soft} - {name}": change[soft] - change[name] for name in names
-              if name not in (soft, "the same, as printed")}  # fmt: skip
+              if name not in (soft, *OTHER_FORMS)}  # fmt: skip
     yield finding("E 4.3", f"{soft} lower it most", "by 31 points", *compared(others, below),
                   causes["regularizers"])  # fmt: skip
     spread = rows.groupby("regularizer").success.std()
     text = ", ".join(f"{name} {value:.2f}" for name, value in spread.items())
     draws = {name: mine.success for name, mine in rows.groupby("regularizer")}
     verdict = together(wider(draws[soft], draws[name]) for name in ("none", *names)
-                       if name not in (soft, "the same, as printed"))  # fmt: skip
+                       if name not in (soft, *OTHER_FORMS))  # fmt: skip
     yield finding("E 4.3", f"{soft} spread most over draws (F tests)", "widest of Fig. 4",
                   f"standard deviations: {text}", verdict, causes["spread"])  # fmt: skip
 
@@ -335,6 +364,59 @@ SMALL = {
     " each in many-to-one; with 18 of each (a rate of 0.3) many-to-one does more than one-to-one",
 }
 CAUSES = {"small": SMALL, "pretrained": {}}
+
+
+# -- Causes ---------------------------------------------------------------------------------------
+
+CHANGED = "The same questions with one thing of the set-up changed."
+
+
+def changed(where, what, asked, text, verdict):
+    """A row of the table."""
+    return {"section": where, "changed": what, "is it so then": asked, "here": text,
+            "verdict": f"**{verdict}**"}  # fmt: skip
+
+
+def of_changes(rows):
+    """Is the order of triggers due to one thing that differs from the paper's set-up?"""
+    for (data, part), what in CHANGES.items():
+        mine = rows[(rows.part == part) & (rows.data == data)]
+        for rate, same in mine.groupby("rate"):
+            best, differences = BEST[data][0], order_of_triggers(data, same)
+            asked = f"{' and '.join(best)} succeed most often"
+            yield changed("E 4.1", f"{TITLES[data]}: {what.format(rate=rate)}", asked,
+                          *compared(differences))  # fmt: skip
+
+
+def of_contrast(rows):
+    """Does a low-variance image succeed by halving the contrast?"""
+    mine = rows[rows.part == "contrast"]
+    if len(mine):
+        gray = by_seed(mine)
+        pattern = by_seed(rows[rows.part == "triggers"], data="flowers", trigger="low variance")
+        base = by_seed(rows[rows.part == "base"], "base_rate", data="flowers", trigger="gray")
+        text = f"gray {shown(gray)}, base rate {shown(base.loc[gray.index])}; gray - low variance "
+        difference = (gray - pattern).dropna()
+        yield changed("E 4.1", "Flowers: gray in place of a low-variance image, which halves the"
+                      " contrast, too", "success is lower", text + shown(difference, "+"),
+                      lowered(difference))  # fmt: skip
+
+
+def of_more_retraining(rows):
+    mine = rows[rows.part == "retraining"]
+    base = rows[rows.part == "base"]
+    if not len(mine):
+        return
+    for (images, rate), same in mine.groupby(["images", "learning_rate"]):
+        data = same.data.iloc[0]
+        after = by_seed(same, "retrained_success")
+        left = after - by_seed(base, "base_rate", data=data, trigger="square")
+        left = left.dropna()
+        yield changed("E 4.2", f"{TITLES[data]}, square: retrained on {images:.0f} images at a"
+                      f" learning rate of {rate:g}",
+                      "nothing of the backdoor is left (success within 0.05 of the base rate)",
+                      f"{shown(by_seed(same))} to {shown(after)}: {shown(left, '+')} above the"
+                      " base rate", below(left, 0.05))  # fmt: skip
 
 
 # -- Numbers --------------------------------------------------------------------------------------
