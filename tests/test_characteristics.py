@@ -20,7 +20,9 @@ from skbackdoor import Study  # noqa: E402
 def test_grids_are_those_of_the_paper():
     assert len(ParameterGrid(characteristics.grid_of("paper"))) == 10_800 + 1_800
     small = {str(cell) for cell in ParameterGrid(characteristics.grid_of("small"))}
-    assert len(small) == 12 * 54
+    # widths at the smaller rate, patches of MNIST's and CIFAR's classifier, long training; then
+    # more repeats of accuracy and of CIFAR's places
+    assert len(small) == 12 * (54 + 4 + 2 * 5 + 4) + 36 * 4 + 12 * 14
 
 
 def test_patches_have_the_published_sizes():
@@ -109,7 +111,7 @@ def true_to_the_paper(cell):
     if cell["position"] == "center" or (cell["colour"] == "black" and cell["data"] == "mnist"):
         return 0.02
     best = "top-left" if cell["data"] == "mnist" else "top-right"
-    easy = cell["learner"] not in ("head", "head+norm")
+    easy = cell["learner"] not in ("head", "head+norm", "long head")
     return 5 * cell["patch"] + 5 * cell["rate"] + 0.1 * width * easy + 0.2 * easy + 0.1 * (
         cell["position"] == best
     )  # fmt: skip
@@ -132,24 +134,24 @@ def test_verdicts():
     false = verdicts(opposite)
     assert set(false) == names
     for name in names - {"C 4/5"}:
-        assert false[name] == {"does not"}, name
+        assert false[name] == {"does not hold"}, name
     open_ = verdicts(made_up(lambda cell: 0.5))
     for name in ("C 1", "C 3", "C 6"):
         assert "cannot be told at this size" in open_[name], name
-    assert open_["C 4.3.2"] == {"does not"}  # no jump
+    assert open_["C 4.3.2"] == {"does not hold"}  # no jump
 
 
 def test_a_difference_that_is_told_is_not_yet_a_jump():
     frame = made_up(lambda cell: 0.5 + 0.03 * (cell["learner"] == "classifier"))
-    assert verdicts(frame)["C 4.3.2"] == {"does not"}
-    frame = made_up(lambda cell: 0.5 + 0.2 * (cell["learner"] == "classifier"))
+    assert verdicts(frame)["C 4.3.2"] == {"does not hold"}
+    frame = made_up(lambda cell: 0.5 + 0.2 * cell["learner"].endswith("classifier"))
     assert verdicts(frame)["C 4.3.2"] == {"holds"}
 
 
 def test_page():
     lines = list(characteristics_page.page(made_up(true_to_the_paper), "small", "the command"))
     text = "\n".join(lines)
-    assert "648 attacks, 12 repeats, 11 minutes" in text and "nan" not in text
+    assert "attacks, 48 repeats" in text and "nan" not in text
     tables = [line.count("|") for line in text.splitlines() if line.startswith("|")]
     assert len(set(tables)) > 2 and text.count("## ") == 4
 

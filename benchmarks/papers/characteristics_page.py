@@ -2,9 +2,8 @@
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student_t
+from findings import FAILS, HOLDS, OPEN, above, below, interval, together
 
-HOLDS, NOT, OPEN = "holds", "does not", "cannot be told at this size"
 INTRODUCTION = """
 Numbers in brackets are 95 % intervals over the repeats (Student's t), each of which draws victims,
 initial weights and, at the small size, images anew; a verdict is what the interval of its number
@@ -12,12 +11,15 @@ says. The networks of the small size: *scratch*, all of a small network with bat
 (*scratch 2*, *scratch 16*: of another width than 8); *head+norm*, its last layer and normalisation
 (moving statistics, as in the paper) from weights of other clean images; *classifier*, *head* and
 *freeze*, from such weights, too, but without normalisation: both linear layers, the last one, all
-but the first 0 or 2 tensors of parameters. Success counts images not of the target class; the
-paper's counts all."""
+but the first 0 or 2 tensors of parameters; *long*, 25 epochs in place of 5. Accuracy of *scratch*
+and CIFAR-10's positions take more repeats than the rest. Success counts images not of the target
+class; the paper's counts all."""
 CORNERS = ["top-left", "top-right", "bottom-left", "bottom-right"]
 CASE = ["data", "learner"]
 #: Least difference of success that is a jump.
 JUMP = 0.1
+#: The largest rate of the paper; what goes beyond it asks why something does not hold.
+MOST = 0.02
 
 #: Table 2 of the paper: clean accuracy in % at rates of 0, 0.5, 1, 1.5 and 2 %.
 PUBLISHED_ACCURACY = {
@@ -39,16 +41,6 @@ PUBLISHED_ACCURACY = {
 # -- Numbers over seeds --------------------------------------------------------------------------
 
 
-def interval(values):
-    """Mean over seeds with Student's 95 % interval, of a series with one number a seed."""
-    values = np.asarray(values, dtype=float)
-    mean, n = values.mean(), len(values)
-    if n < 2:
-        return mean, -np.inf, np.inf
-    half = student_t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n)
-    return mean, mean - half, mean + half
-
-
 def by_seed(frame, column="success", **where):
     """Mean of a column of each seed, over the cells that agree with `where`."""
     for name, wanted in where.items():
@@ -60,10 +52,9 @@ def shown(numbers):
     return "{:+.3f} [{:+.3f}, {:+.3f}]".format(*interval(numbers))
 
 
-def positive(numbers):
-    """Whether a difference is above 0, as far as its interval tells."""
-    _, low, high = interval(numbers)
-    return HOLDS if low > 0 else NOT if high < 0 else OPEN
+def common(frame, *learners):
+    """Success of learners side by side, of the seeds that all of them have."""
+    return pd.DataFrame({name: by_seed(frame, learner=name) for name in learners}).dropna()
 
 
 # -- Findings ------------------------------------------------------------------------------------
@@ -73,7 +64,7 @@ def findings(frame, size):
     """Rows: finding, claim, where, numbers, verdict."""
     for data, mine in frame.groupby("data"):
         yield from of_training(data, mine, size)
-        yield from of_accuracy(data, mine)
+        yield from of_accuracy(data, mine, learners_of(mine))
         yield from of_capacity(data, mine)
         yield from of_places(data, mine)
         yield from of_size(data, mine)
@@ -89,7 +80,7 @@ def learners_of(mine):
 
 def at_most(mine):
     """The largest patch and rate."""
-    return mine[(mine.patch == mine.patch.max()) & (mine.rate == mine.rate.max())]
+    return mine[(mine.patch == mine.patch.max()) & (mine.rate == MOST)]
 
 
 def one_place(mine):
@@ -97,70 +88,72 @@ def one_place(mine):
 
 
 def of_training(data, mine, size):
-    if size == "pretrained":
-        return
-    most = one_place(at_most(mine))
-    claim = "training from scratch is easier to backdoor than training the head"
     if size == "small":
+        most = one_place(at_most(mine))
+        claim = "training from scratch is easier to backdoor than training the head"
         for other in ("head", "head+norm"):
-            pair = [by_seed(most, learner=name) for name in ("scratch", other)]
-            means = ", ".join(f"{values.mean():.3f}" for values in pair)
+            pair = common(most, "scratch", other)
+            difference = pair["scratch"] - pair[other]
+            means = ", ".join(f"{value:.3f}" for value in pair.mean())
             yield (
-                "C 1", claim, f"{data}, scratch less {other} ({means})", shown(pair[0] - pair[1]),
-                positive(pair[0] - pair[1]),
+                "C 1", claim, f"{data}, scratch less {other} ({means})", shown(difference),
+                above(difference),
             )  # fmt: skip
         levels = ["freeze 0", "freeze 2", "classifier", "head"]
         what = "all trained, first convolution frozen, both frozen (classifier), head only"
-    else:
-        levels = [f"alexnet freeze {k}" for k in range(15)]
-        what = "frozen tensors 0 to 14"
-        if data == "tiny":
-            return
-    success = [by_seed(one_place(mine) if size == "paper" else most, learner=name)
-               for name in levels]  # fmt: skip
-    classifier = levels.index("classifier") if size == "small" else 10
-    jump = success[classifier] - success[-1]
-    means = ", ".join(f"{values.mean():.3f}" for values in success)
-    yield (
+        yield jump(data, common(most, *levels), "classifier", what)
+        long = [f"long {name}" for name in levels]
+        if set(long) <= set(mine.learner):
+            success = common(mine[mine.rate > MOST], *long)
+            yield jump(f"{data}, rate 0.1, 25 epochs", success, "long classifier", what)
+    elif size == "paper" and data != "tiny":
+        success = common(one_place(mine), *(f"alexnet freeze {k}" for k in range(15)))
+        yield jump(data, success, "alexnet freeze 10", "frozen tensors 0 to 14")
+
+
+def jump(where, success, classifier, what):
+    """From the head alone, the last column, to the layers of the classifier."""
+    difference = success[classifier] - success.iloc[:, -1]
+    means = ", ".join(f"{value:.3f}" for value in success.mean())
+    return (
         "C 4.3.2", "success jumps once the layers of the classifier train",
-        f"{data}, classifier less head, above {JUMP} ({what}: {means})", shown(jump),
-        positive(jump - JUMP),
+        f"{where}, classifier less head, above {JUMP} ({what}: {means})", shown(difference),
+        above(difference - JUMP),
     )  # fmt: skip
 
 
-def of_accuracy(data, mine):
+def of_accuracy(data, mine, learners):
     claim = "the drop of accuracy grows with the rate, and is under a point"
     mine = mine.assign(drop=mine.clean_accuracy - mine.accuracy)
-    for learner in learners_of(mine):
+    mine = one_place(mine[mine.patch == mine.patch.max()])
+    for learner in learners:
         rates = sorted(mine[mine.learner == learner].rate.unique())
         if len(rates) < 2:
             continue
-        same = one_place(mine) if mine.rate.nunique() > 1 else mine
-        drops = [by_seed(same, "drop", learner=learner, rate=rate) for rate in rates]
-        growth, largest = drops[-1] - drops[0], interval(drops[-1])
-        small = HOLDS if largest[2] < 0.01 else NOT if largest[1] > 0.01 else OPEN
-        grows = positive(growth)
-        verdict = grows if grows == small else NOT if NOT in (grows, small) else OPEN
+        drops = [by_seed(mine, "drop", learner=learner, rate=rate) for rate in rates]
+        growth = drops[-1] - drops[0]
+        small, grows = below(drops[-1], 0.01), above(growth)
         text = (
             f"growth {shown(growth)} ({grows}); drop at {rates[-1]:.1%} {shown(drops[-1])}"
             f" ({small})"
         )
-        yield "C 2", claim, f"{data}, {learner}", text, verdict
+        yield "C 2", claim, f"{data}, {learner}", text, together((grows, small))
 
 
 def of_capacity(data, mine):
-    most = one_place(at_most(mine))
+    same = one_place(mine[mine.patch == mine.patch.max()])
     widths = {"scratch 2": 2, "scratch": 8, "scratch 16": 16}
-    if not set(widths) <= set(most.learner):
-        return
-    success = pd.DataFrame({w: by_seed(most, learner=name) for name, w in widths.items()})
-    slopes = pd.Series(np.polyfit(np.log2(list(widths.values())), success.T, 1)[0])
-    means = ", ".join(f"{value:.3f}" for value in success.mean())
-    yield (
-        "C 3", "wider networks, more success",
-        f"{data}, a doubling of the width (widths 2, 8, 16: {means})", shown(slopes),
-        positive(slopes),
-    )  # fmt: skip
+    for rate, group in same.groupby("rate"):
+        if not set(widths) <= set(group.learner):
+            continue
+        success = common(group, *widths)
+        slopes = pd.Series(np.polyfit(np.log2(list(widths.values())), success.T, 1)[0])
+        means = ", ".join(f"{value:.3f}" for value in success.mean())
+        yield (
+            "C 3", "wider networks, more success",
+            f"{data}, rate {rate:g}, a doubling of the width (widths 2, 8, 16: {means})",
+            shown(slopes), above(slopes),
+        )  # fmt: skip
 
 
 def of_places(data, mine):
@@ -172,7 +165,7 @@ def of_places(data, mine):
             yield (
                 "C 4/5", "the middle is worse than the corners (MNIST, CIFAR-10)",
                 f"{data}, {learner}, corners less middle", shown(difference),
-                positive(difference),
+                above(difference),
             )  # fmt: skip
         if data == "mnist":
             black = most[(most.colour == "black") & most.position.isin(CORNERS)]
@@ -181,7 +174,7 @@ def of_places(data, mine):
             yield (
                 "C 4/5", "a black corner on MNIST is near the base rate (within 0.1)",
                 f"{data}, {learner}, success less base rate", shown(excess),
-                HOLDS if high < 0.1 else NOT if low > 0.1 else OPEN,
+                HOLDS if high < 0.1 else FAILS if low > 0.1 else OPEN,
             )  # fmt: skip
 
 
@@ -191,14 +184,14 @@ def no_single_winner(frame):
     for (data, learner), mine in frame.groupby(CASE):
         if learner not in learners_of(frame[frame.data == data]):
             continue
-        table = at_most(mine).pivot_table("success", "seed", ["position", "colour"])
+        table = at_most(mine).pivot_table("success", "seed", ["position", "colour"]).dropna()
         winner = table.mean().idxmax()
         behind = {pair: interval(table[winner] - table[pair])[1] for pair in table}
         candidates.append({pair for pair, low in behind.items() if low <= 0 or pair == winner})
         best.append(f"{data}, {learner}: {' '.join(winner)} {table[winner].mean():.3f},"
                     f" {len(candidates[-1])} not told from it")  # fmt: skip
     common = set.intersection(*candidates)
-    verdict = HOLDS if not common else NOT if all(len(c) == 1 for c in candidates) else OPEN
+    verdict = HOLDS if not common else FAILS if all(len(c) == 1 for c in candidates) else OPEN
     common = ", ".join(" ".join(pair) for pair in sorted(common)) or "none"
     return (
         "C 4/5", "no position and colour is best everywhere", f"best: {'; '.join(best)}",
@@ -207,11 +200,13 @@ def no_single_winner(frame):
 
 
 def of_size(data, mine):
-    for learner in learners_of(mine):
-        same = one_place(mine[mine.learner == learner])
+    for learner in mine.learner.unique():
+        same = one_place(mine[(mine.learner == learner) & (mine.rate <= MOST)])
         sizes, rates = sorted(same.patch.unique()), sorted(same.rate.unique())
         if len(sizes) < 2 or len(rates) < 2:
             continue
+        whole = same.groupby("seed").patch.nunique()  # others are for accuracy only
+        same = same[same.seed.isin(whole.index[whole == len(sizes)])]
         by_size, by_rate = (
             by_seed(same, **{name: values[-1]}) - by_seed(same, **{name: values[0]})
             for name, values in (("patch", sizes), ("rate", rates))
@@ -221,7 +216,7 @@ def of_size(data, mine):
         yield (
             "C 6", "the size of the patch matters more than the rate",
             f"{data}, {learner}, size less rate ({means})", shown(by_size - by_rate),
-            positive(by_size - by_rate),
+            above(by_size - by_rate),
         )  # fmt: skip
 
 
@@ -237,14 +232,12 @@ def of_maps(data, mine):
         most = one_place(at_most(mine[mine.learner == learner]))
         own = by_seed(most, "mass_triggered")
         others = pd.DataFrame({name: by_seed(most, column) for name, column in cases.items()})
-        verdicts = [positive((own - others[name]).dropna()) for name in cases]
+        verdicts = [above(own - others[name]) for name in cases]
         listed = ", ".join(f"{name} {others[name].mean():.3f}" for name in cases)
-        all_hold = all(v == HOLDS for v in verdicts)
         yield (
             "C 4.4", claim, f"{data}, {learner}, mass less the largest other"
             f" (poisoned, trigger, target {own.mean():.3f}; {listed})",
-            shown((own - others.max(axis=1)).dropna()),
-            HOLDS if all_hold else NOT if NOT in verdicts else OPEN,
+            shown(own - others.max(axis=1)), together(verdicts),
         )  # fmt: skip
 
 
@@ -252,7 +245,7 @@ def of_maps(data, mine):
 CAUSES = {
     ("C 2", "cifar10"): "a repeat's accuracy varies by some 2 points from one draw to the next",
     ("C 2", "mnist"): "a repeat's accuracy varies by 0.8 points, more than the poison takes",
-    ("C 3", "mnist"): "the narrowest network succeeds on 0.98 already",
+    ("C 3", "mnist"): "at a rate of 0.02 the narrowest network succeeds on 0.98 already",
     ("C 4.3.2", "cifar10"): "from weights of other images nothing succeeds in five epochs, all"
     " layers trained or few: there is nothing to jump to",
     ("C 6", "cifar10"): "a network from scratch sees 2 x 2 of 50 pixels as well; the paper's,"
@@ -279,9 +272,10 @@ def page(frame, size, command):
         known = CAUSES.get((name, where.partition(",")[0]), "") if size == "small" else ""
         cause = "" if verdict == HOLDS else known
         yield f"| {' | '.join((name, claim, where, number, verdict, cause))} |"
-    yield from success_table(done)
-    yield from bins(done)
-    yield from accuracies(done, size)
+    usual = done[done.rate <= MOST]
+    yield from success_table(usual)
+    yield from bins(usual)
+    yield from accuracies(usual, size)
 
 
 def header(names, *more):
