@@ -370,10 +370,10 @@ def changes(data, part, size, seed, n_classes):
             yield {"trigger": name, "alpha": alpha}
     elif part == "retraining":
         yield {}
-    elif part == "more images":  # as many poisoned images as 2 and 10 % of the paper's CIFAR-10
+    elif part == "more images":  # as many poisoned images as 10 % of the paper's CIFAR-10, and 2
         for name, alpha in OPACITY.items():
-            for rate in (0.1, 0.5):
-                yield {"trigger": name, "alpha": alpha, "rate": rate}
+            yield {"trigger": name, "alpha": alpha, "rate": 0.5}
+        yield {"trigger": "sine", "alpha": OPACITY["sine"], "rate": 0.1}
     elif part == "more poison":  # as many images as a tenth of the paper's classes
         for name, alpha in OPACITY.items():
             yield {"trigger": name, "alpha": alpha, "rate": 0.3}

@@ -69,9 +69,10 @@ class PoisonGroup:
         Share of the rows of the classes that its members are taken for to which a model without
         the row gives that label, by the members' numbers: what flip is for rows drawn from them.
     content_labels : ndarray of shape (n_members,)
-        The label that the model without the group gives each row, or its own for rows that
-        rightly have it (clean-label attacks); None, and nan for the numbers
-        above, where a detector asks no model.
+        The label that the model without the group gives each row, or one label for all rows if
+        they are spread more widely over that class: a trigger makes victims of one class look
+        like several. Its own for rows that rightly have it (clean-label attacks); None, and nan
+        for the numbers above, where a detector asks no model.
     verdict : {"poison", "suspect"}
         "poison" where the evidence rules out a natural group, by the detector's assumption;
         "suspect" where it does not: to be looked at, never dropped by itself.

@@ -25,6 +25,7 @@ from .evidence import (
 )
 from .group import PoisonGroup
 from .in_common import InCommon
+from .verdict import FLIP
 from .within_classes import WithinClasses
 
 #: Candidates of each kind, and of those over all labels, that are refined of either order.
@@ -45,6 +46,10 @@ DOUBTFUL_MEMBERSHIP, DOUBTFUL_SHARE = 0.1, 0.25
 USUAL = 0.99
 #: Cosine of two shifts above which they are taken for those of one trigger.
 LIKE = 0.5
+#: Coverage up to which the rows of a group may all be of one class, though taken for several;
+#: least share of them that are taken for that class; and what is left of coverage over it, since
+#: the widest of several is wide by chance.
+NARROW, PLAUSIBLE, CHOSEN = 0.7, 0.1, 0.9
 #: Share of the rows of two sets that are in both, above which one stands for the other.
 ALIKE = 0.9
 #: Components on which distances are taken.
@@ -161,7 +166,8 @@ class Search:
             if any(alike(G, other) for other in asked):
                 continue  # with less to speak for it
             asked.append(G)
-            flip, spread = lessened(flip, self._spread(G, content, flip, cohesion), len(G))
+            _, spread = self._widest(G, content, flip, cohesion)
+            flip, spread = lessened(flip, spread, len(G))
             sure = score(flip, cohesion, spread)
             if sure > highest:
                 best, highest = G, sure
@@ -444,11 +450,27 @@ class Search:
         accuracy = content_accuracy(self.right, self.ridge.y, G, content)
         return content, flip, accuracy, relative_membership(self.ridge, G)[1]
 
-    def _spread(self, G, content, flip, cohesion):
-        """Coverage of a group, nan where too little else speaks for it."""
+    def _widest(self, G, content, flip, cohesion):
+        """The content by which a group is spread most widely, and its coverage.
+
+        A trigger makes rows look like other classes: victims of one class are taken for several,
+        among whose rows they are no random draw. So a group of one label that flips is also held
+        against each class alone that a share of it is taken for. Where too little speaks for a
+        group its coverage is nan.
+        """
         if min(flip, cohesion) <= 0.2:
-            return np.nan
-        return self.coverage(G, content)
+            return content, np.nan
+        spread = self.coverage(G, content)
+        one_label = len(np.unique(self.ridge.y[G])) == 1
+        if not one_label or flip < FLIP or spread >= NARROW:
+            return content, spread
+        classes, counts = np.unique(content, return_counts=True)
+        for s in classes[(counts >= PLAUSIBLE * len(G)) & (counts < len(G))]:
+            alone = np.full(len(G), s)
+            by_class = CHOSEN * self.coverage(G, alone)
+            if by_class > spread:
+                content, spread = alone, by_class
+        return content, spread
 
     def coverage(self, G, content):
         """How far a group is spread over its content classes, as in :class:`PoisonGroup`."""
@@ -486,8 +508,9 @@ class Search:
 
         With `common` its transfer is that of what another group has in common.
         """
-        content, flip, accuracy, cohesion = self._flips(G)
-        spread, carried = self._spread(G, content, flip, cohesion), 0.0
+        content, flip, _, cohesion = self._flips(G)
+        content, spread = self._widest(G, content, flip, cohesion)
+        accuracy, carried = content_accuracy(self.right, self.ridge.y, G, content), 0.0
         if min(flip, cohesion) > 0.2:
             common = common or self.in_common(G, content)
             random_state = np.random.RandomState(self.random_state)

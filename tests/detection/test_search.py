@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.covariance import OAS
+from sklearn.datasets import load_digits
 from sklearn.metrics.pairwise import rbf_kernel
 
-from skbackdoor import Attack, PatchTrigger, load_digits_pair
+from skbackdoor import Attack, PatchTrigger, SinusoidTrigger, load_digits_pair
+from skbackdoor.detection import LeaveGroupOutDetector
 from skbackdoor.detection.candidates import nearest_content
 from skbackdoor.detection.evidence import margins_of_flips
 from skbackdoor.detection.group import PoisonGroup
@@ -225,3 +227,48 @@ def test_rows_where_classes_meet_beside_a_group_of_one_label_are_no_attack_on_se
     assert beside([mixed], [one], search) == []
     assert beside([mixed], [], search) == [mixed]
     assert beside([one], [replace(one, indices=fours[:20])], search) == [one]
+
+
+@pytest.fixture(scope="module")
+def waved():
+    """Digits of ten classes, some of the nines ones with a wave, which makes them look like others.
+
+    As many other digits have the wave and their own label.
+    """
+    X, y = load_digits(return_X_y=True)
+    X, y = X[:1000].reshape(-1, 8, 8) / 16, y[:1000]
+    attack = Attack(
+        SinusoidTrigger(0.4, 5, alpha=0.4), target=9, source_classes=[1], poisoning_rate=0.05,
+        placement="append", random_state=0,
+    ).fit(X, y)  # fmt: skip
+    others = np.random.RandomState(0).choice(np.flatnonzero(~np.isin(y, [1, 9])), 50, False)
+    X, y, is_poison = attack.poison(X, y)
+    X[others] = attack.trigger_.transform(X[others])
+    return X.reshape(len(X), -1), y, is_poison
+
+
+def test_victims_that_look_like_another_class_are_known_by_where_they_are_spread(waved):
+    X, y, is_poison = waved
+    search, G = search_of(X, y), np.flatnonzero(is_poison)
+    taken_for = search._flips(G)[0]
+    assert np.mean(taken_for == 1) < 0.5
+    group = search.describe(G)
+    assert_array_equal(group.content_labels, np.ones(len(G)))
+    assert group.coverage > 0.8 > 0.6 > search.coverage(G, taken_for)
+    assert group.transfer > 0.8
+
+
+def test_rows_of_several_labels_are_held_against_what_each_is_taken_for(waved):
+    X, y, is_poison = waved
+    search = search_of(X, y)
+    G = np.flatnonzero(is_poison | (y == 8))
+    content, flip, _, cohesion = search._flips(G)
+    assert_array_equal(search._widest(G, content, 1.0, cohesion)[0], content)
+
+
+def test_the_wave_is_found_and_its_rows_are_given_back_to_their_class(waved):
+    X, y, is_poison = waved
+    detector = LeaveGroupOutDetector(random_state=0).fit(X, y)
+    assert_array_equal(detector.is_poison_, is_poison)
+    (group,) = (group for group in detector.groups_ if group.verdict == "poison")
+    assert set(group.content_labels) == {1}
