@@ -114,8 +114,8 @@ CHANGES = {
     ("flowers", "larger images"): "images of 64 pixels",
     ("flowers", "weights"): "weights of CIFAR-10",
     ("flowers", "pooling"): "a mean over places before the last layer",
-    ("cifar10", "more images"): "five times the images, a rate of {rate:g} (a fifth of it in the paper"
-    " poisons as many)",
+    ("cifar10", "more images"): "five times the images, a rate of {rate:g}: as many poisoned"
+    " images as a fifth of that rate in the paper",
 }
 
 #: Other forms of two regularizers, beside those that are compared.

@@ -231,9 +231,9 @@ def test_rows_where_classes_meet_beside_a_group_of_one_label_are_no_attack_on_se
 
 @pytest.fixture(scope="module")
 def waved():
-    """Digits of ten classes, some of the nines ones with a wave, which makes them look like others.
+    """Digits of ten classes, fifty of the nines being ones with a wave.
 
-    As many other digits have the wave and their own label.
+    Fifty other digits have the wave and their own label.
     """
     X, y = load_digits(return_X_y=True)
     X, y = X[:1000].reshape(-1, 8, 8) / 16, y[:1000]
