@@ -32,6 +32,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from detection_page import PHOTOGRAPHS, RARE, kind, report
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_digits
@@ -70,7 +71,6 @@ from skbackdoor import (
 )
 from skbackdoor.detection import Findings, PoisonDetector
 
-PHOTOGRAPHS = ("cifar", "imagenette", "flowers")
 RECORDS = {  # triggers of tables and texts
     "adult": {
         "age and hours": {"age": 23, "hours-per-week": 99},
@@ -81,16 +81,9 @@ RECORDS = {  # triggers of tables and texts
 }
 DATA = ("mnist", "mnist 4/9", "mnist 1/7", "mnist 3/5", "digits", *PHOTOGRAPHS, *RECORDS)
 TRIGGERS = ("patch", "blend", "sine", "stripes", "low variance", "warp")
-#: Rate below which a poison is rare.
-RARE = 0.01
 #: Undefended success above the base rate at which a cell counts.
 BACKDOORED = 0.3
 POLICIES = ("one-class", "first class", "one-to-one", "next", "cover", "clean-label")
-CELL = ["data", "policy", "rate", "trigger", "seed"]
-NUMBERS = (
-    "undefended defended base accuracy_undefended accuracy_defended accuracy_base recall"
-    " false_positives"
-).split()
 
 
 # -- Data ----------------------------------------------------------------------------------------
@@ -172,8 +165,8 @@ def photographs(name, folder):
     images, labels = [], []
     for part in ("train", "val") if name == "imagenette" else ("",):
         root = folder / name / part
-        for label, kind in enumerate(sorted(path.name for path in root.iterdir())):
-            for path in sorted((root / kind).iterdir())[:350]:
+        for label, group in enumerate(sorted(path.name for path in root.iterdir())):
+            for path in sorted((root / group).iterdir())[:350]:
                 image = Image.open(path).convert("RGB").resize((112, 112))
                 images.append(np.asarray(image).transpose(2, 0, 1))
                 labels.append(label)
@@ -501,122 +494,6 @@ def main():
     for row in rows[rows["error"].notna()].itertuples():  # more poison than source rows, none
         print(f"{row.data} {row.trigger} {row.policy} {row.rate}: {row.error}", file=sys.stderr)
     report(rows[rows["error"].isna()], " ".join(sys.argv[1:]).replace(str(args.data), "FOLDER"))
-
-
-# -- Report --------------------------------------------------------------------------------------
-
-
-def report(rows, options):
-    """The tables of results/detection.md."""
-    print("# Poison that is already there\n")
-    print(f"`python benchmarks/bench_detection.py {options}`\n")
-    print("One setting of the detector for all data.\n")
-    print("### Clean data: runs with a group that is called poison, and rows taken out\n")
-    print("| data | detector | runs | with a false group | rows taken out |")
-    print("|---" * 5 + "|")
-    is_clean = rows["trigger"] == "none"
-    for (data, name), part in rows[is_clean].groupby(["data", "detector"]):
-        share = part["false_positives"].astype(float)
-        print(f"| {data} | {name} | {len(part)} | {(share > 0).sum()} | {share.mean():.2%} |")
-    print("\n### Attacks whose undefended success is 0.3 above the base rate\n")
-    print(
-        "| data | policy | rate | detector | learner | cells | undefended | defended | base |"
-        " defended, within | accuracy lost, most | recall | false positives |"
-    )
-    print("|---" * 13 + "|")
-    if "learner" not in rows or rows["learner"].isna().all():
-        return
-    attacked = rows[rows["learner"].notna()]
-    keys = ["data", "policy", "rate", "detector", "learner"]
-    for key, part in attacked.groupby(keys):
-        limit = within(part.iloc[0])
-        good = (part["defended"] <= part["base"] + limit).sum()
-        lost = (part["accuracy_base"] - part["accuracy_defended"]).max()
-        mean = part[NUMBERS].astype(float).mean()
-        print(
-            f"| {' | '.join(map(str, key))} | {len(part)} | {mean['undefended']:.2f} |"
-            f" {mean['defended']:.2f} | {mean['base']:.2f} | {good} of {len(part)} ({limit}) |"
-            f" {lost:.3f} | {mean['recall']:.2f} | {mean['false_positives']:.2%} |"
-        )
-
-    print("\n### Together\n")
-    print(
-        "| attacks | training sets | cells | defended | 90 % interval | false positives |"
-        " accuracy lost, mean | most | true group first |"
-    )
-    print("|---" * 9 + "|")
-    own = attacked[attacked["detector"] == "leave-group-out"].copy()
-    own["good"] = own["defended"] <= own["base"] + own.apply(within, axis=1)
-    own["lost"] = own["accuracy_base"] - own["accuracy_defended"]
-    for name, part in own.groupby(own.apply(bar, axis=1)):
-        once = part.drop_duplicates(CELL)
-        low, high = interval(part)
-        print(
-            f"| {name} | {len(once)} | {len(part)} | {part['good'].mean():.0%} |"
-            f" {low:.0%} to {high:.0%} | {once['false_positives'].mean():.2%} |"
-            f" {part['lost'].mean():.4f} | {part['lost'].max():.3f} |"
-            f" {(once['first'] >= 0.5).mean():.0%} |"
-        )
-    print("\n### What is left: cells not defended\n")
-    columns = [*CELL, "learner", "undefended", "defended", "base", "recall", "loo_accuracy"]
-    print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
-    for row in own[~own["good"]].sort_values([*CELL, "learner"])[columns].itertuples(index=False):
-        print("| " + " | ".join(map(str, row[:6])), end=" | ")
-        print(" | ".join(f"{value:.2f}" for value in row[6:]) + " |")
-    if attacked["detector"].nunique() > 1:
-        beside(attacked)
-
-
-def within(row):
-    """How far above the base rate success may be after the defence."""
-    limit = 0.15 if row["policy"] in ("next", "cover", "clean-label") else 0.05
-    return max(limit, 0.10) if row["data"] in (*PHOTOGRAPHS, *RECORDS) else limit
-
-
-def kind(cell):
-    """The kind of attack that one promise is made for."""
-    if cell["data"] in RECORDS:
-        return "tables and texts"
-    if cell["policy"] not in ("one-class", "one-to-one"):
-        return cell["policy"]
-    if cell["data"] in PHOTOGRAPHS:
-        return "photographs"
-    return "to one class, or one to one" + (", 0.3 %" if cell["rate"] < RARE else "")
-
-
-def bar(row):
-    """The promise that a cell counts for: some hold where classes are told apart, or not."""
-    name = kind(row)
-    if name == "photographs":
-        return f"{name}, success {'0.5 or more' if row['undefended'] >= 0.5 else 'below 0.5'}"
-    if name.startswith("to one") and row["loo_accuracy"] < 0.9:
-        return f"{name}, leave-one-out accuracy below 0.9"
-    return name
-
-
-def interval(part):
-    """90 % interval of the share of cells defended: training sets drawn anew, cells with them."""
-    sets = part.groupby(CELL)["good"].agg(["sum", "count"]).to_numpy()
-    draws = np.random.RandomState(0).randint(len(sets), size=(2000, len(sets)))
-    sums = sets[draws].sum(axis=1)
-    return np.quantile(sums[:, 0] / sums[:, 1], (0.05, 0.95))
-
-
-def beside(attacked):
-    """Where the detector is ahead of all others, and each cell where it is not."""
-    print("\n### Beside the others: success after the defence\n")
-    left = attacked.pivot_table("defended", [*CELL, "learner"], "detector")
-    others = left.columns.drop("leave-group-out")
-    ahead = left["leave-group-out"] <= left[others].min(axis=1) + 0.01
-    print(f"Ahead of, or level (0.01) with, all others: {ahead.sum()} of {len(ahead)} cells.")
-    auroc = attacked.groupby("detector")["auroc"].mean()
-    print("AUROC of the ranking, mean: " + ", ".join(f"{n} {v:.2f}" for n, v in auroc.items()))
-    behind = left[~ahead].reset_index()
-    if len(behind):
-        print("\n| " + " | ".join(behind.columns) + " |\n" + "|---" * len(behind.columns) + "|")
-        for row in behind.itertuples(index=False):
-            cells = (f"{v:.2f}" if isinstance(v, float) else str(v) for v in row)
-            print(f"| {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ def test_grids_are_those_of_the_paper():
     assert len(ParameterGrid(characteristics.grid_of("paper"))) == 10_800 + 1_800
     small = {str(cell) for cell in ParameterGrid(characteristics.grid_of("small"))}
     # widths at the smaller rate, patches of MNIST's and CIFAR's classifier, long training; then
-    # more repeats of accuracy and of CIFAR's places
-    assert len(small) == 12 * (54 + 4 + 2 * 5 + 4) + 36 * 4 + 12 * 14
+    # more repeats of accuracy, of CIFAR's places, of size against rate
+    assert len(small) == 12 * (54 + 4 + 2 * 5 + 4) + 36 * 4 + 12 * 14 + 24 * 4
 
 
 def test_patches_have_the_published_sizes():
@@ -153,7 +153,7 @@ def test_page():
     text = "\n".join(lines)
     assert "attacks, 48 repeats" in text and "nan" not in text
     tables = [line.count("|") for line in text.splitlines() if line.startswith("|")]
-    assert len(set(tables)) > 2 and text.count("## ") == 4
+    assert len(set(tables)) > 2 and text.count("## ") == 5
 
 
 def test_page_of_one_row():

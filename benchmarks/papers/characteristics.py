@@ -47,8 +47,9 @@ PATCHES, RATES = (0.04, 0.06, 0.08), (0.005, 0.01, 0.015, 0.02)
 MUCH = 0.1  # beyond the paper's rates: there networks from weights obey on CIFAR-10, trained long
 #: Repeats; the small size takes more, as its networks and test sets are smaller.
 REPEATS = {"small": 12, "pretrained": 5, "paper": 5}
-#: And more of it for CIFAR-10's positions, and for accuracy, which poison changes by a point.
-PLACE_REPEATS, ACCURACY_REPEATS = 24, 48
+#: And more of it for CIFAR-10's positions, size against rate of MNIST's classifier, and accuracy,
+#: which poison changes by less than a point.
+PLACE_REPEATS, SIZE_REPEATS, ACCURACY_REPEATS = 24, 36, 48
 
 
 # -- Data ----------------------------------------------------------------------------------------
@@ -244,10 +245,14 @@ def grid_of(size):
             },
         ]
         places = {"data": ["cifar10"], "learner": ["scratch"]} | every | at_most
+        ends_of_size = {"data": ["mnist"], "learner": ["classifier"]} | one | {
+            "patch": [PATCHES[0], PATCHES[-1]], "rate": ends,
+        }  # fmt: skip
         accuracy = {"data": data, "learner": ["scratch"]} | one | at_most | {"rate": ends}
         more = [
             accuracy | {"seed": [seed]} for seed in range(len(seeds), ACCURACY_REPEATS)
         ] + [places | {"seed": [seed]} for seed in range(len(seeds), PLACE_REPEATS)]
+        more += [ends_of_size | {"seed": [seed]} for seed in range(len(seeds), SIZE_REPEATS)]
         return [part | {"seed": [seed]} for seed in seeds for part in grid] + more
     return [part | {"seed": [seed]} for seed in seeds for part in grid]
 
