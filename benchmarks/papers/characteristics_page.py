@@ -255,8 +255,8 @@ CAUSES = {
     ("C 2", "cifar10"): "over 48 repeats the drop is known to 1.3 points only",
     ("C 3", "mnist"): "the narrowest network succeeds on 0.98 already; with a quarter of the"
     " poison it holds (below)",
-    ("C 4/5", "the middle"): "no more than 0.06, if any; on MNIST, where it holds, a white digit is in"
-    " the middle",
+    ("C 4/5", "the middle"): "no more than 0.06, if any; on MNIST, where it holds, a white digit"
+    " is in the middle",
     ("C 4/5", "no position"): "white patches in the lower corners are within chance of the best"
     " one in both data sets; on MNIST they are at the ceiling",
     ("C 4.3.2", "cifar10"): "it is the first convolution that has to learn the patch, not the"
