@@ -7,7 +7,7 @@
 Sizes, positions, colours and rates of a patch, networks, and what of them is trained, five repeats
 (small: twelve and more) each with its clean model. Images are enlarged before they are triggered.
 "paper" is the published grid (10,800 models, and 1,800 of the freezing sweep; weights and data are
-downloaded; a GPU). "small" asks the same questions in 90 minutes of one core: a small network on
+downloaded; a GPU). "small" asks the same questions in an hour of two cores: a small network on
 MNIST and CIFAR-10, 4,000 images a repeat, from scratch or with weights of 4,000 other, clean
 images of the same data. "pretrained" is one row of the paper's tables with a network whose weights
 are at hand: MobileNetV2 of ImageNet, its last layer and normalisation trained for 10 epochs on

@@ -263,8 +263,9 @@ CAUSES = {
     " classifier: with more poison and time all layers do 0.6, and all but the first no more than"
     " the head (below)",
     ("C 6", "cifar10"): "as for MNIST",
-    ("C 6", "mnist"): "a network from scratch learns 2 x 2 of 50 pixels as well as 4 x 4; with"
-    " frozen convolutions, as most of the paper's are, size comes first (below)",
+    ("C 6", "mnist"): "from scratch 2 x 2 of 50 pixels do nearly as well as 4 x 4; with frozen"
+    " convolutions, as most of the paper's are, size matters seven times as much, as much as the"
+    " rate, not more (below)",
 }  # fmt: skip
 
 
