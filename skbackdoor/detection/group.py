@@ -57,8 +57,8 @@ class PoisonGroup:
         How far its members are spread over the classes they are taken for: the share of rows of
         these classes that have a member nearby, over the same share for random rows of these
         classes; about 1 where members were drawn from them at random. Times the share of their
-        variance that is left with what the members have in common put on them, and times 0.9
-        where one class was chosen for all members (see `content_labels`).
+        variance that is left with what the members have in common put on them, and less
+        1.5 standard errors where one class was chosen for all members (see `content_labels`).
     transfer : float
         Share of rows of these classes that get the label once what the members have in common is
         put on them, by the model with the group less that by the model without: about the success

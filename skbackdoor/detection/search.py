@@ -46,10 +46,10 @@ DOUBTFUL_MEMBERSHIP, DOUBTFUL_SHARE = 0.1, 0.25
 USUAL = 0.99
 #: Cosine of two shifts above which they are taken for those of one trigger.
 LIKE = 0.5
-#: Coverage up to which the rows of a group may all be of one class, though taken for several;
-#: least share of them that are taken for that class; and what is left of coverage over it, since
-#: the widest of several is wide by chance.
-NARROW, PLAUSIBLE, CHOSEN = 0.7, 0.1, 0.9
+#: Coverage up to which the rows of a group may all be of one class, though taken for several; the
+#: share of them that are taken for it (with more it is known as it is); and standard errors by
+#: which coverage over it is lessened, since the widest of several is wide by chance.
+NARROW, PLAUSIBLE, CHOSEN = 0.7, (0.03, 0.8), 1.5
 #: Share of the rows of two sets that are in both, above which one stands for the other.
 ALIKE = 0.9
 #: Components on which distances are taken.
@@ -465,9 +465,10 @@ class Search:
         if not one_label or flip < FLIP or spread >= NARROW:
             return content, spread
         classes, counts = np.unique(content, return_counts=True)
-        for s in classes[(counts >= PLAUSIBLE * len(G)) & (counts < len(G))]:
+        share, (least, most) = counts / len(G), PLAUSIBLE
+        for s in classes[(least <= share) & (share <= most)]:
             alone = np.full(len(G), s)
-            by_class = CHOSEN * self.coverage(G, alone)
+            _, by_class = lessened(flip, self.coverage(G, alone), len(G), CHOSEN)
             if by_class > spread:
                 content, spread = alone, by_class
         return content, spread

@@ -18,7 +18,7 @@ from skbackdoor.detection.group import PoisonGroup
 from skbackdoor.detection.in_common import InCommon
 from skbackdoor.detection.joined import beside
 from skbackdoor.detection.kernel_ridge import LeaveGroupOutRidge
-from skbackdoor.detection.search import Search, alike
+from skbackdoor.detection.search import CHOSEN, Search, alike
 from skbackdoor.detection.verdict import ABOVE, ALONE, _holds, judged_group, least_scores
 from skbackdoor.detection.within_classes import WithinClasses
 
@@ -254,7 +254,10 @@ def test_victims_that_look_like_another_class_are_known_by_where_they_are_spread
     assert np.mean(taken_for == 1) < 0.5
     group = search.describe(G)
     assert_array_equal(group.content_labels, np.ones(len(G)))
-    assert group.coverage > 0.8 > 0.6 > search.coverage(G, taken_for)
+    assert search.coverage(G, taken_for) < 0.3
+    by_class = search.coverage(G, group.content_labels)
+    assert by_class > 0.9
+    assert_allclose(group.coverage, by_class * (1 - CHOSEN / np.sqrt(len(G))))
     assert group.transfer > 0.8
 
 
