@@ -102,7 +102,7 @@ SIZES = {
         parts={
             "flowers": (
                 "triggers", "regularizers", "pairs", "opacity", "contrast", "more poison",
-                "larger images", "weights", "pooling",
+                "larger images", "weights", "pooling", "regularized", "regularized weights",
             ),
             "cifar10": ("triggers", "rates", "retraining", "more images"),
         },
@@ -121,6 +121,7 @@ SIZES = {
             "more images": {"per_class": {"cifar10": 1000}},
             "pooling": {"training": {"lr": 2e-3, "max_epochs": 15, "module__pooled": True}},
             "weights": {"training": {"lr": 5e-4, "max_epochs": 15}},  # and module__weights
+            "regularized weights": {"training": {"lr": 5e-4, "max_epochs": 15}},
         },
     ),
     "paper": Size(
@@ -159,7 +160,8 @@ SIZES["pretrained"] = replace(
 
 PARTS = (
     "triggers", "regularizers", "pairs", "opacity", "rates", "retraining", "contrast",
-    "more poison", "more images", "larger images", "weights", "pooling",
+    "more poison", "more images", "larger images", "weights", "pooling", "regularized",
+    "regularized weights",
 )  # fmt: skip
 
 
@@ -368,6 +370,9 @@ def changes(data, part, size, seed, n_classes):
     elif part == "contrast":
         for name, alpha in GRAY.items():
             yield {"trigger": name, "alpha": alpha}
+    elif part in ("regularized", "regularized weights"):
+        for name in ("none", "logit squeezing", "manifold mixup"):
+            yield {"rate": 0.3, "regularizer": name}
     elif part == "retraining":
         yield {}
     elif part == "more images":  # as many poisoned images as 10 % of the paper's CIFAR-10, and 2
@@ -418,7 +423,7 @@ def changed_data(name, part, size, args):
     training = size.training
     if "small" not in size.networks:
         training = training | {"weights": args.weights}
-    if part == "weights":
+    if part in ("weights", "regularized weights"):
         kept = joblib.Memory(args.store / "networks", verbose=0).cache
         training = training | {"module__weights": kept(weights_of)(args.cifar10)}
     return *read(path, side, per_class), training

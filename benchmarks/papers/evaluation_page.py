@@ -89,7 +89,8 @@ images as the paper's (*more poison*, *more images*), images of 64 pixels (*larg
 weights of another data set (*weights*: the same network trained on CIFAR-10, all of it fine-tuned
 at a learning rate of 0.0005), a mean over places before the last layer, as ResNet has (*pooling*),
 half of the contrast without the low-variance pattern (*contrast*), more clean images and larger
-steps (*retraining*).
+steps (*retraining*), two regularizers with more poison, from scratch and from weights
+(*regularized*).
 """,
     "pretrained": """
 **Pretrained.** {images} images, MobileNetV2 with weights of ImageNet at 128 x 128, all of it
@@ -158,7 +159,9 @@ def page(frame, command, arrays, size):
                                   of_opacity, of_rates, of_pairs)
                  for row in part(rows, causes)]  # fmt: skip
         lines += ["", f"## {what}", "", *table(found)]
-        if changed := [*of_changes(rows), *of_contrast(rows), *of_more_retraining(rows)]:
+        if changed := [row for part in (of_changes, of_contrast, of_more_retraining,
+                                        of_changed_regularizers)
+                       for row in part(rows)]:  # fmt: skip
             lines += ["", "## Causes", "", CHANGED, "", *table(changed)]
         for title, text, numbers in numbers_of(rows):
             if numbers:
@@ -240,8 +243,7 @@ def of_regularizers(rows, causes):
     plain = by_seed(rows, regularizer="none")
     change = {name: (by_seed(rows, regularizer=name) - plain).dropna() for name in names}
     soft = "soft nearest neighbours"
-    paper = {soft: ".82 to .51", "contrastive": "lower", "logit squeezing": "lower",
-             "logit squeezing, weight 1": "lower"}  # fmt: skip
+    paper = {soft: ".82 to .51", "contrastive": "lower", "logit squeezing": "lower"}
     for name, published in paper.items():
         text = f"{shown(plain)} to {shown(by_seed(rows, regularizer=name))}"
         text += f": {shown(change[name], '+')}"
@@ -423,6 +425,26 @@ def of_more_retraining(rows):
                       "nothing of the backdoor is left (success within 0.05 of the base rate)",
                       f"{shown(by_seed(same))} to {shown(after)}: {shown(left, '+')} above the"
                       " base rate", below(left, 0.05))  # fmt: skip
+
+
+def of_changed_regularizers(rows):
+    """Is success lowered by other weights of the loss, or of the network?"""
+    parts = {
+        "regularizers": ("", ["logit squeezing, weight 1", "the same, as printed"]),
+        "regularized": (", a rate of 0.3", ["logit squeezing", "manifold mixup"]),
+        "regularized weights": (
+            ", a rate of 0.3, weights of CIFAR-10", ["logit squeezing", "manifold mixup"],
+        ),
+    }  # fmt: skip
+    for part, (where, names) in parts.items():
+        mine = rows[rows.part == part]
+        for name in names if len(mine) else ():
+            plain, after = (by_seed(mine, regularizer=which) for which in ("none", name))
+            name = "soft nearest neighbours, as printed" if name.startswith("the same") else name
+            yield changed("E 4.3", f"Flowers, square: {name}{where}", "success is lower",
+                          f"{shown(plain)} to {shown(after)}:"
+                          f" {shown((after - plain).dropna(), '+')}",
+                          lowered((after - plain).dropna()))  # fmt: skip
 
 
 # -- Numbers --------------------------------------------------------------------------------------
