@@ -207,7 +207,8 @@ def weights_of(path):
         SmallNetwork, module__side=32, optimizer=torch.optim.Adam, lr=2e-3, batch_size=32,
         max_epochs=12, random_state=0,
     ).fit(X, y)  # fmt: skip
-    return {name: value.numpy() for name, value in net.module_.state_dict().items()}
+    # contiguous, as they are when read again: a study knows arrays by their strides, too
+    return {name: np.array(value, order="C") for name, value in net.module_.state_dict().items()}
 
 
 # -- One model ------------------------------------------------------------------------------------
