@@ -232,7 +232,7 @@ def of_retraining(rows, causes):
         change = by_seed(mine, "retrained_clean_accuracy") - by_seed(mine, "clean_accuracy")
         yield finding("E 4.2", f"{title}: it costs no accuracy (2 points at most)",
                       "-1 to +3 points", shown(change, "+"), above(change, -0.02),
-                      causes["validation"])  # fmt: skip
+                      causes["cost"])  # fmt: skip
 
 
 def of_regularizers(rows, causes):
@@ -256,7 +256,7 @@ def of_regularizers(rows, causes):
     others = {f"{soft} - {name}": change[soft] - change[name] for name in names
               if name not in (soft, *OTHER_FORMS)}  # fmt: skip
     yield finding("E 4.3", f"{soft} lower it most", "by 31 points", *compared(others, below),
-                  causes["regularizers"])  # fmt: skip
+                  causes["most"])  # fmt: skip
     spread = rows.groupby("regularizer").success.std()
     text = ", ".join(f"{name} {value:.2f}" for name, value in spread.items())
     draws = {name: mine.success for name, mine in rows.groupby("regularizer")}
@@ -338,31 +338,28 @@ def of_pairs(rows, causes):
                       causes["accuracy"])  # fmt: skip
 
 
-_VALIDATION = "the clean validation sets hold 57 and 76 images, so one image is 1.3 to 1.8 points"
-_DRAWS = "eight draws, whose success varies by 0.2 and more"
-
 #: Why a finding does not hold, or cannot be told, at the small size.
 SMALL = {
-    "flowers": "not the few poisoned images: with as many as in the paper it is the same (row with"
-    " a rate of 0.3). What else differs is the network and the size of the images, which was not"
-    " told apart",
-    "more poison": "not told apart: three convolutions from scratch on 32 x 32 pixels, where the"
-    " paper has weights of ImageNet and 224 x 224",
-    "cifar10": "the sine is 10 of 255 levels high, and the images' own contrast larger: with 64"
-    " copies in place of 16 it is still behind (Figure 7), with four times its height it does all"
-    " on Flowers (Figure 5)",
-    "accuracy": _VALIDATION,
-    "validation": _VALIDATION,
+    "flowers": "this network sees contrast: gray, which halves it as a low-variance image does,"
+    " succeeds as often; and squares in random places do little with more poison, larger images,"
+    " weights of another data set, or a mean over places (below)",
+    "cifar10": "the sine is 10 of 255 levels high: with 24 times as many poisoned images it does"
+    " more than the random square, not more than the low-variance image (below); with four times"
+    " its height it does all on Flowers (Figure 5)",
+    "validation": "2 % of the rows of Flowers are poisoned, and those that the model has not"
+    " learnt count as errors on the poisoned validation set",
+    "cost": "2 points, give or take 3",
     "base": "a clean model gives the target to so many triggered images without any backdoor (base"
     " rate); where success is above that, see the next row",
-    "retraining": "228 and 304 clean images are some 120 steps, in which nothing speaks against a"
-    " trigger that they do not show; 5,000 at four times the learning rate take the backdoor"
-    " out of a like network ([networks](deep.md))",
-    "regularizers": f"{_DRAWS}; weights, margin and temperature are not in the paper",
-    "mixup": _DRAWS,
-    "spread": "eight draws",
-    "opacity": "",
-    "rates": "3 copies at a rate of 2 %, where the paper has some 76",
+    "retraining": "few clean images and small steps: on 3,000 images at four times the learning"
+    " rate nothing is left of a square on CIFAR-10 (below)",
+    "logit squeezing": "at a weight of 1 it does not, either, nor with more poison (below)",
+    "mixup": "",
+    "most": "level with the contrastive loss, within 0.05; margin and temperature, which the paper"
+    " does not give, decide",
+    "spread": "standard deviations lie between 0.19 and 0.25, but for the form as printed",
+    "rates": "not the 3 copies: with 76, as many as the paper's, it is no stronger (below); its"
+    " height (see above)",
     "pairs": "copies of each source class decide: 24 of one class in a one-to-one attack, 6 of"
     " each in many-to-one; with 18 of each (a rate of 0.3) many-to-one does more than one-to-one",
 }
