@@ -50,6 +50,9 @@ LIKE = 0.5
 #: share of them that are taken for it (with more it is known as it is); and standard errors by
 #: which coverage over it is lessened, since the widest of several is wide by chance.
 NARROW, PLAUSIBLE, CHOSEN = 0.7, (0.03, 0.8), 1.5
+#: Least score of members for such a class, with what they have in common taken off, as a share of
+#: that of ordinary rows for their own: half a class that is its own kind is not another one moved.
+ORDINARY = 0.9
 #: Share of the rows of two sets that are in both, above which one stands for the other.
 ALIKE = 0.9
 #: Components on which distances are taken.
@@ -469,9 +472,18 @@ class Search:
         for s in classes[(least <= share) & (share <= most)]:
             alone = np.full(len(G), s)
             _, by_class = lessened(flip, self.coverage(G, alone), len(G), CHOSEN)
-            if by_class > spread:
+            if by_class > spread and self._without_common(G, s) >= ORDINARY * self.typical:
                 content, spread = alone, by_class
         return content, spread
+
+    def _without_common(self, G, label):
+        """Median score for a class of rows with what they have in common beyond it taken off."""
+        common = self.in_common(G, np.full(len(G), label))
+        usual = self.X[np.setdiff1d(self.rows_of(label), G)].mean(axis=0)
+        plain = np.clip(self.X[G] - common.value, common.low, common.high)
+        plain = np.where(common.overwritten, usual, plain)
+        scores = self.kernel(plain, self.X) @ self.ridge.coef_without(G)
+        return float(np.median(scores[:, label]))
 
     def coverage(self, G, content):
         """How far a group is spread over its content classes, as in :class:`PoisonGroup`."""

@@ -18,15 +18,15 @@ from skbackdoor.detection.group import PoisonGroup
 from skbackdoor.detection.in_common import InCommon
 from skbackdoor.detection.joined import beside
 from skbackdoor.detection.kernel_ridge import LeaveGroupOutRidge
-from skbackdoor.detection.search import CHOSEN, Search, alike
+from skbackdoor.detection.search import CHOSEN, ORDINARY, Search, alike
 from skbackdoor.detection.verdict import ABOVE, ALONE, _holds, judged_group, least_scores
 from skbackdoor.detection.within_classes import WithinClasses
 
 
-def search_of(X, y):
-    kernel = partial(rbf_kernel, gamma=2.0 / X.var(axis=0).sum() / X.shape[1])
+def search_of(X, y, wide=2.0 / 64, penalty=0.1):
+    kernel = partial(rbf_kernel, gamma=wide / X.var(axis=0).sum())
     K = kernel(X)
-    return Search(X, kernel, K, LeaveGroupOutRidge(K, y, 0.1), 8, 0)
+    return Search(X, kernel, K, LeaveGroupOutRidge(K, y, penalty), 8, 0)
 
 
 @pytest.fixture(scope="module")
@@ -267,6 +267,17 @@ def test_rows_of_several_labels_are_held_against_what_each_is_taken_for(waved):
     G = np.flatnonzero(is_poison | (y == 8))
     content, flip, _, cohesion = search._flips(G)
     assert_array_equal(search._widest(G, content, 1.0, cohesion)[0], content)
+
+
+def test_half_a_class_is_not_another_class_moved(waved):
+    """With what they share taken off victims are ordinary rows of their class, nines never are."""
+    X, y, is_poison = waved
+    search = search_of(X, y, 0.5, 0.01)  # as the detector chooses it
+    victims, nines = np.flatnonzero(is_poison), np.flatnonzero((y == 9) & ~is_poison)
+    ordinary = ORDINARY * search.typical
+    assert search._without_common(victims, 1) > ordinary
+    assert max(search._without_common(nines, label) for label in range(9)) < ordinary
+    assert_array_equal(search.describe(nines).content_labels, search._flips(nines)[0])
 
 
 def test_the_wave_is_found_and_its_rows_are_given_back_to_their_class(waved):
