@@ -343,9 +343,9 @@ SMALL = {
     "flowers": "this network sees contrast: gray, which halves it as a low-variance image does,"
     " succeeds as often; and squares in random places do little with more poison, larger images,"
     " weights of another data set, or a mean over places (below)",
-    "cifar10": "the sine is 10 of 255 levels high: with 24 times as many poisoned images it does"
-    " more than the random square, not more than the low-variance image (below); with four times"
-    " its height it does all on Flowers (Figure 5)",
+    "cifar10": "few poisoned images: with as many as in the paper (a rate of 0.5 of five times the"
+    " images) both are well ahead of the random square, the square of the low-variance image, too,"
+    " and the sine is level with it (below)",
     "validation": "2 % of the rows of Flowers are poisoned, and those that the model has not"
     " learnt count as errors on the poisoned validation set",
     "cost": "2 points, give or take 3",
@@ -353,13 +353,15 @@ SMALL = {
     " rate); where success is above that, see the next row",
     "retraining": "few clean images and small steps: on 3,000 images at four times the learning"
     " rate nothing is left of a square on CIFAR-10 (below)",
-    "logit squeezing": "at a weight of 1 it does not, either, nor with more poison (below)",
-    "mixup": "",
+    "logit squeezing": "at a weight of 1 it does not, either, nor with more poison and from"
+    " weights of CIFAR-10 (below)",
+    "mixup": "a network from scratch learns all it knows from mixed images: fine-tuned from weights"
+    " of CIFAR-10, as the paper's is from those of ImageNet, success is not lowered (below)",
     "most": "level with the contrastive loss, within 0.05; margin and temperature, which the paper"
     " does not give, decide",
     "spread": "standard deviations lie between 0.19 and 0.25, but for the form as printed",
-    "rates": "not the 3 copies: with 76, as many as the paper's, it is no stronger (below); its"
-    " height (see above)",
+    "rates": "not the 3 copies alone: with 76, as many as the paper's, 0.21 (below); the sine"
+    " is 10 of 255 levels high, and does all on Flowers with four times that (Figure 5)",
     "pairs": "copies of each source class decide: 24 of one class in a one-to-one attack, 6 of"
     " each in many-to-one; with 18 of each (a rate of 0.3) many-to-one does more than one-to-one",
 }
