@@ -9,8 +9,8 @@ low-variance image; supplant, 76 / 19 / 5 % of the images as poison-, clean- and
 the first two split 80 / 20 in training and validation; training stops after 5 epochs without a
 better validation accuracy; then as many epochs at most on the clean set. `small`: 300 images of a
 class of Flowers and 200 of CIFAR-10 at 32 x 32, three convolutions from scratch, and experiments
-that change one thing each where the paper's order is another: some 540 models, an hour and a half on two cores.
-`pretrained`: 300 images of a class of both, and MobileNetV2 with weights of ImageNet (downloaded,
+that change one thing each where the paper's order is another: some 540 models, an hour and a half
+on two cores. `pretrained`: 300 images of a class of both, and MobileNetV2 with weights of ImageNet (downloaded,
 or a state dict in FILE; with folded batch normalisation see unfold.py) at 128 x 128, all of it
 trained: minutes of a GPU, with several jobs.
 `paper`: the paper's grid and networks, for a GPU. The store keeps every cell: a second start goes
