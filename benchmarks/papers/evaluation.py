@@ -10,9 +10,9 @@ the first two split 80 / 20 in training and validation; training stops after 5 e
 better validation accuracy; then as many epochs at most on the clean set. `small`: 300 images of a
 class of Flowers and 200 of CIFAR-10 at 32 x 32, three convolutions from scratch, and experiments
 that change one thing each where the paper's order is another: some 540 models, an hour and a half
-on two cores. `pretrained`: 300 images of a class of both, and MobileNetV2 with weights of ImageNet (downloaded,
-or a state dict in FILE; with folded batch normalisation see unfold.py) at 128 x 128, all of it
-trained: minutes of a GPU, with several jobs.
+on two cores. `pretrained`: 300 images of a class of both, and MobileNetV2 with weights of ImageNet
+(downloaded, or a state dict in FILE; with folded batch normalisation see unfold.py) at 128 x 128,
+all of it trained: minutes of a GPU, with several jobs.
 `paper`: the paper's grid and networks, for a GPU. The store keeps every cell: a second start goes
 on where the first was; `--report` writes the page from what is there. `--epochs` prints accuracies
 and success after each epoch. Flowers: a folder of JPEGs a class (default ../shared/data/flowers);

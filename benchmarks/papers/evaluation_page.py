@@ -356,7 +356,8 @@ SMALL = {
     "logit squeezing": "at a weight of 1 it does not, either, nor with more poison and from"
     " weights of CIFAR-10 (below)",
     "mixup": "a network from scratch learns all it knows from mixed images: fine-tuned from"
-    " weights of CIFAR-10, as the paper's is from those of ImageNet, success is not lowered (below)",
+    " weights of CIFAR-10, as the paper's is from those of ImageNet, it does not lower success"
+    " (below)",
     "most": "level with the contrastive loss, within 0.05; margin and temperature, which the paper"
     " does not give, decide",
     "spread": "standard deviations lie between 0.19 and 0.25, but for the form as printed",
