@@ -161,9 +161,9 @@ class Search:
             In terms of positions and label indices; None of no sets.
         """
         evidence = [(self._flips(G), G) for G in sets]
-        evidence.sort(key=lambda entry: -entry[0][1] * entry[0][3])
+        evidence.sort(key=lambda entry: -entry[0][1] * entry[0][2])
         best, highest, asked = None, -1.0, []
-        for (content, flip, _, cohesion), G in evidence:
+        for (content, flip, cohesion), G in evidence:
             if flip * cohesion <= highest:
                 break
             if any(alike(G, other) for other in asked):
@@ -445,13 +445,12 @@ class Search:
         return float(np.mean([kept.get(label, 0.0) for label in y[G]]))
 
     def _flips(self, G):
-        """Content of each row of a group, share that flips, accuracy on the content, cohesion."""
+        """Content of each row of a group, share that flips, cohesion."""
         labels, scores = self.ridge.y[G], self.ridge.without(G)
         of_label = scores[np.arange(len(G)), labels]
         content = best_other(self.ridge, scores, G)
         flip = float(np.mean(scores.max(axis=1) > of_label))
-        accuracy = content_accuracy(self.right, self.ridge.y, G, content)
-        return content, flip, accuracy, relative_membership(self.ridge, G)[1]
+        return content, flip, relative_membership(self.ridge, G)[1]
 
     def _widest(self, G, content, flip, cohesion):
         """The content by which a group is spread most widely, and its coverage.
@@ -521,7 +520,7 @@ class Search:
 
         With `common` its transfer is that of what another group has in common.
         """
-        content, flip, _, cohesion = self._flips(G)
+        content, flip, cohesion = self._flips(G)
         content, spread = self._widest(G, content, flip, cohesion)
         accuracy, carried = content_accuracy(self.right, self.ridge.y, G, content), 0.0
         if min(flip, cohesion) > 0.2:

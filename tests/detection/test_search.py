@@ -265,7 +265,7 @@ def test_rows_of_several_labels_are_held_against_what_each_is_taken_for(waved):
     X, y, is_poison = waved
     search = search_of(X, y)
     G = np.flatnonzero(is_poison | (y == 8))
-    content, flip, _, cohesion = search._flips(G)
+    content, flip, cohesion = search._flips(G)
     assert_array_equal(search._widest(G, content, 1.0, cohesion)[0], content)
 
 
