@@ -27,7 +27,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import torch
-from characteristics_page import page
+from characteristics_page import LEVELS, page
 from torch import nn
 
 from skbackdoor import (
@@ -232,15 +232,14 @@ def grid_of(size):
         at_most = {"patch": [PATCHES[-1]], "rate": [RATES[-1]]}
         ends = [RATES[0], RATES[-1]]
         grow |= {"rate": ends}
-        frozen = ["freeze 0", "freeze 2", "classifier", "head"]
         widths = ["scratch 2", "scratch 16"]
         grid = [
             {"data": data, "learner": ["scratch"]} | one | grow,
             {"data": data, "learner": ["scratch"]} | every | at_most,
-            {"data": data, "learner": [*frozen, "head+norm"]} | one | at_most,
+            {"data": data, "learner": [*LEVELS, "head+norm"]} | one | at_most,
             {"data": data, "learner": widths} | one | at_most | {"rate": ends},
             {"data": data, "learner": ["classifier"]} | one | grow,
-            {"data": ["cifar10"], "learner": [f"long {name}" for name in frozen]} | one | {
+            {"data": ["cifar10"], "learner": [f"long {name}" for name in LEVELS]} | one | {
                 "patch": [PATCHES[-1]], "rate": [MUCH],
             },
         ]

@@ -66,7 +66,7 @@ GRAY = {"gray": 0.5}  # what a low-variance image does to the contrast, without 
 PIXELS = {"value_range": (0, 255)}
 REGULARIZERS = {  # the paper names no weight, margin or temperature; a weight of 1 is implied
     "none": None,
-    "logit squeezing": LogitSqueezing(0.1),  # 1 is stronger than the cross-entropy
+    "logit squeezing": LogitSqueezing(0.1),
     "logit squeezing, weight 1": LogitSqueezing(),
     "manifold mixup": ManifoldMixup(),
     "contrastive": ContrastiveLoss(margin=10.0),

@@ -71,8 +71,8 @@ interval says so. That success is *lowered* does not hold where a lowering by {l
 {size}
 **What is not said there**, and chosen here: the size of the squares (a tenth of the side), what is
 random of the random square (its place, another one for each image), the weights of the
-regularizers (1; 0.1 for logit squeezing, which at 1 outweighs the cross-entropy: see
-`LogitSqueezing`), the margin (10) and the temperature (50, in units of this network's latents)."""
+regularizers (1; 0.1 for logit squeezing, and 1 among the causes), the margin (10) and the
+temperature (50, in units of this network's latents)."""
 
 SIZES = {
     "paper": "",
@@ -403,7 +403,8 @@ def of_contrast(rows):
         gray = by_seed(mine)
         pattern = by_seed(rows[rows.part == "triggers"], data="flowers", trigger="low variance")
         base = by_seed(rows[rows.part == "base"], "base_rate", data="flowers", trigger="gray")
-        text = f"gray {shown(gray)}, base rate {shown(base.loc[gray.index])}; gray - low variance "
+        base = shown(base.reindex(gray.index))
+        text = f"gray {shown(gray)}, base rate {base}; gray - low variance "
         difference = (gray - pattern).dropna()
         yield changed("E 4.1", "Flowers: gray in place of a low-variance image, which halves the"
                       " contrast, too", "success is lower", text + shown(difference, "+"),
