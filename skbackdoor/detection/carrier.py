@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from .clean_label import BETWEEN
+from .members import BETWEEN
 from .search import LEAST_MEMBERSHIP
 from .shared_values import rows_that_share
 

@@ -15,10 +15,6 @@ from .group import PoisonGroup
 KEPT = 8
 #: A row is held against the mean of this share of the rows of its label, the nearest.
 NEAREST = 1 / 7
-#: Relative membership between which the widest gap parts members from the others.
-BETWEEN = (0.25, 0.75)
-#: Rounds in which a group is made the rows that count as its members.
-MOST_ROUNDS = 6
 #: Least coverage and score, each lessened by its standard error, of a group that is poison.
 LEAST = (0.5, 0.4)
 
@@ -39,7 +35,7 @@ def clean_label_group(search, label):
         product of cohesion, of how far it is apart (see :meth:`Members.apart`) and of coverage,
         these two lessened by their standard errors.
     """
-    members = Members(search.ridge, search.rows_of(label))
+    members = search.members(label)
     sets = _most_apart(search, members)
     sets += [G for G in (_completed(search, members, G) for G in sets) if members.is_part(G)]
     sets = {G.tobytes(): G for G in sets}.values()  # most are complete
@@ -50,56 +46,6 @@ def clean_label_group(search, label):
         larger = _described(search, label, members, larger) if members.is_part(larger) else None
         best = larger or best
     return best
-
-
-class Members:
-    """Which rows of one label count as members of a part of them, by the fit on all rows.
-
-    Parameters
-    ----------
-    ridge : LeaveGroupOutRidge
-    rows : ndarray of shape (n_rows,)
-        Those of the label. Parts are positions among them.
-    """
-
-    def __init__(self, ridge, rows):
-        self.rows = rows
-        self._inverse = ridge.inverse[np.ix_(rows, rows)]
-
-    def is_part(self, G):
-        """Whether rows are not too many to be a part of the label."""
-        return len(G) <= LARGEST * len(self.rows)
-
-    def relative(self, part):
-        """Membership of each row, 0 for the median row outside, 1 for that inside; the gap."""
-        inside = np.zeros(len(self.rows), dtype=bool)
-        inside[part] = True
-        membership = inside - self._inverse[:, part].sum(axis=1) / self._inverse.diagonal()
-        low, high = np.median(membership[~inside]), np.median(membership[inside])
-        return (membership - low) / (high - low + 1e-9), float(high - low)
-
-    def refined(self, part):
-        """The rows above the widest gap in membership, until these are the part itself."""
-        for _ in range(MOST_ROUNDS):
-            relative, _ = self.relative(part)
-            between = np.sort(relative[(relative >= BETWEEN[0]) & (relative <= BETWEEN[1])])
-            steps = np.concatenate([BETWEEN[:1], between, BETWEEN[1:]])
-            widest = np.argmax(np.diff(steps))
-            larger = np.flatnonzero(relative > steps[widest : widest + 2].mean())
-            if len(larger) < 4 or np.array_equal(larger, part):
-                break
-            part = larger
-        return part
-
-    def apart(self, part):
-        """How far a part is from the other rows, about 1 where no row lies between; cohesion.
-
-        The relative membership of nine in ten members less that of nine in ten others.
-        """
-        relative, cohesion = self.relative(part)
-        others = np.delete(relative, part)
-        apart = np.quantile(relative[part], 0.1) - np.quantile(others, 0.9)
-        return float(np.clip(apart, 0.0, 1.0)), cohesion
 
 
 def _most_apart(search, members):

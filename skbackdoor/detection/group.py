@@ -57,12 +57,15 @@ class PoisonGroup:
         How far its members are spread over the classes they are taken for: the share of rows of
         these classes that have a member nearby, over the same share for random rows of these
         classes; about 1 where members were drawn from them at random. Times the share of their
-        variance that is left with what the members have in common put on them, and less
-        1.5 standard errors where one class was chosen for all members (see `content_labels`).
+        variance that is not overwritten by what the members have in common.
     transfer : float
         Share of rows of these classes that get the label once what the members have in common is
         put on them, by the model with the group less that by the model without: about the success
         of the attack, where it is one.
+    apart : float
+        How far its rows are from the others of the label in how they count as members, 1 where
+        none lies between: nine in ten members less nine in ten others, of medians 1 and 0. nan
+        where it is not asked.
     stay : float
         Share of the other rows of the label, of those that a model without them alone labels so,
         that keep it without the group as well.
@@ -70,10 +73,10 @@ class PoisonGroup:
         Share of the rows of the classes that its members are taken for to which a model without
         the row gives that label, by the members' numbers: what flip is for rows drawn from them.
     content_labels : ndarray of shape (n_members,)
-        The label that the model without the group gives each row, or one label for all rows if
-        they are spread more widely over that class: a trigger makes victims of one class look
-        like several. Its own for rows that rightly have it (clean-label attacks); None, and nan
-        for the numbers above, where a detector asks no model.
+        The label that the model without the group gives each row with what the members have in
+        common taken off: a trigger makes victims of one class look like several. Its own for rows
+        that rightly have it (clean-label attacks); None, and nan for the numbers above, where a
+        detector asks no model.
     verdict : {"poison", "suspect"}
         "poison" where the evidence rules out a natural group, by the detector's assumption;
         "suspect" where it does not: to be looked at, never dropped by itself.
@@ -134,6 +137,7 @@ class PoisonGroup:
     verdict: str
     score: float
     transfer: float = np.nan
+    apart: float = np.nan
     content_accuracy: float = np.nan
     rule: str | None = None
     shared: tuple = ()

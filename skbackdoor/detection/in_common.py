@@ -8,6 +8,13 @@ from .candidates import N_NEIGHBORS, nearest, nearest_content
 
 #: A feature is overwritten in a group whose spread is this share of that of its content rows.
 OVERWRITTEN = 0.3
+#: Standard errors by which its variance is less than theirs: few rows may all be 0 in a feature
+#: that few others have.
+CLEARLY = 1.5
+#: Least contrast that a trigger leaves.
+LEAST_CONTRAST = 0.4
+#: Rows of the content classes whose spread is that of content, and nearest rows that are shifted.
+MOST_DRAWN, MOST_SHIFTED = 300, 250
 #: Halvings by which a shift that meets the bounds of a feature is found.
 N_HALVINGS = 12
 #: Times that the nearest rows are looked for anew, what was found in common taken off.
@@ -16,14 +23,17 @@ N_ANEW = 2
 
 @dataclass(frozen=True, eq=False)
 class InCommon:
-    """Features overwritten by a value, and all others shifted, within the bounds of the data.
+    """Features overwritten by a value, and all others blended: less contrast, and shifted.
 
-    That is a patch, and about what a blend or an added pattern does; what is added to a pixel that
-    is white already is lost.
+    A row x becomes ``contrast * x + value``, within the bounds of the data; what is overwritten
+    becomes the value. That is a patch, a blend (Chen et al. 2017), whose contrast is 1 - alpha, or
+    an added pattern, whose contrast is 1; what is added to a pixel that is white already is lost.
 
     Attributes
     ----------
     overwritten : ndarray of bool of shape (n_features,)
+    contrast : float
+        In [LEAST_CONTRAST, 1].
     value : ndarray of shape (n_features,)
         What overwrites, or is added.
     low, high : ndarrays of shape (n_features,)
@@ -31,20 +41,21 @@ class InCommon:
     """
 
     overwritten: np.ndarray
+    contrast: float
     value: np.ndarray
     low: np.ndarray
     high: np.ndarray
 
     @classmethod
     def of(cls, search, G, content):
-        """That of some rows, beside the rows of their content classes nearest to them.
+        """That of some rows, beside rows of their content classes.
 
-        What a trigger adds makes those rows the nearest that look like it, and the difference
-        too small. So the nearest are looked for anew with what was found taken off.
+        Contrast and value are such that rows of these classes get the spread and the means of the
+        members. The spread is that of rows drawn from the classes; means are those of the rows
+        nearest to the members, for which a few members suffice. What a trigger does makes those
+        rows the nearest that look like it: they are looked for anew with what was found taken off.
 
-        A feature is overwritten where they hold it constant and these rows vary. What is added to
-        others, with what the bounds cut off, makes the mean of these rows that of the group; where
-        the means differ by less than their standard error, nothing is.
+        A feature is overwritten where members hold it constant and rows of the classes vary.
 
         Parameters
         ----------
@@ -54,41 +65,47 @@ class InCommon:
         content : ndarray of shape (len(G),)
             Label indices that they are taken for.
         """
+        members, drawn = search.X[G], search.X[_drawn(search, G, content)]
+        spread, usual = members.std(axis=0), drawn.std(axis=0)
+        contrast = _contrast(spread, usual)
+        error = np.std((drawn - drawn.mean(axis=0)) ** 2, axis=0) / np.sqrt(len(G))
+        clear = contrast**2 * (usual**2 - CLEARLY * error) > spread**2
+        overwritten = clear & (spread < OVERWRITTEN * contrast * usual)
+        contrast = _contrast(spread[~overwritten], usual[~overwritten])
         near = nearest_content(search.K, search.ridge.y, G, content)
+        like = search.X[near.ravel()]
+        bounds = search.low, search.high
         for _ in range(N_ANEW):
-            near = cls._beyond(search, G, near)._nearest(search, G, content)
-        return cls._beyond(search, G, near)._bounded(search.X[near.ravel()], search.X[G])
+            value = members.mean(axis=0) - contrast * like.mean(axis=0)
+            near = cls(overwritten, contrast, value, *bounds)._nearest(search, G, content)
+            like = search.X[near.ravel()]
+        like = like[:: len(like) // MOST_SHIFTED + 1]
+        common = cls._within_bounds(overwritten, contrast, like, members, bounds)
+        # What the bounds cut off makes the spread less than the contrast does.
+        spread_left = common.put_on(drawn).std(axis=0)[~overwritten]
+        contrast = _contrast(spread[~overwritten], spread_left, contrast)
+        return cls._within_bounds(overwritten, contrast, like, members, bounds)
 
     @classmethod
-    def _beyond(cls, search, G, near):
-        """What some rows have in common beyond others, shape (len(G), n_neighbors)."""
-        X, low, high = search.X, search.low, search.high
-        like = X[near.ravel()]
-        mean, spread, usual = X[G].mean(axis=0), X[G].std(axis=0), like.std(axis=0)
-        overwritten = spread < OVERWRITTEN * usual
+    def _within_bounds(cls, overwritten, contrast, like, members, bounds):
+        """That which gives rows like these such a contrast, and the mean of the members."""
+        like, mean, (low, high) = contrast * like, members.mean(axis=0), bounds
         value = np.where(overwritten, mean, mean - like.mean(axis=0))
-        chance = np.abs(value) * np.sqrt(len(G)) < np.hypot(spread, usual)
-        value[chance & ~overwritten] = 0.0
-        return cls(overwritten, value, low, high)
-
-    def _bounded(self, like, members):
-        """The same, with more added where the bounds cut it off: to the mean of the members."""
-        value, low, high = self.value.copy(), self.low, self.high
         cut = (like.min(axis=0) + value < low) | (like.max(axis=0) + value > high)
-        cut = np.flatnonzero(cut & ~self.overwritten & (value != 0.0))
-        like, mean = like[:, cut], members[:, cut].mean(axis=0)
-        least, most = low[cut] - high[cut], high[cut] - low[cut]
+        cut = np.flatnonzero(cut & ~overwritten)
+        like, mean = like[:, cut], mean[cut]
+        least, most = low[cut] - high[cut], high[cut] - contrast * low[cut]
         for _ in range(N_HALVINGS):
             middle = 0.5 * (least + most)
             below = np.clip(like + middle, low[cut], high[cut]).mean(axis=0) < mean
             least, most = np.where(below, middle, least), np.where(below, most, middle)
         value[cut] = 0.5 * (least + most)
-        return InCommon(self.overwritten, value, low, high)
+        return cls(overwritten, contrast, value, *bounds)
 
     def _nearest(self, search, G, content):
         """The rows of their content classes that are nearest to some rows, with this taken off."""
         left = (~self.overwritten).astype(float)
-        plain = (search.X[G] - self.value) * left
+        plain = self.taken_off(search.X[G]) * left
         near = np.empty((len(G), N_NEIGHBORS), dtype=int)
         for s in np.unique(content):
             of_class, here = np.setdiff1d(search.rows_of(s), G), content == s
@@ -98,10 +115,15 @@ class InCommon:
 
     def put_on(self, X):
         """Rows with it, shape (n, n_features)."""
-        return np.where(self.overwritten, self.value, np.clip(X + self.value, self.low, self.high))
+        blended = np.clip(self.contrast * X + self.value, self.low, self.high)
+        return np.where(self.overwritten, self.value, blended)
+
+    def taken_off(self, X):
+        """Rows without it, but for what is overwritten, shape (n, n_features)."""
+        return (X - self.value) / self.contrast
 
     def kept(self, variance):
-        """Share of the variance of rows that is left with it put on them.
+        """Share of the variance of rows that is not overwritten.
 
         A trigger leaves the content to be seen. Where the members of a compact natural class are
         held against rows of others, nearly every feature is the same in all of them: what they
@@ -114,3 +136,22 @@ class InCommon:
         """
         total = variance.sum()
         return float(variance[~self.overwritten].sum() / total) if total > 0 else 0.0
+
+
+def _contrast(spread, usual, contrast=1.0):
+    """The contrast that gives rows the spread of others, from that of rows of some contrast."""
+    usual = np.sum(usual**2)
+    if usual > 0:
+        contrast *= np.sqrt(np.sum(spread**2) / usual)
+    return float(np.clip(contrast, LEAST_CONTRAST, 1.0))
+
+
+def _drawn(search, G, content):
+    """Rows of the content classes that are not among some rows, of each as members have it."""
+    random_state = np.random.RandomState(search.random_state)
+    drawn = []
+    for s, count in zip(*np.unique(content, return_counts=True), strict=True):
+        of_class = np.setdiff1d(search.rows_of(s), G)
+        size = int(np.ceil(MOST_DRAWN * count / len(G)))
+        drawn.append(random_state.permutation(of_class)[:size])
+    return np.concatenate(drawn)

@@ -26,7 +26,7 @@ from .kernel_ridge import LeaveGroupOutRidge
 from .search import Search
 from .shared_values import SharedValues, is_text
 from .value_search import LEAST_SHARED, MOST_SHARED, ValueSearch, unlike_others
-from .verdict import judged_group, least_scores, rank
+from .verdict import judged_group, rank, scores_of_others
 
 #: Least score of a group that is reported as suspect.
 SUSPECT = 0.2
@@ -334,10 +334,16 @@ class LeaveGroupOutDetector(PoisonDetector):
             searched[label] = search.sets_of(label, searched.get(label))
         best = [search.most_suspicious(searched[label]) for label in labels if searched[label]]
         best.sort(key=lambda group: -group.score)
-        judged = {
-            group.label: judged_group(group, search, sets=searched[group.label], least=least)
-            for group, least in zip(best, least_scores(best), strict=True)
-        }
+        judged = {}
+        for group, others in zip(best, scores_of_others(best), strict=True):
+            sets = searched[group.label]
+            group = judged_group(group, search, sets=sets, others=others)
+            if group.verdict == "suspect":
+                apart = search.most_apart(sets)
+                apart = apart and judged_group(apart, search, sets=sets, others=others)
+                if apart and apart.verdict == "poison":
+                    group = apart
+            judged[group.label] = group
         for group in alone:
             if group.label not in judged or judged[group.label].verdict == "suspect":
                 judged[group.label] = group

@@ -25,7 +25,8 @@ from .evidence import (
 )
 from .group import PoisonGroup
 from .in_common import InCommon
-from .verdict import FLIP
+from .members import Members
+from .verdict import FLIP, STAY, SURE_ERRORS, TOLD_APART
 from .within_classes import WithinClasses
 
 #: Candidates of each kind, and of those over all labels, that are refined of either order.
@@ -46,15 +47,12 @@ DOUBTFUL_MEMBERSHIP, DOUBTFUL_SHARE = 0.1, 0.25
 USUAL = 0.99
 #: Cosine of two shifts above which they are taken for those of one trigger.
 LIKE = 0.5
-#: Coverage up to which the rows of a group may all be of one class, though taken for several; the
-#: share of them that are taken for it (with more it is known as it is); and standard errors by
-#: which coverage over it is lessened, since the widest of several is wide by chance.
-NARROW, PLAUSIBLE, CHOSEN = 0.7, (0.03, 0.8), 1.5
-#: Least score of members for such a class, with what they have in common taken off, as a share of
-#: that of ordinary rows for their own: half a class that is its own kind is not another one moved.
-ORDINARY = 0.9
 #: Share of the rows of two sets that are in both, above which one stands for the other.
 ALIKE = 0.9
+#: Sets that are asked where none may be poison.
+FEW_ASKED = 3
+#: Share of the rows of a group whose content may change still where it is taken as settled.
+SETTLED = 0.02
 #: Components on which distances are taken.
 N_COMPONENTS = 30
 
@@ -114,7 +112,7 @@ class Search:
     def __init__(self, X, kernel, K, ridge, smallest, random_state):
         self.X, self.kernel, self.K, self.ridge = X, kernel, K, ridge
         self.smallest, self.random_state = smallest, random_state
-        self._in_common, self._coverage = {}, {}
+        self._in_common, self._coverage, self._members = {}, {}, {}
         n_components = min(N_COMPONENTS, X.shape[1], len(X) - 1)
         pca = PCA(n_components, svd_solver="randomized", random_state=random_state)
         self.Z, self._pca = pca.fit_transform(X), pca
@@ -160,19 +158,63 @@ class Search:
         group : PoisonGroup or None
             In terms of positions and label indices; None of no sets.
         """
-        evidence = [(self._flips(G), G) for G in sets]
-        evidence.sort(key=lambda entry: -entry[0][1] * entry[0][2])
-        best, highest, asked = None, -1.0, []
-        for (content, flip, cohesion), G in evidence:
-            if flip * cohesion <= highest:
+        evidence = []
+        for G in sets:
+            content, flip, cohesion = self._flips(G)
+            evidence.append((content, flip, cohesion, 1.0, G))
+        return self._first(evidence)
+
+    def most_apart(self, sets):
+        """The one of some sets of rows of a label for which most speaks, how far apart it is too.
+
+        Where classes overlap, the rows of a label that look like another one pass for a group:
+        they flip, are many and spread. But they pass into those of the label that do not, while a
+        trigger is there or not. So this is asked of sets whose classes overlap.
+
+        Returns
+        -------
+        group : PoisonGroup or None
+        """
+        evidence = []
+        for G in sets:
+            content, flip, cohesion = self._flips(G)
+            if min(flip, cohesion) <= 0.2:
+                continue
+            if content_accuracy(self.right, self.ridge.y, G, content) < TOLD_APART:
+                apart = self.apart(G) * max(1.0 - SURE_ERRORS / np.sqrt(len(G)), 0.0)
+                evidence.append((content, flip, cohesion, apart, G))
+        return self._first(evidence, STAY, SURE_ERRORS)
+
+    def _first(self, evidence, stay=0.0, errors=1.0):
+        """The set with the most evidence, of those without which so many of the others stay.
+
+        Of sets of which too few rows flip for them to be poison a few are asked, where there are
+        no others.
+
+        Parameters
+        ----------
+        evidence : list of tuple
+            For each set the content of its rows, the share that flips, cohesion, a factor, and
+            the set.
+        stay, errors : float
+            Least share of others that stay; standard errors to be taken off.
+        """
+        evidence.sort(key=lambda entry: -np.prod(entry[1:4]))
+        flipping = [entry for entry in evidence if self._may_be_poison(entry)]
+        evidence = flipping or evidence[:FEW_ASKED]
+        best, highest, asked = None, 0.0, []
+        for content, flip, cohesion, factor, G in evidence:
+            if best is not None and flip * cohesion * factor <= highest:
                 break
             if any(alike(G, other) for other in asked):
                 continue  # with less to speak for it
             asked.append(G)
-            _, spread = self._widest(G, content, flip, cohesion)
-            flip, spread = lessened(flip, spread, len(G))
-            sure = score(flip, cohesion, spread)
-            if sure > highest:
+            if stay and self._stay(G) < stay:
+                continue
+            _, spread = self._content_and_coverage(G, content, flip, cohesion)
+            flip, spread = lessened(flip, spread, len(G), errors)
+            sure = factor * score(flip, cohesion, spread)
+            if best is None or sure > highest:
                 best, highest = G, sure
         if best is None:
             return None
@@ -181,6 +223,25 @@ class Search:
             less = self.describe(trimmed)
             group = less if less.score > group.score else group
         return group
+
+    def _may_be_poison(self, evidence):
+        """Whether as many rows of a set flip as of one that is poison."""
+        content, flip, _, _, G = evidence
+        return flip >= FLIP * content_accuracy(self.right, self.ridge.y, G, content)
+
+    def members(self, label):
+        """Which rows of a label count as members of a part of them, each label's found once."""
+        if label not in self._members:
+            self._members[label] = Members(self.ridge, self.rows_of(label))
+        return self._members[label]
+
+    def apart(self, G):
+        """How far the rows of a group are apart from the others of its label; 0 for several."""
+        labels = np.unique(self.ridge.y[G])
+        if len(labels) > 1:
+            return 0.0
+        members = self.members(labels[0])
+        return members.apart(np.searchsorted(members.rows, G))[0]
 
     def pooled_sets(self, labels):
         """Candidates among the rows of several labels, as :func:`pooled_candidates` gives them."""
@@ -452,37 +513,31 @@ class Search:
         flip = float(np.mean(scores.max(axis=1) > of_label))
         return content, flip, relative_membership(self.ridge, G)[1]
 
-    def _widest(self, G, content, flip, cohesion):
-        """The content by which a group is spread most widely, and its coverage.
+    def _content_and_coverage(self, G, content, flip, cohesion):
+        """What rows are without what they have in common, and how far they are spread over it.
 
-        A trigger makes rows look like other classes: victims of one class are taken for several,
-        among whose rows they are no random draw. So a group of one label that flips is also held
-        against each class alone that a share of it is taken for. Where too little speaks for a
-        group its coverage is nan.
+        A trigger makes rows look like other classes, so that victims of one class are taken for
+        several. So what they have in common is taken off and asked again what they are, until
+        that changes no more. Where too little speaks for a group its coverage is nan.
         """
         if min(flip, cohesion) <= 0.2:
             return content, np.nan
-        spread = self.coverage(G, content)
-        one_label = len(np.unique(self.ridge.y[G])) == 1
-        if not one_label or flip < FLIP or spread >= NARROW:
-            return content, spread
-        classes, counts = np.unique(content, return_counts=True)
-        share, (least, most) = counts / len(G), PLAUSIBLE
-        for s in classes[(least <= share) & (share <= most)]:
-            alone = np.full(len(G), s)
-            _, by_class = lessened(flip, self.coverage(G, alone), len(G), CHOSEN)
-            if by_class > spread and self._without_common(G, s) >= ORDINARY * self.typical:
-                content, spread = alone, by_class
-        return content, spread
+        for _ in range(MOST_ROUNDS if np.count_nonzero(self.n_rows) > 2 else 0):
+            before, content = content, self._content_without_common(G, content)
+            if np.mean(content != before) <= SETTLED:
+                break
+        return content, self.coverage(G, content)
 
-    def _without_common(self, G, label):
-        """Median score for a class of rows with what they have in common beyond it taken off."""
-        common = self.in_common(G, np.full(len(G), label))
-        usual = self.X[np.setdiff1d(self.rows_of(label), G)].mean(axis=0)
-        plain = np.clip(self.X[G] - common.value, common.low, common.high)
-        plain = np.where(common.overwritten, usual, plain)
+    def _content_without_common(self, G, content):
+        """What rows are taken for with what they have in common beyond `content` taken off."""
+        common = self.in_common(G, content)
+        plain = np.clip(common.taken_off(self.X[G]), self.low, self.high)
+        if common.overwritten.any():
+            classes, position = np.unique(content, return_inverse=True)
+            usual = [self.X[np.setdiff1d(self.rows_of(s), G)].mean(axis=0) for s in classes]
+            plain = np.where(common.overwritten, np.stack(usual)[position], plain)
         scores = self.kernel(plain, self.X) @ self.ridge.coef_without(G)
-        return float(np.median(scores[:, label]))
+        return best_other(self.ridge, scores, G)
 
     def coverage(self, G, content):
         """How far a group is spread over its content classes, as in :class:`PoisonGroup`."""
@@ -521,7 +576,7 @@ class Search:
         With `common` its transfer is that of what another group has in common.
         """
         content, flip, cohesion = self._flips(G)
-        content, spread = self._widest(G, content, flip, cohesion)
+        content, spread = self._content_and_coverage(G, content, flip, cohesion)
         accuracy, carried = content_accuracy(self.right, self.ridge.y, G, content), 0.0
         if min(flip, cohesion) > 0.2:
             common = common or self.in_common(G, content)
@@ -535,6 +590,7 @@ class Search:
             cohesion=cohesion,
             typicality=float(np.median(likest) / self.typical),
             coverage=spread,
+            apart=self.apart(G) if min(flip, cohesion) > 0.2 else 0.0,
             transfer=carried,
             stay=self._stay(G),
             content_accuracy=accuracy,

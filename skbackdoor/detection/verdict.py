@@ -20,6 +20,9 @@ ALONE, ALIKE = (0.5, 0.4, -1.0), (0.3, 0.15, 0.1)
 #: Least coverage, and least score times transfer, of one that takes other rows along: what
 #: natural groups reach is in benchmarks/results/detection.md, as for the next three.
 TAKES_ALONG = 0.35, 0.27
+#: Least coverage, and least score times how far it is apart, of one that is apart from the others
+#: of its label where classes overlap; and standard errors by which these are lessened.
+APART, SURE_ERRORS = (0.35, 0.08), 1.5
 #: Accuracy on the content below which classes overlap, and transfer or score that a group needs
 #: there.
 TOLD_APART, CARRIES, SURE = 0.9, 0.4, 0.55
@@ -30,33 +33,37 @@ AS_WELL = 0.4
 MOST = 0.2
 #: How far a group of one label is above what is usual for the others, where there are so many.
 ABOVE, OTHERS = 1.3, 3
+#: Least score of one that stands out, and how far it is above the highest of the other labels.
+STANDS_OUT = 0.3, 1.6
 #: Share of the score of a group that a larger one, which holds it, may have in its place.
 NEARLY = 0.9
 #: Size up to which a completed group holds few rows more, as a share of what it was.
 MORE = 1.25
 
 
-def judged_group(group, search=None, pattern=None, sets=(), least=ALONE[1]):
+def judged_group(group, search=None, pattern=None, sets=(), others=()):
     """The group with its verdict; one that is poison is completed, if it is one then as well.
 
     With `pattern`, that of poison of another label, it is judged by having that too. So is
     what it is completed to, where few rows are added. Of `sets` of rows of its label the largest
     one stands for it that holds it, whose other rows count as members, and that is poison by
     nearly the same score: an attack that pulls its rows apart is found whole and in part, and the
-    part has the higher score. `least` is the score that it needs alone.
+    part has the higher score. `others` are the scores of the groups of the other labels.
     """
 
     def is_poison(group, least):
         if search is not None and len(group.indices) > MOST * len(search.ridge.y):
             return False
-        if pattern is None and takes_along(group):
+        if pattern is None and (takes_along(group) or stands_apart(group)):
+            return True
+        if pattern is None and stands_out(group, others):
             return True
         told_apart = group.shared or group.content_accuracy >= TOLD_APART
         if not told_apart and group.transfer < CARRIES and lessened_group(group).score < SURE:
             return False
         return is_backdoor(group, least)
 
-    alone, alike, common = (ALONE[0], least, ALONE[2]), ALIKE, None
+    alone, alike, common = (ALONE[0], least_score(others), ALONE[2]), ALIKE, None
     if pattern is not None:
         alike = *ALIKE[:2], max(ALIKE[2], AS_WELL * pattern.transfer)
         common = pattern.common
@@ -81,28 +88,21 @@ def judged_group(group, search=None, pattern=None, sets=(), least=ALONE[1]):
     return replace(group, verdict="poison")
 
 
-def least_scores(groups):
-    """Score that the group of each label needs to be poison alone, by those of the other labels.
+def scores_of_others(groups):
+    """For the group of each label the scores of those of the other labels, standard errors off."""
+    sure = [lessened_group(group).score for group in groups]
+    return [sure[:k] + sure[k + 1 :] for k in range(len(groups))]
+
+
+def least_score(others):
+    """Score that the group of a label needs to be poison alone, by those of the other labels.
 
     Where classes overlap, every label has a group that few others support. What the median one of
     the other labels reaches is a null of the same data; a few labels say too little of it, and an
     attack on all labels is found over all of them.
-
-    Parameters
-    ----------
-    groups : list of PoisonGroup
-        The most suspicious one of each label.
-
-    Returns
-    -------
-    least : list of float
     """
-    sure, least = [lessened_group(group).score for group in groups], []
-    for k in range(len(groups)):
-        others = sure[:k] + sure[k + 1 :]
-        usual = np.median(others) if len(others) >= OTHERS else 0.0
-        least.append(max(ALONE[1], ABOVE * usual))
-    return least
+    usual = np.median(others) if len(others) >= OTHERS else 0.0
+    return max(ALONE[1], ABOVE * usual)
 
 
 def _holds(larger, smaller, search):
@@ -114,12 +114,12 @@ def _holds(larger, smaller, search):
     return np.mean(relative[added] > 0.5) >= NEARLY
 
 
-def lessened_group(group):
+def lessened_group(group, errors=1.0):
     """A group with flip and coverage lessened by their standard errors.
 
     By one and a half of groups that share values, since a table holds thousands of these.
     """
-    errors = 1.5 if group.shared else 1.0
+    errors = SURE_ERRORS if group.shared else errors
     flip, spread = lessened(group.flip, group.coverage, len(group.indices), errors)
     relative = relative_flip(flip, group.content_accuracy) if group.shared else flip
     sure = score(relative, group.cohesion, spread)
@@ -158,6 +158,32 @@ def takes_along(group):
         and sure.coverage >= TAKES_ALONG[0]
         and sure.score * group.transfer >= TAKES_ALONG[1]
     )
+
+
+def stands_apart(group):
+    """Whether a group is apart from the others of its label, where classes overlap.
+
+    There the rows of a label that look like another class flip and are spread as victims are, but
+    pass into the other rows of the label, while a trigger is there or not.
+    """
+    sure = lessened_group(group, SURE_ERRORS)
+    apart = group.apart * max(1.0 - SURE_ERRORS / np.sqrt(len(group.indices)), 0.0)
+    return (
+        not group.shared
+        and group.content_accuracy < TOLD_APART
+        and sure.flip >= FLIP * group.content_accuracy
+        and group.stay >= STAY
+        and sure.coverage >= APART[0]
+        and sure.score * apart >= APART[1]
+    )
+
+
+def stands_out(group, others):
+    """Whether a group is far above those of all other labels, a null of the same data."""
+    if group.shared or len(others) < OTHERS:
+        return False
+    least, above = STANDS_OUT
+    return is_backdoor(group, (ALONE[0], max(least, above * max(others)), ALONE[2]))
 
 
 def rank(group):

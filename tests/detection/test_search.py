@@ -18,8 +18,19 @@ from skbackdoor.detection.group import PoisonGroup
 from skbackdoor.detection.in_common import InCommon
 from skbackdoor.detection.joined import beside
 from skbackdoor.detection.kernel_ridge import LeaveGroupOutRidge
-from skbackdoor.detection.search import CHOSEN, ORDINARY, Search, alike
-from skbackdoor.detection.verdict import ABOVE, ALONE, _holds, judged_group, least_scores
+from skbackdoor.detection.search import Search, alike
+from skbackdoor.detection.verdict import (
+    ABOVE,
+    ALONE,
+    APART,
+    STANDS_OUT,
+    _holds,
+    judged_group,
+    least_score,
+    scores_of_others,
+    stands_apart,
+    stands_out,
+)
 from skbackdoor.detection.within_classes import WithinClasses
 
 
@@ -74,6 +85,42 @@ def test_what_is_added_makes_the_means_equal():
     )
 
 
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5])
+def test_a_blend_leaves_its_share_of_the_contrast(alpha):
+    """Also where what is added is cut off."""
+    X, y = load_digits(return_X_y=True)
+    X, rng = X / 16, np.random.RandomState(0)
+    pattern = rng.rand(64)
+    ones = rng.permutation(np.flatnonzero(y == 1))
+    members, held_out = X[ones[:30]], X[ones[30:60]]
+    of_others = X[np.flatnonzero(y != 1)[:200]]
+
+    def blended(X):
+        return np.clip((1 - alpha) * X + (alpha or 0.4) * pattern, 0, 1)
+
+    search = search_of(
+        np.r_[X[ones[60:]], of_others, blended(members)],
+        np.repeat([0, 1, 1], [len(ones) - 60, 200, 30]),
+    )
+    G = np.arange(len(search.X) - 30, len(search.X))
+    common = InCommon.of(search, G, np.zeros(30, dtype=int))
+    assert common.contrast == pytest.approx(1 - alpha, abs=0.1)
+    error = np.abs(common.put_on(held_out) - blended(held_out)).mean()
+    shift = (blended(members) - members).mean(axis=0)
+    by_shift = np.abs(np.clip(held_out + shift, 0, 1) - blended(held_out)).mean()
+    assert error < (0.8 if alpha else 1.5) * by_shift  # that of the members, known
+
+
+def test_a_feature_that_few_rows_have_is_not_overwritten_where_a_few_members_lack_it():
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(300, 5))
+    X[:, 0] = rng.rand(300) < 0.05
+    X[290:, 0], X[290:, 1] = 0.0, 2.0
+    search = search_of(X, np.repeat([0, 1], [250, 50]))
+    common = InCommon.of(search, np.arange(290, 300), np.zeros(10, dtype=int))
+    assert_array_equal(common.overwritten, [False, True, False, False, False])
+
+
 def test_constant_features_are_overwritten_and_their_variance_is_lost(attacked):
     search, G = attacked
     content = np.zeros(len(G), dtype=int)
@@ -125,24 +172,12 @@ def test_variances_from_sums_are_variances(attacked):
     assert_allclose(search._variance(np.array([0]), G), search.X[fours].var(axis=0), atol=1e-10)
 
 
-def test_scores_are_held_against_the_other_labels(attacked):
-    search, G = attacked
-    group = search.describe(G)
-    # Large groups, whose standard errors are small.
-    groups = [
-        replace(group, indices=np.arange(10**6), flip=1.0, cohesion=c, coverage=1.0)
-        for c in (0.5, 0.5, 0.6, 0.2)
-    ]
-    assert least_scores(groups[:3]) == [ALONE[1]] * 3  # two others say too little
-    assert_allclose(least_scores(groups)[2], ABOVE * 0.5, rtol=0.01)
-    assert least_scores([replace(g, cohesion=0.1) for g in groups]) == [ALONE[1]] * 4
-    assert least_scores([]) == []
-
-
-def test_a_group_that_stands_out_less_than_those_of_other_labels_is_a_suspect():
-    group = PoisonGroup(
+@pytest.fixture
+def group():
+    """One of so many rows that standard errors are small."""
+    return PoisonGroup(
         label=0,
-        indices=np.arange(400),
+        indices=np.arange(10**6),
         flip=1.0,
         cohesion=0.6,
         typicality=1.0,
@@ -150,12 +185,46 @@ def test_a_group_that_stands_out_less_than_those_of_other_labels_is_a_suspect():
         transfer=0.0,
         stay=1.0,
         content_accuracy=1.0,
-        content_labels=np.ones(400, dtype=int),
+        content_labels=np.ones(10**6, dtype=int),
         verdict="suspect",
         score=0.6,
     )
+
+
+def test_scores_are_held_against_the_other_labels(group):
+    groups = [replace(group, cohesion=cohesion) for cohesion in (0.5, 0.5, 0.6, 0.2)]
+    assert_allclose(scores_of_others(groups)[2], [0.5, 0.5, 0.2], rtol=0.01)
+    assert least_score([0.5, 0.6]) == ALONE[1]  # two others say too little
+    assert_allclose(least_score([0.5, 0.5, 0.2]), ABOVE * 0.5)
+    assert least_score([0.1, 0.1, 0.1]) == least_score([]) == ALONE[1]
+    assert scores_of_others([]) == []
+
+
+def test_a_group_that_stands_out_less_than_those_of_other_labels_is_a_suspect(group):
     assert judged_group(group).verdict == "poison"
-    assert judged_group(group, least=0.65).verdict == "suspect"
+    assert judged_group(group, others=[0.5, 0.5, 0.5]).verdict == "suspect"
+
+
+def test_a_group_far_above_those_of_all_other_labels_needs_less(group):
+    least, above = STANDS_OUT
+    weak = replace(group, cohesion=1.1 * least)
+    assert judged_group(weak).verdict == "suspect"
+    assert judged_group(weak, others=[0.1, 0.1]).verdict == "suspect"  # too few
+    assert judged_group(weak, others=[0.1, 0.1, 0.1]).verdict == "poison"
+    assert not stands_out(weak, [0.1, 0.1, 1.2 * least / above])
+    assert not stands_out(replace(weak, coverage=0.4), [0.1, 0.1, 0.1])
+    assert not stands_out(replace(weak, cohesion=0.9 * least), [0.0, 0.0, 0.0])
+
+
+def test_where_classes_overlap_a_group_apart_from_its_label_is_poison(group):
+    overlapping = replace(group, cohesion=0.4, coverage=0.5, content_accuracy=0.7, apart=0.5)
+    assert judged_group(overlapping).verdict == "poison"
+    assert judged_group(replace(overlapping, content_accuracy=0.95)).verdict == "suspect"
+    assert not stands_apart(replace(overlapping, apart=0.9 * APART[1] / 0.2))
+    assert not stands_apart(replace(overlapping, apart=np.nan))
+    assert not stands_apart(replace(overlapping, coverage=0.9 * APART[0]))
+    assert not stands_apart(replace(overlapping, stay=0.7))
+    assert not stands_apart(replace(overlapping, indices=np.arange(9)))  # few
 
 
 @pytest.mark.parametrize("shape", [(300, 40), (60, 90)])
@@ -183,14 +252,14 @@ def test_the_nearest_rows_are_those_without_the_trigger():
     victims, shift = X[:60] + rng.normal(scale=0.01, size=(60, 6)), np.array([0, 0, 9, 9, 0, 0])
     search = search_of(np.r_[X, victims + shift], np.repeat([0, 1], [200, 60]))
     G = np.arange(200, 260)
-    common = InCommon.of(search, G, np.zeros(60, dtype=int))
-    first = InCommon._beyond(
-        search, G, nearest_content(search.K, search.ridge.y, G, np.zeros(60, dtype=int))
-    )
+    content = np.zeros(60, dtype=int)
+    common = InCommon.of(search, G, content)
+    first = search.X[nearest_content(search.K, search.ridge.y, G, content).ravel()].mean(axis=0)
+    first = search.X[G].mean(axis=0) - first
     of = ~common.overwritten
     error = np.abs(common.value - shift)[of].max()
-    assert error < 0.5 and error < 0.5 * np.abs(first.value - shift)[of].max()
-    near = common._nearest(search, G, np.zeros(60, dtype=int))
+    assert error < 0.5 and error < 0.6 * np.abs(first - shift)[of].max()
+    near = common._nearest(search, G, content)
     assert np.mean((near == np.arange(60)[:, None]).any(axis=1)) > 0.9
 
 
@@ -247,37 +316,29 @@ def waved():
     return X.reshape(len(X), -1), y, is_poison
 
 
-def test_victims_that_look_like_another_class_are_known_by_where_they_are_spread(waved):
+def test_victims_that_look_like_another_class_are_known_without_what_they_share(waved):
     X, y, is_poison = waved
     search, G = search_of(X, y), np.flatnonzero(is_poison)
     taken_for = search._flips(G)[0]
     assert np.mean(taken_for == 1) < 0.5
     group = search.describe(G)
     assert_array_equal(group.content_labels, np.ones(len(G)))
-    assert search.coverage(G, taken_for) < 0.3
-    by_class = search.coverage(G, group.content_labels)
-    assert by_class > 0.9
-    assert_allclose(group.coverage, by_class * (1 - CHOSEN / np.sqrt(len(G))))
+    assert search.coverage(G, taken_for) < 0.5 < 0.9 < group.coverage
     assert group.transfer > 0.8
 
 
-def test_rows_of_several_labels_are_held_against_what_each_is_taken_for(waved):
+def test_rows_are_never_taken_for_their_own_label(waved):
     X, y, is_poison = waved
     search = search_of(X, y)
     G = np.flatnonzero(is_poison | (y == 8))
-    content, flip, cohesion = search._flips(G)
-    assert_array_equal(search._widest(G, content, 1.0, cohesion)[0], content)
+    assert not np.any(search.describe(G).content_labels == y[G])
 
 
 def test_half_a_class_is_not_another_class_moved(waved):
-    """With what they share taken off victims are ordinary rows of their class, nines never are."""
     X, y, is_poison = waved
     search = search_of(X, y, 0.5, 0.01)  # as the detector chooses it
-    victims, nines = np.flatnonzero(is_poison), np.flatnonzero((y == 9) & ~is_poison)
-    ordinary = ORDINARY * search.typical
-    assert search._without_common(victims, 1) > ordinary
-    assert max(search._without_common(nines, label) for label in range(9)) < ordinary
-    assert_array_equal(search.describe(nines).content_labels, search._flips(nines)[0])
+    nines = np.flatnonzero((y == 9) & ~is_poison)
+    assert search.describe(nines).coverage < 0.3
 
 
 def test_the_wave_is_found_and_its_rows_are_given_back_to_their_class(waved):
