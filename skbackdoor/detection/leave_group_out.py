@@ -339,10 +339,10 @@ class LeaveGroupOutDetector(PoisonDetector):
             sets = searched[group.label]
             group = judged_group(group, search, sets=sets, others=others)
             if group.verdict == "suspect":
-                apart = search.most_apart(sets)
-                apart = apart and judged_group(apart, search, sets=sets, others=others)
-                if apart and apart.verdict == "poison":
-                    group = apart
+                far = search.most_apart(sets)
+                far = far and judged_group(far, search, sets=sets, others=others)
+                if far and far.verdict == "poison":
+                    group = far
             judged[group.label] = group
         for group in alone:
             if group.label not in judged or judged[group.label].verdict == "suspect":
