@@ -79,7 +79,7 @@ class InCommon:
             value = members.mean(axis=0) - contrast * like.mean(axis=0)
             near = cls(overwritten, contrast, value, *bounds)._nearest(search, G, content)
             like = search.X[near.ravel()]
-        like = like[:: len(like) // MOST_SHIFTED + 1]
+        like = like[:: int(np.ceil(len(like) / MOST_SHIFTED))]
         common = cls._within_bounds(overwritten, contrast, like, members, bounds)
         # What the bounds cut off makes the spread less than the contrast does.
         spread_left = common.put_on(drawn).std(axis=0)[~overwritten]
@@ -105,7 +105,7 @@ class InCommon:
     def _nearest(self, search, G, content):
         """The rows of their content classes that are nearest to some rows, with this taken off."""
         left = (~self.overwritten).astype(float)
-        plain = self.taken_off(search.X[G]) * left
+        plain = self.taken_off(search.X[G], search.some) * left
         near = np.empty((len(G), N_NEIGHBORS), dtype=int)
         for s in np.unique(content):
             of_class, here = np.setdiff1d(search.rows_of(s), G), content == s
@@ -118,9 +118,22 @@ class InCommon:
         blended = np.clip(self.contrast * X + self.value, self.low, self.high)
         return np.where(self.overwritten, self.value, blended)
 
-    def taken_off(self, X):
-        """Rows without it, but for what is overwritten, shape (n, n_features)."""
-        return (X - self.value) / self.contrast
+    def taken_off(self, X, others):
+        """Rows without it, shape (n, n_features).
+
+        What it overwrote is the mean of other rows; what the bounds cut off that of other rows in
+        which they would have.
+        """
+        plain = np.clip((X - self.value) / self.contrast, self.low, self.high)
+        plain = np.where(self.overwritten, others.mean(axis=0), plain)
+        blended = self.contrast * others + self.value
+        for lost, there in (
+            ((X <= self.low) & (self.value < 0), blended <= self.low),
+            ((X >= self.high) & (self.value > 0), blended >= self.high),
+        ):
+            usual = np.sum(others, axis=0, where=there) / np.maximum(there.sum(axis=0), 1)
+            plain = np.where(lost & there.any(axis=0) & ~self.overwritten, usual, plain)
+        return plain
 
     def kept(self, variance):
         """Share of the variance of rows that is not overwritten.

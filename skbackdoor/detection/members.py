@@ -8,6 +8,8 @@ from .candidates import LARGEST
 BETWEEN = (0.25, 0.75)
 #: Rounds in which a group is made the rows that count as its members.
 MOST_ROUNDS = 6
+#: Sizes of groups that are tried in the place of one, as shares of its size.
+SIZES = (0.7, 1.5)
 
 
 class Members:
@@ -58,3 +60,23 @@ class Members:
         others = np.delete(relative, part)
         apart = np.quantile(relative[part], 0.1) - np.quantile(others, 0.9)
         return float(np.clip(apart, 0.0, 1.0)), cohesion
+
+    def most_apart(self, part):
+        """As many of the rows that count as members most as are apart most, and cohere.
+
+        Each row less of a group, or more, makes the others count less or more.
+        """
+        for _ in range(MOST_ROUNDS):
+            relative, _ = self.relative(part)
+            order, n = np.argsort(-relative, kind="stable"), len(part)
+            least, most = (int(share * n) for share in SIZES)
+            sizes = range(max(least, 4), min(most, len(order) // 2) + 1)
+            parts = [np.sort(order[:size]) for size in sizes]
+            if not parts:
+                break
+            sure = [np.prod(self.apart(one)) * (1.0 - len(one) ** -0.5) for one in parts]
+            larger = parts[int(np.argmax(sure))]
+            if np.array_equal(larger, part):
+                break
+            part = larger
+        return part

@@ -53,6 +53,8 @@ ALIKE = 0.9
 FEW_ASKED = 3
 #: Share of the rows of a group whose content may change still where it is taken as settled.
 SETTLED = 0.02
+#: Rows of all labels by which a feature that a trigger hides is guessed.
+N_SOME = 200
 #: Components on which distances are taken.
 N_COMPONENTS = 30
 
@@ -117,6 +119,7 @@ class Search:
         pca = PCA(n_components, svd_solver="randomized", random_state=random_state)
         self.Z, self._pca = pca.fit_transform(X), pca
         self.low, self.high = X.min(axis=0), X.max(axis=0)
+        self.some = X[np.random.RandomState(random_state).permutation(len(X))[:N_SOME]]
         centred = X - pca.mean_
         self._sums, self._squares = ridge.Y.T @ centred, ridge.Y.T @ centred**2
         loo = ridge.leave_one_out()
@@ -531,11 +534,7 @@ class Search:
     def _content_without_common(self, G, content):
         """What rows are taken for with what they have in common beyond `content` taken off."""
         common = self.in_common(G, content)
-        plain = np.clip(common.taken_off(self.X[G]), self.low, self.high)
-        if common.overwritten.any():
-            classes, position = np.unique(content, return_inverse=True)
-            usual = [self.X[np.setdiff1d(self.rows_of(s), G)].mean(axis=0) for s in classes]
-            plain = np.where(common.overwritten, np.stack(usual)[position], plain)
+        plain = common.taken_off(self.X[G], self.some)
         scores = self.kernel(plain, self.X) @ self.ridge.coef_without(G)
         return best_other(self.ridge, scores, G)
 

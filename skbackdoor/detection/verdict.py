@@ -20,9 +20,9 @@ ALONE, ALIKE = (0.5, 0.4, -1.0), (0.3, 0.15, 0.1)
 #: Least coverage, and least score times transfer, of one that takes other rows along: what
 #: natural groups reach is in benchmarks/results/detection.md, as for the next three.
 TAKES_ALONG = 0.35, 0.27
-#: Least coverage, and least score times how far it is apart, of one that is apart from the others
-#: of its label where classes overlap; and standard errors by which these are lessened.
-APART, SURE_ERRORS = (0.35, 0.08), 1.5
+#: Least coverage, least of how far it is apart, and least score times that, of one that is apart
+#: from the others of its label where classes overlap; standard errors by which these are lessened.
+APART, SURE_ERRORS = (0.35, 0.25, 0.08), 1.5
 #: Accuracy on the content below which classes overlap, and transfer or score that a group needs
 #: there.
 TOLD_APART, CARRIES, SURE = 0.9, 0.4, 0.55
@@ -80,6 +80,9 @@ def judged_group(group, search=None, pattern=None, sets=(), others=()):
         several = np.flatnonzero(search.n_rows >= search.smallest)
         rows = search.rows_of(labels if len(labels) == 1 else several)
         completed = search.settled(group.indices, rows)
+        if len(completed) < len(group.indices):  # less is kept only where more speaks for it
+            if search.describe(completed, common).score < group.score:
+                completed = np.union1d(completed, group.indices)
         if not search.is_part(completed):  # what counts as a member is all but the label itself
             return group
         larger = search.describe(completed, common)
@@ -174,7 +177,8 @@ def stands_apart(group):
         and sure.flip >= FLIP * group.content_accuracy
         and group.stay >= STAY
         and sure.coverage >= APART[0]
-        and sure.score * apart >= APART[1]
+        and apart >= APART[1]
+        and sure.score * apart >= APART[2]
     )
 
 

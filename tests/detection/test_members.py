@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_digits
 from sklearn.metrics.pairwise import rbf_kernel
 
@@ -40,3 +40,14 @@ def test_apart_is_a_gap_and_no_mere_end_of_a_spread(shift):
         assert apart > 0.6 and np.mean(np.isin(refined, part)) > 0.9
     else:
         assert apart < 0.3
+
+
+def test_the_rows_that_are_most_apart_are_those_of_the_cloud():
+    """From most of them, and from all with some others."""
+    rng = np.random.RandomState(0)
+    X = rng.randn(120, 4)
+    X[:30, 0] += 8.0
+    ridge = LeaveGroupOutRidge(rbf_kernel(X, gamma=0.05), np.zeros(120, dtype=int), 0.1)
+    members = Members(ridge, np.arange(120))
+    assert_array_equal(members.most_apart(np.arange(24)), np.arange(30))
+    assert_array_equal(members.most_apart(np.arange(36)), np.arange(30))

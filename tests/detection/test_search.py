@@ -75,8 +75,8 @@ def test_what_is_added_makes_the_means_equal():
     X, triggered = waves()
     # Five other rows: they are the nearest of any.
     search = search_of(np.r_[X[:5], triggered[60:]], np.repeat([0, 1], [5, 60]))
-    G = np.arange(5, 65)
-    common = InCommon.of(search, G, np.zeros(60, dtype=int))
+    G = np.arange(5, 55)
+    common = InCommon.of(search, G, np.zeros(50, dtype=int))
     near = search.X[:5]
     added = ~common.overwritten & (common.value != 0)
     assert added.any()
@@ -108,7 +108,7 @@ def test_a_blend_leaves_its_share_of_the_contrast(alpha):
     error = np.abs(common.put_on(held_out) - blended(held_out)).mean()
     shift = (blended(members) - members).mean(axis=0)
     by_shift = np.abs(np.clip(held_out + shift, 0, 1) - blended(held_out)).mean()
-    assert error < (0.8 if alpha else 1.5) * by_shift  # that of the members, known
+    assert error < (0.8 if alpha else 1.6) * by_shift  # that of the members, known
 
 
 def test_a_feature_that_few_rows_have_is_not_overwritten_where_a_few_members_lack_it():
@@ -220,7 +220,8 @@ def test_where_classes_overlap_a_group_apart_from_its_label_is_poison(group):
     overlapping = replace(group, cohesion=0.4, coverage=0.5, content_accuracy=0.7, apart=0.5)
     assert judged_group(overlapping).verdict == "poison"
     assert judged_group(replace(overlapping, content_accuracy=0.95)).verdict == "suspect"
-    assert not stands_apart(replace(overlapping, apart=0.9 * APART[1] / 0.2))
+    assert not stands_apart(replace(overlapping, apart=0.9 * APART[2] / 0.2))
+    assert not stands_apart(replace(overlapping, cohesion=0.9, apart=0.9 * APART[1]))
     assert not stands_apart(replace(overlapping, apart=np.nan))
     assert not stands_apart(replace(overlapping, coverage=0.9 * APART[0]))
     assert not stands_apart(replace(overlapping, stay=0.7))
@@ -258,7 +259,7 @@ def test_the_nearest_rows_are_those_without_the_trigger():
     first = search.X[G].mean(axis=0) - first
     of = ~common.overwritten
     error = np.abs(common.value - shift)[of].max()
-    assert error < 0.5 and error < 0.6 * np.abs(first - shift)[of].max()
+    assert error < 0.7 * np.abs(first - shift)[of].max()
     near = common._nearest(search, G, content)
     assert np.mean((near == np.arange(60)[:, None]).any(axis=1)) > 0.9
 
