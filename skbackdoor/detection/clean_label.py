@@ -8,7 +8,7 @@ label like rows drawn from it, with what they have in common put on them: a kind
 
 import numpy as np
 
-from .candidates import LARGEST, N_NEIGHBORS, components, tree_nodes
+from .candidates import LARGEST, N_NEIGHBORS, components, nearest, tree_nodes
 from .group import PoisonGroup
 
 #: Candidates of a label whose coverage is looked at: those most apart.
@@ -17,8 +17,8 @@ KEPT = 8
 NEAREST = 1 / 7
 #: Rounds in which a group is made the rows that hold what it has in common.
 MOST_ROUNDS = 3
-#: Least coverage and score, each lessened by its standard error, of a group that is poison: groups
-#: of clean data score 0.23 at most (benchmarks/results/detection.md).
+#: Least coverage and score, each lessened by its standard error, of a group that is poison: what
+#: natural ones reach is in benchmarks/results/detection.md.
 LEAST = (0.5, 0.3)
 
 
@@ -40,14 +40,14 @@ def clean_label_group(search, label):
     """
     members = search.members(label)
     sets = _most_apart(search, members)
-    parts = (members.most_apart(np.searchsorted(members.rows, G)) for G in sets)
+    parts = (members.resized(np.searchsorted(members.rows, G)) for G in sets)
     sets += [members.rows[part] for part in parts if len(part) >= search.smallest]
     sets += [G for G in (_completed(search, members, G) for G in sets) if members.is_part(G)]
     sets = {G.tobytes(): G for G in sets}.values()  # most are complete
     groups = [_described(search, label, members, G) for G in sets]
     best = max((group for group in groups if group), key=lambda group: group.score, default=None)
     if best is not None:  # few poisoned rows left behind carry a backdoor on
-        larger = _completed(search, members, best.indices)
+        larger = np.union1d(best.indices, _completed(search, members, best.indices))
         larger = _described(search, label, members, larger) if members.is_part(larger) else None
         best = larger or best
     return best
@@ -89,8 +89,7 @@ def _completed(search, members, G):
             break
         near = search.K[np.ix_(rows, others)]
         near[rows[:, None] == others] = -np.inf
-        near = others[np.argsort(-near, axis=1, kind="stable")[:, :N_NEIGHBORS]]
-        beyond = X - search.X[near].mean(axis=1)
+        beyond = X - search.X[others[nearest(-near)]].mean(axis=1)
         shift = beyond[np.isin(rows, G)].mean(axis=0)
         direction = search.within.solve(shift)
         G = rows[beyond @ direction > 0.5 * (shift @ direction)]
@@ -125,6 +124,7 @@ def _described(search, label, members, G):
         cohesion=cohesion,
         typicality=float(np.median(scores[:, label]) / search.typical),
         coverage=spread,
+        apart=apart,
         stay=float(np.mean(kept)) if len(kept) else 0.0,
         content_accuracy=float(np.mean(right)),
         content_labels=content,

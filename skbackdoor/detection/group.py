@@ -51,7 +51,7 @@ class PoisonGroup:
         minus that over all other rows, about 1 for rows that share something no other row has.
         Of rows that share values: their share of all rows with these values.
     typicality : float
-        How ordinary its members are for the label that the model without the group gives them:
+        How ordinary its members are for their content once what they have in common is taken off:
         the median of that score over the median score of all rows for their own label.
     coverage : float
         How far its members are spread over the classes they are taken for: the share of rows of
@@ -74,9 +74,10 @@ class PoisonGroup:
         the row gives that label, by the members' numbers: what flip is for rows drawn from them.
     content_labels : ndarray of shape (n_members,)
         The label that the model without the group gives each row with what the members have in
-        common taken off: a trigger makes victims of one class look like several. Its own for rows
-        that rightly have it (clean-label attacks); None, and nan for the numbers above, where a
-        detector asks no model.
+        common taken off, asked until at most 2 % of the rows change it, five times at most: a
+        trigger makes victims of one class look like several. Its own for rows that rightly have
+        it (clean-label attacks); None, and nan for the numbers above, where a detector asks no
+        model.
     verdict : {"poison", "suspect"}
         "poison" where the evidence rules out a natural group, by the detector's assumption;
         "suspect" where it does not: to be looked at, never dropped by itself.

@@ -94,7 +94,7 @@ class InCommon:
         cut = (like.min(axis=0) + value < low) | (like.max(axis=0) + value > high)
         cut = np.flatnonzero(cut & ~overwritten)
         like, mean = like[:, cut], mean[cut]
-        least, most = low[cut] - high[cut], high[cut] - contrast * low[cut]
+        least, most = low[cut] - contrast * high[cut], high[cut] - contrast * low[cut]
         for _ in range(N_HALVINGS):
             middle = 0.5 * (least + most)
             below = np.clip(like + middle, low[cut], high[cut]).mean(axis=0) < mean
@@ -105,7 +105,7 @@ class InCommon:
     def _nearest(self, search, G, content):
         """The rows of their content classes that are nearest to some rows, with this taken off."""
         left = (~self.overwritten).astype(float)
-        plain = self.taken_off(search.X[G], search.some) * left
+        plain = self.taken_off(search.X[G], search.sample) * left
         near = np.empty((len(G), N_NEIGHBORS), dtype=int)
         for s in np.unique(content):
             of_class, here = np.setdiff1d(search.rows_of(s), G), content == s

@@ -116,21 +116,22 @@ class LeaveGroupOutDetector(PoisonDetector):
     suspicious groups of the other labels reach, a null of the same data; and where fewer than
     0.9 of the ordinary rows of the content are labelled right, what members have in common must
     give the label to 0.4 of the rows that it is put on, or the score be 0.55. Less is enough in
-    three cases. A coverage of 0.35, where score times that share is 0.27. A score of 0.3, where it
-    is 1.6 times that of each other label's group. And where fewer than 0.9 are labelled right, a
-    coverage of 0.35, where `apart` is 0.25 and score times that 0.08 (one and a half standard
-    errors off): rows of a label that look like another class pass into the label's other rows,
-    while a trigger is there or not. Where what poison found before has in
-    common carries other rows to the group's label as well, a coverage of 0.3 and a score of
-    0.15 are enough: its most widely spread rows may have been found first. A group of several
-    labels stands in `groups_` once for each, with the evidence of all its rows; where it holds
-    rows of a surer group of one label, what is left of it must reach a score of 0.3.
+    three cases. A coverage of 0.35, where score times that share is 0.27 and typicality 0.88. A
+    score of 0.3, with four labels or more, where it is 1.6 times that of each other label's group.
+    And where fewer than 0.9 are labelled right, a coverage of 0.35, where `apart` is 0.25 and
+    score times that 0.08 (one and a half standard errors off): rows of a label that look like
+    another class pass into the label's other rows, while a trigger is there or not. Where what
+    poison found before has in common carries other rows to the group's label as well, a coverage
+    of 0.3 and a score of 0.15 are enough: its most widely spread rows may have been found first. A
+    group of several labels stands in `groups_` once for each, with the evidence of all its rows;
+    where it holds rows of a surer group of one label, what is left of it must reach a score of
+    0.3.
 
     What members have in common is taken for features that are overwritten, and for all others for
     a blend, ``x' = c x + v`` within the bounds of each feature: its contrast c is that of the
     members' spread (1 for what is only added, at least 0.4), and v makes the means equal. Coverage
     is that over rows of the content with this put on them, and the content of members is what the
-    fit without them says once it is taken off, until that changes no more: a trigger makes victims
+    fit without them says once it is taken off, until that is settled: a trigger makes victims
     of one class look like several.
 
     A group that shares values is poison by the same numbers, less one and a half standard errors,
@@ -474,4 +475,4 @@ def _moved(group, rows):
 
 
 def _dense(X):
-    return X.toarray() if sp.issparse(X) else X
+    return np.asarray(X.toarray() if sp.issparse(X) else X, dtype=float)

@@ -61,7 +61,7 @@ class Members:
         apart = np.quantile(relative[part], 0.1) - np.quantile(others, 0.9)
         return float(np.clip(apart, 0.0, 1.0)), cohesion
 
-    def most_apart(self, part):
+    def resized(self, part):
         """As many of the rows that count as members most as are apart most, and cohere.
 
         Each row less of a group, or more, makes the others count less or more.
@@ -69,14 +69,21 @@ class Members:
         for _ in range(MOST_ROUNDS):
             relative, _ = self.relative(part)
             order, n = np.argsort(-relative, kind="stable"), len(part)
-            least, most = (int(share * n) for share in SIZES)
-            sizes = range(max(least, 4), min(most, len(order) // 2) + 1)
-            parts = [np.sort(order[:size]) for size in sizes]
-            if not parts:
+            least = max(int(SIZES[0] * n), 4)
+            most = min(int(SIZES[1] * n), len(order) // 2)
+            if least > most:
                 break
-            sure = [np.prod(self.apart(one)) * (1.0 - len(one) ** -0.5) for one in parts]
-            larger = parts[int(np.argmax(sure))]
-            if np.array_equal(larger, part):
+            sums = np.cumsum(self._inverse[:, order[:most]], axis=1)[:, least - 1 :]
+            inside = np.arange(least, most + 1) > np.argsort(order)[:, np.newaxis]
+            membership = inside - sums / self._inverse.diagonal()[:, np.newaxis]
+            sure = []
+            for k, size in enumerate(range(least, most + 1)):
+                members, others = membership[order[:size], k], membership[order[size:], k]
+                low, high = np.median(others), np.median(members)
+                apart = np.quantile(members, 0.1) - np.quantile(others, 0.9)
+                sure.append(np.clip(apart, 0.0, high - low) * (1.0 - size**-0.5))
+            resized = np.sort(order[: least + int(np.argmax(sure))])
+            if np.array_equal(resized, part):
                 break
-            part = larger
+            part = resized
         return part

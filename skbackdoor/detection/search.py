@@ -53,8 +53,8 @@ ALIKE = 0.9
 FEW_ASKED = 3
 #: Share of the rows of a group whose content may change still where it is taken as settled.
 SETTLED = 0.02
-#: Rows of all labels by which a feature that a trigger hides is guessed.
-N_SOME = 200
+#: Rows of all labels, of the group or not, by which a feature that a trigger hides is guessed.
+N_SAMPLE = 200
 #: Components on which distances are taken.
 N_COMPONENTS = 30
 
@@ -114,12 +114,12 @@ class Search:
     def __init__(self, X, kernel, K, ridge, smallest, random_state):
         self.X, self.kernel, self.K, self.ridge = X, kernel, K, ridge
         self.smallest, self.random_state = smallest, random_state
-        self._in_common, self._coverage, self._members = {}, {}, {}
+        self._in_common, self._coverage, self._taken_for, self._members = {}, {}, {}, {}
         n_components = min(N_COMPONENTS, X.shape[1], len(X) - 1)
         pca = PCA(n_components, svd_solver="randomized", random_state=random_state)
         self.Z, self._pca = pca.fit_transform(X), pca
         self.low, self.high = X.min(axis=0), X.max(axis=0)
-        self.some = X[np.random.RandomState(random_state).permutation(len(X))[:N_SOME]]
+        self.sample = X[np.random.RandomState(random_state).permutation(len(X))[:N_SAMPLE]]
         centred = X - pca.mean_
         self._sums, self._squares = ridge.Y.T @ centred, ridge.Y.T @ centred**2
         loo = ridge.leave_one_out()
@@ -189,7 +189,7 @@ class Search:
         return self._first(evidence, STAY, SURE_ERRORS)
 
     def _first(self, evidence, stay=0.0, errors=1.0):
-        """The set with the most evidence, of those without which so many of the others stay.
+        """The group of the set with the most evidence, of those without which others stay.
 
         Of sets of which too few rows flip for them to be poison a few are asked, where there are
         no others.
@@ -201,6 +201,10 @@ class Search:
             the set.
         stay, errors : float
             Least share of others that stay; standard errors to be taken off.
+
+        Returns
+        -------
+        group : PoisonGroup or None
         """
         evidence.sort(key=lambda entry: -np.prod(entry[1:4]))
         flipping = [entry for entry in evidence if self._may_be_poison(entry)]
@@ -211,9 +215,9 @@ class Search:
                 break
             if any(alike(G, other) for other in asked):
                 continue  # with less to speak for it
-            asked.append(G)
             if stay and self._stay(G) < stay:
                 continue
+            asked.append(G)
             _, spread = self._content_and_coverage(G, content, flip, cohesion)
             flip, spread = lessened(flip, spread, len(G), errors)
             sure = factor * score(flip, cohesion, spread)
@@ -239,10 +243,10 @@ class Search:
         return self._members[label]
 
     def apart(self, G):
-        """How far the rows of a group are apart from the others of its label; 0 for several."""
+        """How far the rows of a group are apart from the others of its label; nan for several."""
         labels = np.unique(self.ridge.y[G])
-        if len(labels) > 1:
-            return 0.0
+        if len(labels) > 1 or len(G) == self.n_rows[labels[0]]:
+            return np.nan
         members = self.members(labels[0])
         return members.apart(np.searchsorted(members.rows, G))[0]
 
@@ -521,22 +525,27 @@ class Search:
 
         A trigger makes rows look like other classes, so that victims of one class are taken for
         several. So what they have in common is taken off and asked again what they are, until
-        that changes no more. Where too little speaks for a group its coverage is nan.
+        that is settled; of two classes there is no other. Where too little speaks for a group its
+        coverage is nan.
         """
         if min(flip, cohesion) <= 0.2:
             return content, np.nan
-        for _ in range(MOST_ROUNDS if np.count_nonzero(self.n_rows) > 2 else 0):
-            before, content = content, self._content_without_common(G, content)
-            if np.mean(content != before) <= SETTLED:
-                break
+        key = G.tobytes()
+        if key not in self._taken_for and np.count_nonzero(self.n_rows) > 2:
+            coef = self.ridge.coef_without(G)
+            for _ in range(MOST_ROUNDS):
+                before = content
+                content = best_other(self.ridge, self._without_common(G, content, coef), G)
+                if np.mean(content != before) <= SETTLED:
+                    break
+            self._taken_for[key] = content
+        content = self._taken_for.get(key, content)
         return content, self.coverage(G, content)
 
-    def _content_without_common(self, G, content):
-        """What rows are taken for with what they have in common beyond `content` taken off."""
-        common = self.in_common(G, content)
-        plain = common.taken_off(self.X[G], self.some)
-        scores = self.kernel(plain, self.X) @ self.ridge.coef_without(G)
-        return best_other(self.ridge, scores, G)
+    def _without_common(self, G, content, coef):
+        """Scores by the fit without rows of what these are without what they have in common."""
+        plain = self.in_common(G, content).taken_off(self.X[G], self.sample)
+        return self.kernel(plain, self.X) @ coef
 
     def coverage(self, G, content):
         """How far a group is spread over its content classes, as in :class:`PoisonGroup`."""
@@ -577,11 +586,14 @@ class Search:
         content, flip, cohesion = self._flips(G)
         content, spread = self._content_and_coverage(G, content, flip, cohesion)
         accuracy, carried = content_accuracy(self.right, self.ridge.y, G, content), 0.0
+        scores, apart = self.ridge.without(G), np.nan
         if min(flip, cohesion) > 0.2:
+            coef, apart = self.ridge.coef_without(G), self.apart(G)
+            scores = self._without_common(G, content, coef)
             common = common or self.in_common(G, content)
             random_state = np.random.RandomState(self.random_state)
             carried = transfer(self.ridge, self.kernel, self.X, G, common, content, random_state)
-        likest = self.ridge.without(G)[np.arange(len(G)), content]
+        likest = scores[np.arange(len(G)), content]
         return PoisonGroup(
             label=int(np.bincount(self.ridge.y[G]).argmax()),
             indices=G,
@@ -589,7 +601,7 @@ class Search:
             cohesion=cohesion,
             typicality=float(np.median(likest) / self.typical),
             coverage=spread,
-            apart=self.apart(G) if min(flip, cohesion) > 0.2 else 0.0,
+            apart=apart,
             transfer=carried,
             stay=self._stay(G),
             content_accuracy=accuracy,

@@ -17,9 +17,9 @@ HELD = 0.75
 #: Its least coverage and score, these and flip lessened by their standard errors; least coverage,
 #: score and transfer of one that has in common what poison of another label has.
 ALONE, ALIKE = (0.5, 0.4, -1.0), (0.3, 0.15, 0.1)
-#: Least coverage, and least score times transfer, of one that takes other rows along: what
-#: natural groups reach is in benchmarks/results/detection.md, as for the next three.
-TAKES_ALONG = 0.35, 0.27
+#: Least coverage, least score times transfer, and least typicality of one that takes other rows
+#: along: what natural groups reach is in benchmarks/results/detection.md, as for the next three.
+TAKES_ALONG = 0.35, 0.27, 0.88
 #: Least coverage, least of how far it is apart, and least score times that, of one that is apart
 #: from the others of its label where classes overlap; standard errors by which these are lessened.
 APART, SURE_ERRORS = (0.35, 0.25, 0.08), 1.5
@@ -80,12 +80,12 @@ def judged_group(group, search=None, pattern=None, sets=(), others=()):
         several = np.flatnonzero(search.n_rows >= search.smallest)
         rows = search.rows_of(labels if len(labels) == 1 else several)
         completed = search.settled(group.indices, rows)
-        if len(completed) < len(group.indices):  # less is kept only where more speaks for it
-            if search.describe(completed, common).score < group.score:
-                completed = np.union1d(completed, group.indices)
-        if not search.is_part(completed):  # what counts as a member is all but the label itself
-            return group
         larger = search.describe(completed, common)
+        if larger.score < group.score and not np.isin(group.indices, completed).all():
+            completed = np.union1d(completed, group.indices)  # less speaks for fewer
+            larger = search.describe(completed, common)
+        if not search.is_part(completed):  # what counts as a member is all but the label itself
+            return replace(group, verdict="poison") if search.is_part(group.indices) else group
         few = len(completed) <= MORE * len(group.indices)
         group = larger if is_poison(larger, alike if few else alone) else group
     return replace(group, verdict="poison")
@@ -150,8 +150,8 @@ def takes_along(group):
     """Whether what a group has in common gives its label to others, beside what speaks for it.
 
     A small group, or one of a strong trigger, may not be spread widely enough to be poison by
-    that. Groups of clean digits and photographs reached less of both together; clusters of
-    classes in few columns reach as much, which is why these are searched by values.
+    that. What natural groups have in common may take others along as well, but with it taken off
+    their rows are no ordinary ones of another class.
     """
     sure = lessened_group(group)
     return (
@@ -160,6 +160,7 @@ def takes_along(group):
         and group.stay >= STAY
         and sure.coverage >= TAKES_ALONG[0]
         and sure.score * group.transfer >= TAKES_ALONG[1]
+        and group.typicality >= TAKES_ALONG[2]
     )
 
 

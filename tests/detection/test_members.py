@@ -49,5 +49,5 @@ def test_the_rows_that_are_most_apart_are_those_of_the_cloud():
     X[:30, 0] += 8.0
     ridge = LeaveGroupOutRidge(rbf_kernel(X, gamma=0.05), np.zeros(120, dtype=int), 0.1)
     members = Members(ridge, np.arange(120))
-    assert_array_equal(members.most_apart(np.arange(24)), np.arange(30))
-    assert_array_equal(members.most_apart(np.arange(36)), np.arange(30))
+    assert_array_equal(members.resized(np.arange(24)), np.arange(30))
+    assert_array_equal(members.resized(np.arange(36)), np.arange(30))
