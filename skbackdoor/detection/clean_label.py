@@ -17,6 +17,8 @@ KEPT = 8
 NEAREST = 1 / 7
 #: Rounds in which a group is made the rows that hold what it has in common.
 MOST_ROUNDS = 3
+#: Least share of the rows of a group that are distinct.
+DISTINCT = 0.75
 #: Least coverage and score, each lessened by its standard error, of a group that is poison: what
 #: natural ones reach is in benchmarks/results/detection.md.
 LEAST = (0.5, 0.3)
@@ -107,6 +109,8 @@ def _certain(rows):
 
 def _described(search, label, members, G):
     """A group that has its label's own content, with the evidence; None if it is not poison."""
+    if len(np.unique(search.X[G], axis=0)) < DISTINCT * len(G):
+        return None  # rows that stand twice count each other as members, whatever they hold
     ridge, content = search.ridge, np.full(len(G), label)
     others = np.setdiff1d(members.rows, G)
     spread = search.coverage(G, content)

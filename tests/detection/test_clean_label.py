@@ -77,3 +77,9 @@ def test_a_model_of_what_is_left_does_not_obey(action):
     ]
     assert np.mean(model.fit(X, y).predict(triggered) == target) > success[1] + 0.3
     assert success[0] <= success[1] + 0.05
+
+
+def test_rows_that_stand_twice_are_no_attack():
+    X, y = load_digits(return_X_y=True)
+    X, y = np.repeat(X[:200] / 16, 2, axis=0), np.repeat(y[:200], 2)
+    assert not LeaveGroupOutDetector().fit(X, y).is_poison_.any()
