@@ -21,7 +21,7 @@ MOST_ROUNDS = 3
 DISTINCT = 0.75
 #: Least coverage and score, each lessened by its standard error, of a group that is poison: what
 #: natural ones reach is in benchmarks/results/detection.md.
-LEAST = (0.5, 0.3)
+LEAST = (0.5, 0.35)
 
 
 def clean_label_group(search, label):

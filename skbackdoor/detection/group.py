@@ -65,7 +65,7 @@ class PoisonGroup:
     apart : float
         How far its rows are from the others of the label in how they count as members, 1 where
         none lies between: nine in ten members less nine in ten others, of medians 1 and 0. nan
-        where it is not asked.
+        where it is not asked, as in at most 30 features.
     stay : float
         Share of the other rows of the label, of those that a model without them alone labels so,
         that keep it without the group as well.

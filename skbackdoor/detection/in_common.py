@@ -11,8 +11,9 @@ OVERWRITTEN = 0.3
 #: Standard errors by which its variance is less than theirs: few rows may all be 0 in a feature
 #: that few others have.
 CLEARLY = 1.5
-#: Least contrast that a trigger leaves.
-LEAST_CONTRAST = 0.4
+#: Least contrast that a trigger leaves; features up to which it is 1, since in few of them a part
+#: of a class looks like another one with less contrast.
+LEAST_CONTRAST, FEW_FEATURES = 0.4, 30
 #: Rows of the content classes whose spread is that of content, and nearest rows that are shifted.
 MOST_DRAWN, MOST_SHIFTED = 300, 250
 #: Halvings by which a shift that meets the bounds of a feature is found.
@@ -154,7 +155,7 @@ class InCommon:
 def _contrast(spread, usual, contrast=1.0):
     """The contrast that gives rows the spread of others, from that of rows of some contrast."""
     usual = np.sum(usual**2)
-    if usual > 0:
+    if usual > 0 and len(spread) > FEW_FEATURES:
         contrast *= np.sqrt(np.sum(spread**2) / usual)
     return float(np.clip(contrast, LEAST_CONTRAST, 1.0))
 

@@ -24,7 +24,7 @@ from .evidence import (
     transfer,
 )
 from .group import PoisonGroup
-from .in_common import InCommon
+from .in_common import FEW_FEATURES, InCommon
 from .members import Members
 from .verdict import FLIP, STAY, SURE_ERRORS, TOLD_APART
 from .within_classes import WithinClasses
@@ -185,7 +185,8 @@ class Search:
                 continue
             if content_accuracy(self.right, self.ridge.y, G, content) < TOLD_APART:
                 apart = self.apart(G) * max(1.0 - SURE_ERRORS / np.sqrt(len(G)), 0.0)
-                evidence.append((content, flip, cohesion, apart, G))
+                if apart > 0:
+                    evidence.append((content, flip, cohesion, apart, G))
         return self._first(evidence, STAY, SURE_ERRORS)
 
     def _first(self, evidence, stay=0.0, errors=1.0):
@@ -243,9 +244,13 @@ class Search:
         return self._members[label]
 
     def apart(self, G):
-        """How far the rows of a group are apart from the others of its label; nan for several."""
+        """How far the rows of a group are apart from the others of its label.
+
+        nan for several labels, and in few features, where any rows that lie together are.
+        """
         labels = np.unique(self.ridge.y[G])
-        if len(labels) > 1 or len(G) == self.n_rows[labels[0]]:
+        several = len(labels) > 1 or len(G) == self.n_rows[labels[0]]
+        if several or self.X.shape[1] <= FEW_FEATURES:
             return np.nan
         members = self.members(labels[0])
         return members.apart(np.searchsorted(members.rows, G))[0]
