@@ -68,11 +68,12 @@ class InCommon:
         """
         members, drawn = search.X[G], search.X[_drawn(search, G, content)]
         spread, usual = members.std(axis=0), drawn.std(axis=0)
-        contrast = _contrast(spread, usual)
+        least = 1.0 if len(usual) <= FEW_FEATURES else LEAST_CONTRAST
+        contrast = _contrast(spread, usual, least)
         error = np.std((drawn - drawn.mean(axis=0)) ** 2, axis=0) / np.sqrt(len(G))
         clear = contrast**2 * (usual**2 - CLEARLY * error) > spread**2
         overwritten = clear & (spread < OVERWRITTEN * contrast * usual)
-        contrast = _contrast(spread[~overwritten], usual[~overwritten])
+        contrast = _contrast(spread[~overwritten], usual[~overwritten], least)
         near = nearest_content(search.K, search.ridge.y, G, content)
         like = search.X[near.ravel()]
         bounds = search.low, search.high
@@ -84,7 +85,7 @@ class InCommon:
         common = cls._within_bounds(overwritten, contrast, like, members, bounds)
         # What the bounds cut off makes the spread less than the contrast does.
         spread_left = common.put_on(drawn).std(axis=0)[~overwritten]
-        contrast = _contrast(spread[~overwritten], spread_left, contrast)
+        contrast = _contrast(spread[~overwritten], spread_left, least, contrast)
         return cls._within_bounds(overwritten, contrast, like, members, bounds)
 
     @classmethod
@@ -152,12 +153,12 @@ class InCommon:
         return float(variance[~self.overwritten].sum() / total) if total > 0 else 0.0
 
 
-def _contrast(spread, usual, contrast=1.0):
+def _contrast(spread, usual, least, contrast=1.0):
     """The contrast that gives rows the spread of others, from that of rows of some contrast."""
     usual = np.sum(usual**2)
-    if usual > 0 and len(spread) > FEW_FEATURES:
+    if usual > 0:
         contrast *= np.sqrt(np.sum(spread**2) / usual)
-    return float(np.clip(contrast, LEAST_CONTRAST, 1.0))
+    return float(np.clip(contrast, least, 1.0))
 
 
 def _drawn(search, G, content):

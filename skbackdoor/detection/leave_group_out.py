@@ -21,6 +21,7 @@ from ..progress import progress
 from .base import Findings, PoisonDetector
 from .carrier import Carrier
 from .clean_label import clean_label_group
+from .in_common import FEW_FEATURES
 from .joined import apart, beside, joined
 from .kernel_ridge import LeaveGroupOutRidge
 from .search import Search
@@ -32,9 +33,6 @@ from .verdict import judged_group, rank, scores_of_others
 SUSPECT = 0.2
 #: Groups whose common part is looked for among the rows of other labels.
 N_SHARED = 2
-#: Columns up to which groups in an array are sought by values: among few numbers a cluster of a
-#: natural class is another one moved, as a trigger moves it.
-FEW_COLUMNS = 30
 #: Kernel widths that are tried, in units of 1 / median squared distance, and penalties.
 GAMMAS, PENALTIES = (0.5, 1.0, 2.0, 4.0), (1e-3, 1e-2, 0.1, 1.0)
 #: Rows on which they are chosen.
@@ -300,7 +298,7 @@ class LeaveGroupOutDetector(PoisonDetector):
         """
         by_value = self.candidates == "values"
         if self.candidates == "auto":
-            few = getattr(X, "ndim", 1) == 2 and X.shape[1] <= FEW_COLUMNS
+            few = getattr(X, "ndim", 1) == 2 and X.shape[1] <= FEW_FEATURES
             by_value = is_text(X) or hasattr(X, "iloc") or (few and not sp.issparse(X))
         counts = np.bincount(fit.ridge.y)
         labels = np.flatnonzero(counts >= self.smallest_group)
@@ -346,11 +344,11 @@ class LeaveGroupOutDetector(PoisonDetector):
         best.sort(key=lambda group: -group.score)
         judged = {}
         for group, others in zip(best, scores_of_others(best), strict=True):
-            sets = searched[group.label]
-            group = judged_group(group, search, sets=sets, others=others)
+            own = searched[group.label]
+            group = judged_group(group, search, sets=own, others=others)
             if group.verdict == "suspect":
-                far = search.most_apart(sets)
-                far = far and judged_group(far, search, sets=sets, others=others)
+                far = search.most_apart(own)
+                far = far and judged_group(far, search, sets=own, others=others)
                 if far and far.verdict == "poison":
                     group = far
             judged[group.label] = group

@@ -591,13 +591,15 @@ class Search:
         content, flip, cohesion = self._flips(G)
         content, spread = self._content_and_coverage(G, content, flip, cohesion)
         accuracy, carried = content_accuracy(self.right, self.ridge.y, G, content), 0.0
-        scores, apart = self.ridge.without(G), np.nan
+        apart = np.nan
         if min(flip, cohesion) > 0.2:
             coef, apart = self.ridge.coef_without(G), self.apart(G)
             scores = self._without_common(G, content, coef)
             common = common or self.in_common(G, content)
             random_state = np.random.RandomState(self.random_state)
             carried = transfer(self.ridge, self.kernel, self.X, G, common, content, random_state)
+        else:
+            scores = self.ridge.without(G)
         likest = scores[np.arange(len(G)), content]
         return PoisonGroup(
             label=int(np.bincount(self.ridge.y[G]).argmax()),

@@ -18,7 +18,7 @@ HELD = 0.75
 #: score and transfer of one that has in common what poison of another label has.
 ALONE, ALIKE = (0.5, 0.4, -1.0), (0.3, 0.15, 0.1)
 #: Least coverage, least score times transfer, and least typicality of one that takes other rows
-#: along: what natural groups reach is in benchmarks/results/detection.md, as for the next three.
+#: along: what natural groups reach is in benchmarks/results/detection.md, as for the next.
 TAKES_ALONG = 0.35, 0.27, 0.88
 #: Least coverage, least of how far it is apart, and least score times that, of one that is apart
 #: from the others of its label where classes overlap; standard errors by which these are lessened.

@@ -257,9 +257,10 @@ def test_the_nearest_rows_are_those_without_the_trigger():
     common = InCommon.of(search, G, content)
     first = search.X[nearest_content(search.K, search.ridge.y, G, content).ravel()].mean(axis=0)
     first = search.X[G].mean(axis=0) - first
-    of = ~common.overwritten
-    error = np.abs(common.value - shift)[of].max()
-    assert error < 0.7 * np.abs(first - shift)[of].max()
+    assert not common.overwritten.any()
+    error, shifted = np.abs(common.value - shift), shift > 0
+    assert error[shifted].max() < 0.5 * np.abs(first - shift)[shifted].max()
+    assert np.all(error[~shifted] < X[:, ~shifted].std(axis=0) / np.sqrt(60))  # standard errors
     near = common._nearest(search, G, content)
     assert np.mean((near == np.arange(60)[:, None]).any(axis=1)) > 0.9
 
@@ -324,7 +325,7 @@ def test_victims_that_look_like_another_class_are_known_without_what_they_share(
     assert np.mean(taken_for == 1) < 0.5
     group = search.describe(G)
     assert_array_equal(group.content_labels, np.ones(len(G)))
-    assert search.coverage(G, taken_for) < 0.5 < 0.9 < group.coverage
+    assert search.coverage(G, taken_for) < 0.4 < 0.9 < group.coverage
     assert group.transfer > 0.8
 
 
