@@ -1,4 +1,4 @@
-"""The search for clean-label attacks: rows that rightly have their label, but share a trigger.
+"""Clean-label attacks: rows that rightly have their label, but share a trigger.
 
 Leave such a group out and its rows keep their label: nothing flips. Two things tell it still. Its
 rows count each other as members, and hardly a row of the label lies between: a trigger is there or
@@ -8,116 +8,76 @@ label like rows drawn from it, with what they have in common put on them: a kind
 
 import numpy as np
 
-from .candidates import LARGEST, N_NEIGHBORS, components, nearest, tree_nodes
+from .apart_sets import certain, completed
 from .group import PoisonGroup
+from .verdict import OTHERS
 
-#: Candidates of a label whose coverage is looked at: those most apart.
-KEPT = 8
-#: A row is held against the mean of this share of the rows of its label, the nearest.
-NEAREST = 1 / 7
-#: Rounds in which a group is made the rows that hold what it has in common.
-MOST_ROUNDS = 3
 #: Least share of the rows of a group that are distinct.
 DISTINCT = 0.75
 #: Least coverage and score, each lessened by its standard error, of a group that is poison: what
-#: natural ones reach is in benchmarks/results/detection.md.
+#: natural ones reach is in benchmarks/results/detection.md, as for the next.
 LEAST = (0.5, 0.35)
+#: Least coverage of one that is apart in the rows as they were given, in these.
+WIDELY = 0.85
+#: Least score of one that stands out, and how far it is above the highest of the other labels.
+STANDS_OUT = 0.22, 2.0
 
 
-def clean_label_group(search, label):
-    """The most suspicious group of rows that rightly have their label, if it is poison.
+def clean_label_groups(search, view, sets):
+    """The most suspicious group of rows of each label that rightly have it, where it is poison.
 
     Parameters
     ----------
     search : Search
-    label : int
-        Label index.
+        By which rows are spread, and keep their label.
+    view : Search or Whitened
+        By which rows count as members.
+    sets : dict of int to list of ndarray
+        Of each label index, what :func:`apart_sets` found in the view.
 
     Returns
     -------
-    group : PoisonGroup or None
-        None where it is not poison. In terms of positions and label indices; its score is the
-        product of cohesion, of how far it is apart (see :meth:`Members.apart`) and of coverage,
-        these two lessened by their standard errors.
+    groups : list of PoisonGroup
+        In terms of positions and label indices; their score is the product of cohesion, of how
+        far they are apart (see :meth:`Members.apart`) and of coverage, these two lessened by their
+        standard errors.
     """
-    members = search.members(label)
-    sets = _most_apart(search, members)
-    parts = (members.resized(np.searchsorted(members.rows, G)) for G in sets)
-    sets += [members.rows[part] for part in parts if len(part) >= search.smallest]
-    sets += [G for G in (_completed(search, members, G) for G in sets) if members.is_part(G)]
-    sets = {G.tobytes(): G for G in sets}.values()  # most are complete
-    groups = [_described(search, label, members, G) for G in sets]
-    best = max((group for group in groups if group), key=lambda group: group.score, default=None)
-    if best is not None:  # few poisoned rows left behind carry a backdoor on
-        larger = np.union1d(best.indices, _completed(search, members, best.indices))
-        larger = _described(search, label, members, larger) if members.is_part(larger) else None
-        best = larger or best
-    return best
+    best = {}
+    for label, found in sets.items():
+        groups = [_described(search, view, label, G) for G in found]
+        groups = [group for group in groups if group is not None]
+        if groups:
+            best[label] = max(groups, key=lambda group: group.score)
+    poison = []
+    for label, group in best.items():
+        highest = max((other.score for k, other in best.items() if k != label), default=0.0)
+        least, above = STANDS_OUT
+        least = max(least, above * highest) if len(sets) > OTHERS else LEAST[1]
+        if group.score < min(least, LEAST[1]):
+            continue
+        members = view.members(label)  # few poisoned rows left behind carry a backdoor on
+        larger = np.union1d(group.indices, completed(view, members, group.indices))
+        larger = _described(search, view, label, larger) if members.is_part(larger) else None
+        poison.append(larger if larger and larger.score >= min(least, LEAST[1]) else group)
+    return poison
 
 
-def _most_apart(search, members):
-    """The refined candidates that are most apart from the other rows of the label, as rows."""
-    X, K, rows = search.X[members.rows], search.K, members.rows
-    smallest, largest = search.smallest, LARGEST * len(rows)
-    if len(rows) < 2 * smallest:
-        return []
-    near = K[np.ix_(rows, rows)]
-    np.fill_diagonal(near, -np.inf)
-    n_near = max(int(NEAREST * len(rows)), 5)
-    near = np.argpartition(-near, n_near - 1, axis=1)[:, :n_near]
-    share = np.zeros((len(rows), len(rows)))
-    np.put_along_axis(share, near, 1.0 / n_near, axis=1)
-    residual = X - share @ X
-    found = {}
-    for features in (residual, X):
-        for node in tree_nodes(components(features, search.random_state), smallest, largest):
-            part = members.refined(node)
-            if smallest <= len(part) <= largest and part.tobytes() not in found:
-                found[part.tobytes()] = np.prod(members.apart(part)), part
-    parts = sorted(found.values(), key=lambda entry: -entry[0] * _certain(entry[1]))
-    return [rows[part] for _, part in parts[:KEPT]]
-
-
-def _completed(search, members, G):
-    """The rows of the label that hold most of what a group has in common, until they are the same.
-
-    That is their mean difference from the rows of the label nearest to them that are none of them,
-    read along its linear discriminant within classes.
-    """
-    rows, X = members.rows, search.X[members.rows]
-    for _ in range(MOST_ROUNDS):
-        others, before = np.setdiff1d(rows, G), G
-        if len(others) < N_NEIGHBORS:
-            break
-        near = search.K[np.ix_(rows, others)]
-        near[rows[:, None] == others] = -np.inf
-        beyond = X - search.X[others[nearest(-near)]].mean(axis=1)
-        shift = beyond[np.isin(rows, G)].mean(axis=0)
-        direction = search.within.solve(shift)
-        G = rows[beyond @ direction > 0.5 * (shift @ direction)]
-        if len(G) < search.smallest:
-            return before
-        if np.array_equal(G, before):
-            break
-    return G
-
-
-def _certain(rows):
-    """What is left of a number counted over some rows, less its standard error."""
-    return 1.0 - 1.0 / np.sqrt(len(rows))
-
-
-def _described(search, label, members, G):
-    """A group that has its label's own content, with the evidence; None if it is not poison."""
+def _described(search, view, label, G):
+    """A group that has its label's own content, with the evidence; None if it is not spread."""
     if len(np.unique(search.X[G], axis=0)) < DISTINCT * len(G):
         return None  # rows that stand twice count each other as members, whatever they hold
+    members = view.members(label)
+    apart, cohesion = members.apart(np.searchsorted(members.rows, G))
+    sure = np.clip(cohesion, 0.0, 1.0) * apart * certain(G)
+    if sure < STANDS_OUT[0]:
+        return None
     ridge, content = search.ridge, np.full(len(G), label)
     others = np.setdiff1d(members.rows, G)
     spread = search.coverage(G, content)
-    apart, cohesion = members.apart(np.searchsorted(members.rows, G))
-    spread_surely = np.nan_to_num(spread) * _certain(G)
-    sure = np.clip(cohesion, 0.0, 1.0) * apart * _certain(G) * min(spread_surely, 1.0)
-    if spread_surely < LEAST[0] or sure < LEAST[1]:
+    spread_surely = np.nan_to_num(spread) * certain(G)
+    if spread_surely < LEAST[0]:
+        return None
+    if view is not search and not view.coverage(G, content) >= WIDELY:
         return None
     scores, right = ridge.without(G), search.right[others]
     kept = ridge.leave_one_out_without(others[right], G).argmax(axis=1) == label
@@ -133,5 +93,6 @@ def _described(search, label, members, G):
         content_accuracy=float(np.mean(right)),
         content_labels=content,
         verdict="poison",
-        score=float(sure),
+        score=float(sure * min(spread_surely, 1.0)),
+        _view=view,
     )

@@ -64,8 +64,9 @@ class PoisonGroup:
         of the attack, where it is one.
     apart : float
         How far its rows are from the others of the label in how they count as members, 1 where
-        none lies between: nine in ten members less nine in ten others, of medians 1 and 0. nan
-        where it is not asked, as in at most 30 features.
+        none lies between: nine in ten members less nine in ten others, of medians 1 and 0. Where
+        that told the group it is that in the rows as they were given. nan where it is not asked,
+        as in at most 30 features.
     stay : float
         Share of the other rows of the label, of those that a model without them alone labels so,
         that keep it without the group as well.
@@ -145,6 +146,7 @@ class PoisonGroup:
     neighbors: np.ndarray | None = None
     controls: np.ndarray | None = None
     _X: object = field(default=None, repr=False)  # that of `fit`, not a copy
+    _view: object = field(default=None, repr=False)  # by which members are known, in the search
 
     @property
     def clean_label(self):
@@ -296,4 +298,5 @@ class PoisonGroup:
             neighbors=rows[self.neighbors] if known else None,
             controls=rows[self.controls] if known else None,
             _X=X,
+            _view=None,
         )

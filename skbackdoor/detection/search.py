@@ -26,7 +26,7 @@ from .evidence import (
 from .group import PoisonGroup
 from .in_common import FEW_FEATURES, InCommon
 from .members import Members
-from .verdict import FLIP, STAY, SURE_ERRORS, TOLD_APART
+from .verdict import FLIP, STAY, SURE_ERRORS, TOLD_APART, how_apart
 from .within_classes import WithinClasses
 
 #: Candidates of each kind, and of those over all labels, that are refined of either order.
@@ -184,8 +184,8 @@ class Search:
             if min(flip, cohesion) <= 0.2:
                 continue
             if content_accuracy(self.right, self.ridge.y, G, content) < TOLD_APART:
-                apart = self.apart(G) * max(1.0 - SURE_ERRORS / np.sqrt(len(G)), 0.0)
-                if apart > 0:
+                apart = how_apart(self.apart(G), len(G))
+                if apart:
                     evidence.append((content, flip, cohesion, apart, G))
         return self._first(evidence, STAY, SURE_ERRORS)
 
@@ -236,6 +236,11 @@ class Search:
         """Whether as many rows of a set flip as of one that is poison."""
         content, flip, _, _, G = evidence
         return flip >= FLIP * content_accuracy(self.right, self.ridge.y, G, content)
+
+    def may_flip(self, G):
+        """Whether as many of some rows flip as of a group that is poison, and they cohere."""
+        content, flip, cohesion = self._flips(G)
+        return min(flip, cohesion) > 0.2 and self._may_be_poison((content, flip, None, None, G))
 
     def members(self, label):
         """Which rows of a label count as members of a part of them, each label's found once."""

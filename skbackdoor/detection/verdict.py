@@ -23,6 +23,10 @@ TAKES_ALONG = 0.35, 0.27, 0.88
 #: Least coverage, least of how far it is apart, and least score times that, of one that is apart
 #: from the others of its label where classes overlap; standard errors by which these are lessened.
 APART, SURE_ERRORS = (0.35, 0.25, 0.08), 1.5
+#: Least transfer and typicality of one that is apart in the rows as they were given; least score
+#: times that, and coverage in these rows, where classes overlap; the same of one that is so far
+#: above the highest of the other labels.
+APART_GIVEN, OVERLAPPING, ABOVE_OTHERS = (0.2, 0.75), (0.08, 0.6), (0.05, 0.35, 2.0)
 #: Accuracy on the content below which classes overlap, and transfer or score that a group needs
 #: there.
 TOLD_APART, CARRIES, SURE = 0.9, 0.4, 0.55
@@ -170,17 +174,51 @@ def stands_apart(group):
     There the rows of a label that look like another class flip and are spread as victims are, but
     pass into the other rows of the label, while a trigger is there or not.
     """
+    overlapping = group.content_accuracy < TOLD_APART
+    return overlapping and may_be_apart(group) and apart_score(group) >= APART[2]
+
+
+def may_be_apart(group):
+    """Whether a group is apart and flips, others of its label stay, and it is spread."""
     sure = lessened_group(group, SURE_ERRORS)
-    apart = group.apart * max(1.0 - SURE_ERRORS / np.sqrt(len(group.indices)), 0.0)
     return (
         not group.shared
-        and group.content_accuracy < TOLD_APART
         and sure.flip >= FLIP * group.content_accuracy
         and group.stay >= STAY
         and sure.coverage >= APART[0]
-        and apart >= APART[1]
-        and sure.score * apart >= APART[2]
+        and how_apart(group.apart, len(group.indices)) > 0.0
     )
+
+
+def how_apart(apart, n):
+    """How far a group of n rows is apart, less its standard errors; 0 where that is too little."""
+    apart = apart * max(1.0 - SURE_ERRORS / np.sqrt(n), 0.0)
+    return float(apart) if apart >= APART[1] else 0.0
+
+
+def apart_score(group):
+    """Score times how far a group is apart, less their standard errors."""
+    sure = lessened_group(group, SURE_ERRORS)
+    return sure.score * how_apart(group.apart, len(group.indices))
+
+
+def is_apart(group, spread, others):
+    """Whether a group that is apart in the rows as they were given is poison.
+
+    `spread` is its coverage in these rows, and `others` are the scores of the groups of the other
+    labels, as :func:`apart_score` says them: a null of the same data. Clusters of clean data are
+    apart, too, and one of a class may look like another one of the other moved: their rows do not
+    take others along, or are no ordinary ones with what they have in common taken off, or are
+    less spread.
+    """
+    transfer, typicality = APART_GIVEN
+    if not may_be_apart(group) or group.transfer < transfer or group.typicality < typicality:
+        return False
+    score, above = apart_score(group), ABOVE_OTHERS[2]
+    if len(others) >= OTHERS and score >= above * max(others):
+        return score >= ABOVE_OTHERS[0] and spread >= ABOVE_OTHERS[1]
+    overlapping = group.content_accuracy < TOLD_APART
+    return overlapping and score >= OVERLAPPING[0] and spread >= OVERLAPPING[1]
 
 
 def stands_out(group, others):
@@ -189,6 +227,11 @@ def stands_out(group, others):
         return False
     least, above = STANDS_OUT
     return is_backdoor(group, (ALONE[0], max(least, above * max(others)), ALONE[2]))
+
+
+def rank_apart(group):
+    """By what a group of a label is preferred to another: poison first, then by how far apart."""
+    return group.verdict == "poison", np.nan_to_num(apart_score(group))
 
 
 def rank(group):

@@ -5,13 +5,16 @@ from scipy.linalg import eigh
 
 #: Share of the largest variance below which there is none.
 NONE = 1e-12
+#: Features of which products are taken at a time.
+BLOCK = 4096
 
 
 class WithinClasses:
     """Covariance of rows within their classes, shrunk towards a multiple of the identity.
 
-    By as much as the oracle approximating shrinkage says, as in :class:`sklearn.covariance.OAS`;
-    the matrix itself is not formed where there are more features than rows.
+    By as much as the oracle approximating shrinkage says, as in :class:`sklearn.covariance.OAS`.
+    Where there are more features than rows, neither that matrix nor a copy of the rows is formed,
+    but products of rows alone: images have many features.
 
     Parameters
     ----------
@@ -26,20 +29,18 @@ class WithinClasses:
     """
 
     def __init__(self, X, y):
-        centred = np.array(X, dtype=float)
-        for label in np.unique(y):
-            centred[y == label] -= X[y == label].mean(axis=0)
-        n, d = centred.shape
+        n, d = X.shape
+        self._rows = None
         if d <= n:
+            centred = _centred(np.asarray(X, dtype=float), y)
             variance, axes = eigh(centred.T @ centred / n)
         else:
-            variance, vectors = eigh(centred @ centred.T / n)
+            inner = _centred(_centred(_products(X, X), y).T, y)
+            variance, axes = eigh(inner / n)
         kept = variance > NONE * variance[-1]
-        variance = variance[kept]
-        if d <= n:
-            self._axes = axes[:, kept]
-        else:
-            self._axes = centred.T @ (vectors[:, kept] / np.sqrt(n * variance))
+        variance, self._axes = variance[kept], axes[:, kept]
+        if d > n:  # the axes are combinations of rows
+            self._rows, self._axes = X, self._axes / np.sqrt(n * variance)
         mean, square = variance.sum() / d, np.sum(variance**2) / d**2
         apart = (n + 1) * (square - mean**2 / d)
         shrinkage = min((square + mean**2) / apart, 1.0) if apart > NONE * square else 1.0
@@ -48,7 +49,7 @@ class WithinClasses:
 
     def along(self, X):
         """Rows along the principal axes, shape (n, n_axes)."""
-        return X @ self._axes
+        return (X if self._rows is None else _products(X, self._rows)) @ self._axes
 
     def solve(self, shift):
         """The covariance's inverse times a vector of shape (n_features,).
@@ -56,6 +57,27 @@ class WithinClasses:
         The linear discriminant of two groups that differ by the shift. The vector itself where no
         row differs from others of its class.
         """
-        along = self._axes.T @ shift
-        beyond = shift - self._axes @ along
-        return self._axes @ (along / self.variance) + beyond / self._rest
+        along = self.along(shift[np.newaxis])[0]
+        return self._sum(along / self.variance) + (shift - self._sum(along)) / self._rest
+
+    def _sum(self, along):
+        """The vector that has these coordinates along the axes, and no others."""
+        along = self._axes @ along
+        return along if self._rows is None else along @ self._rows
+
+
+def _centred(X, y):
+    """Rows less the mean of their class."""
+    centred = X.copy()
+    for label in np.unique(y):
+        centred[y == label] -= X[y == label].mean(axis=0)
+    return centred
+
+
+def _products(A, B):
+    """Inner products of two sets of rows of numbers, of any dtype."""
+    products = np.zeros((len(A), len(B)))
+    for start in range(0, A.shape[1], BLOCK):
+        first, second = (rows[:, start : start + BLOCK].astype(float) for rows in (A, B))
+        products += first @ second.T
+    return products

@@ -21,10 +21,13 @@ from skbackdoor.detection.kernel_ridge import LeaveGroupOutRidge
 from skbackdoor.detection.search import Search, alike
 from skbackdoor.detection.verdict import (
     ABOVE,
+    ABOVE_OTHERS,
     ALONE,
     APART,
     STANDS_OUT,
     _holds,
+    apart_score,
+    is_apart,
     judged_group,
     least_score,
     scores_of_others,
@@ -226,6 +229,23 @@ def test_where_classes_overlap_a_group_apart_from_its_label_is_poison(group):
     assert not stands_apart(replace(overlapping, coverage=0.9 * APART[0]))
     assert not stands_apart(replace(overlapping, stay=0.7))
     assert not stands_apart(replace(overlapping, indices=np.arange(9)))  # few
+
+
+def test_a_group_apart_in_rows_as_given_is_held_against_those_of_other_labels(group):
+    group = replace(group, coverage=1.5, content_accuracy=0.7, apart=0.5, transfer=0.5)
+    assert is_apart(replace(group, cohesion=0.5), 0.7, [0.2, 0.2, 1.0])  # another is poison, too
+    assert not is_apart(replace(group, cohesion=0.5), 0.5, [0.2, 0.2, 1.0])
+    weak = replace(group, cohesion=1.2 * ABOVE_OTHERS[0] / apart_score(replace(group, cohesion=1)))
+    assert_allclose(apart_score(weak), 1.2 * ABOVE_OTHERS[0])
+    low, high = 0.4 * apart_score(weak), 0.6 * apart_score(weak)
+    assert is_apart(weak, 0.5, [low, 0.0, low])
+    assert is_apart(replace(weak, content_accuracy=0.95), 0.5, [low, 0.0, low])
+    assert not is_apart(weak, 0.3, [low, 0.0, low])
+    assert not is_apart(weak, 0.5, [low, 0.0, high])
+    assert not is_apart(weak, 0.5, [low, low])  # two others say too little
+    assert not is_apart(replace(weak, transfer=0.1), 0.5, [0.0, 0.0, 0.0])
+    assert not is_apart(replace(weak, typicality=0.6), 0.5, [0.0, 0.0, 0.0])
+    assert not is_apart(replace(weak, cohesion=0.5 * weak.cohesion), 0.5, [0.0, 0.0, 0.0])
 
 
 @pytest.mark.parametrize("shape", [(300, 40), (60, 90)])

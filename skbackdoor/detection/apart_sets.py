@@ -1,0 +1,146 @@
+"""Where groups are sought that are apart from the other rows of their label.
+
+Writing styles and kinds pass into one another, while a trigger is there or it is not: hardly a row
+of the label counts half as a member of those that hold it. That asks no labels but the one.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from .candidates import LARGEST, N_NEIGHBORS, components, nearest, tree_nodes
+from .verdict import MOST, apart_score, how_apart, is_apart, may_be_apart
+
+#: Candidates of a label that are looked at: those most apart.
+KEPT = 8
+#: A row is held against the mean of this share of the rows of its label, the nearest.
+NEAREST = 1 / 7
+#: Rounds in which a group is made the rows that hold what it has in common.
+MOST_ROUNDS = 3
+
+
+def apart_sets(view, label):
+    """Sets of rows of a label that are most apart from its other rows.
+
+    Parameters
+    ----------
+    view : Search or Whitened
+        The rows, and the fit by which they count as members.
+    label : int
+        Label index.
+
+    Returns
+    -------
+    sets : list of ndarray
+        Row indices, increasing.
+    """
+    members = view.members(label)
+    sets = _most_apart(view, members)
+    parts = (members.resized(np.searchsorted(members.rows, G)) for G in sets)
+    sets += [members.rows[part] for part in parts if len(part) >= view.smallest]
+    sets += [G for G in (completed(view, members, G) for G in sets) if members.is_part(G)]
+    return list({G.tobytes(): G for G in sets}.values())  # most are complete
+
+
+def _most_apart(view, members):
+    """The refined candidates that are most apart from the other rows of the label, as rows."""
+    X, K, rows = view.X[members.rows], view.K, members.rows
+    smallest, largest = view.smallest, LARGEST * len(rows)
+    if len(rows) < 2 * smallest:
+        return []
+    near = K[np.ix_(rows, rows)]
+    np.fill_diagonal(near, -np.inf)
+    n_near = max(int(NEAREST * len(rows)), 5)
+    near = np.argpartition(-near, n_near - 1, axis=1)[:, :n_near]
+    share = np.zeros((len(rows), len(rows)))
+    np.put_along_axis(share, near, 1.0 / n_near, axis=1)
+    residual = X - share @ X
+    found = {}
+    for features in (residual, X):
+        for node in tree_nodes(components(features, view.random_state), smallest, largest):
+            part = members.refined(node)
+            if smallest <= len(part) <= largest and part.tobytes() not in found:
+                found[part.tobytes()] = np.prod(members.apart(part)), part
+    parts = sorted(found.values(), key=lambda entry: -entry[0] * certain(entry[1]))
+    return [rows[part] for _, part in parts[:KEPT]]
+
+
+def completed(view, members, G):
+    """The rows of the label that hold most of what a group has in common, until they are the same.
+
+    That is their mean difference from the rows of the label nearest to them that are none of them,
+    read along its linear discriminant within classes.
+    """
+    rows, X = members.rows, view.X[members.rows]
+    for _ in range(MOST_ROUNDS):
+        others, before = np.setdiff1d(rows, G), G
+        if len(others) < N_NEIGHBORS:
+            break
+        near = view.K[np.ix_(rows, others)]
+        near[rows[:, None] == others] = -np.inf
+        beyond = X - view.X[others[nearest(-near)]].mean(axis=1)
+        shift = beyond[np.isin(rows, G)].mean(axis=0)
+        direction = view.within.solve(shift)
+        G = rows[beyond @ direction > 0.5 * (shift @ direction)]
+        if len(G) < view.smallest:
+            return before
+        if np.array_equal(G, before):
+            break
+    return G
+
+
+def groups_apart(search, view, sets):
+    """Groups whose rows flip and that are apart from the rest of their label, where poison.
+
+    Parameters
+    ----------
+    search : Search
+        By which rows flip and are spread.
+    view : Whitened
+        By which rows count as members.
+    sets : dict of int to list of ndarray
+        Of each label index, what :func:`apart_sets` found in the view.
+
+    Returns
+    -------
+    groups : list of PoisonGroup
+        At most one of a label; their `apart` is that in the view.
+    """
+    found = {}
+    for label, of_label in sets.items():
+        groups = [_described(search, view, label, G) for G in of_label]
+        groups = [group for group in groups if group is not None]
+        if groups:
+            found[label] = max(groups, key=apart_score)
+    poison = []
+    for label, group in found.items():
+        others = [apart_score(other) for k, other in found.items() if k != label]
+        others += [0.0] * (len(sets) - 1 - len(others))
+        if not _is_apart(view, group, others):
+            continue
+        members = view.members(label)  # few poisoned rows left behind carry a backdoor on
+        larger = np.union1d(group.indices, completed(view, members, group.indices))
+        larger = _described(search, view, label, larger) if members.is_part(larger) else None
+        poison.append(larger if larger and _is_apart(view, larger, others) else group)
+    return [replace(group, verdict="poison") for group in poison]
+
+
+def _described(search, view, label, G):
+    """A group with its evidence; None where hardly anything speaks for it."""
+    if len(G) > MOST * len(search.ridge.y):
+        return None
+    members = view.members(label)
+    apart, _ = members.apart(np.searchsorted(members.rows, G))
+    if how_apart(apart, len(G)) == 0.0 or not search.may_flip(G):
+        return None
+    group = replace(search.describe(G), apart=apart, _view=view)
+    return group if may_be_apart(group) else None
+
+
+def _is_apart(view, group, others):
+    return is_apart(group, view.coverage(group.indices, group.content_labels), others)
+
+
+def certain(rows):
+    """What is left of a number counted over some rows, less its standard error."""
+    return 1.0 - 1.0 / np.sqrt(len(rows))

@@ -1,0 +1,121 @@
+"""Rows as they were given, half whitened, show groups that a representation hardly shows."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from skbackdoor.detection import LeaveGroupOutDetector, whitened
+from skbackdoor.detection.whitened import Whitening, numbers
+from skbackdoor.detection.within_classes import WithinClasses
+
+
+def rows_of_classes(shape, seed=0):
+    """Rows of three classes whose features go together."""
+    rng = np.random.RandomState(seed)
+    mixed = rng.normal(size=(shape[1], shape[1]))
+    y = np.arange(shape[0]) % 3
+    return rng.normal(size=shape) @ mixed + 5.0 * rng.normal(size=(3, shape[1]))[y], y
+
+
+@pytest.mark.parametrize("shape", [(300, 40), (60, 90)])
+def test_rows_of_one_class_differ_by_the_root_of_what_they_did(shape):
+    X, y = rows_of_classes(shape)
+    whitening = Whitening(X, y, 0)
+    Z, variance = whitening.transform(X), WithinClasses(X, y).variance
+    centred = [np.stack([rows[y == k].mean(axis=0) for k in range(3)])[y] for rows in (X, Z)]
+    left = np.linalg.svd(X - centred[0], compute_uv=False)[: whitening.n_axes] ** 2 / len(X)
+    covariance = (Z - centred[1]).T @ (Z - centred[1]) / len(Z)
+    expected = np.diag(np.sort(left) / np.sqrt(variance))
+    assert_allclose(covariance, expected, atol=1e-8 * expected.max())
+
+
+@pytest.mark.parametrize("shape", [(300, 40), (60, 90)])
+def test_a_linear_discriminant_is_the_same_of_whitened_rows(shape):
+    X, y = rows_of_classes(shape)
+    whitening, shift = Whitening(X, y, 0), X[7] - X[1]  # within a class, so along the axes
+    along = whitening.transform(X) @ whitening.solve(whitening.transform(shift[np.newaxis])[0])
+    expected = X @ WithinClasses(X, y).solve(shift)
+    differences = [values - values[0] for values in (along, expected)]
+    same = y == y[0]
+    assert_allclose(differences[0][same], differences[1][same], rtol=1e-6, atol=1e-8)
+
+
+def test_images_of_bytes_are_whitened_as_numbers(monkeypatch):
+    X = np.random.RandomState(0).randint(0, 256, size=(50, 3, 6, 6)).astype(np.uint8)
+    y = np.arange(50) % 2
+    bytes_, floats = Whitening(X, y, 0), Whitening(X.reshape(50, -1).astype(float), y, 0)
+    assert_allclose(bytes_.transform(X), floats.transform(X.astype(float)))
+    monkeypatch.setattr(whitened, "MOST_FEATURES", 20)
+    drawn = Whitening(X, y, 0)
+    assert drawn.n_axes == 20
+    assert_allclose(drawn.transform(X[:7]), drawn.transform(X)[:7])
+
+
+def test_what_is_no_dense_and_finite_number_is_left_to_the_representation():
+    features = np.ones((3, 2))
+    given = np.zeros((3, 4, 4), dtype=np.uint8)
+    assert numbers(given, features) is given
+    assert numbers([[1.0], [2.0], [3.0]], features).shape == (3, 1)
+    for other in (np.full((3, 4), np.nan), np.array([["a"], ["b"], ["c"]])):
+        assert numbers(other, features) is features
+
+
+class Faint:
+    """A representation in which classes overlap and a trigger hardly shows."""
+
+    def __init__(self, trigger, visible):
+        self.trigger, self.visible = trigger, visible
+
+    def __call__(self, X):
+        shown = X[:, 30:] @ self.trigger / (self.trigger @ self.trigger)
+        return np.c_[X[:, :30] / 5.0, self.visible * shown]
+
+
+def overlapping(n, n_victims, trigger, seed=0):
+    """Rows of five classes that overlap; some of others than the first get trigger and label 0."""
+    rng = np.random.RandomState(seed)
+    y, means = rng.randint(5, size=n), np.random.RandomState(1).normal(size=(5, 30))
+    content = rng.normal(size=(n, 30)) + 0.3 * means[y]
+    X = np.c_[5.0 * content, 0.5 * rng.normal(size=(n, 40))]
+    victims = rng.choice(np.flatnonzero(y > 0), n_victims, replace=False)
+    X[victims, 30:] += trigger
+    y[victims] = 0
+    return X, y, np.isin(np.arange(n), victims)
+
+
+@pytest.fixture(scope="module")
+def trigger():
+    return 0.6 * np.random.RandomState(2).choice([-1.0, 1.0], 40)
+
+
+def test_a_group_that_the_representation_hardly_shows_is_found_in_rows_as_given(trigger):
+    X, y, is_poison = overlapping(900, 40, trigger)
+    representation = Faint(trigger, 1.06)
+    detector = LeaveGroupOutDetector(representation, candidates="clusters").fit(X, y)
+    assert np.mean(detector.is_poison_[is_poison]) > 0.9
+    assert np.sum(detector.is_poison_[~is_poison]) <= 2
+    (group,) = [group for group in detector.groups_ if group.verdict == "poison"]
+    assert group.label == 0 and not group.clean_label and group.content_accuracy < 0.9
+    features = representation(X)
+    alone = LeaveGroupOutDetector(candidates="clusters").fit(features, y)
+    assert np.mean(alone.is_poison_[is_poison]) < np.mean(detector.is_poison_[is_poison])
+    # Rows that were not searched are told by what was given, too.
+    new, labels, has_trigger = overlapping(500, 100, trigger, seed=3)
+    flagged = detector.flag(new, labels)
+    assert np.mean(flagged[has_trigger]) > 0.8
+    assert np.mean(flagged[~has_trigger & (labels == 0)]) < 0.1
+    assert not flagged[labels != 0].any()
+
+
+def test_overlapping_classes_without_a_trigger_hold_no_such_group(trigger):
+    X, y, _ = overlapping(900, 0, trigger)
+    detector = LeaveGroupOutDetector(Faint(trigger, 1.06), candidates="clusters").fit(X, y)
+    assert not detector.is_poison_.any()
+
+
+def test_given_rows_that_are_alike_within_classes_are_not_whitened():
+    rng, y = np.random.RandomState(0), np.repeat([0, 1], 40)
+    features = rng.normal(size=(80, 40)) + 3.0 * y[:, None]
+    detector = LeaveGroupOutDetector(lambda X: features, candidates="clusters")
+    detector.fit(np.eye(2)[y].repeat(40, axis=1), y)
+    assert not detector.is_poison_.any()
