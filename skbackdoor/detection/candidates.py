@@ -85,7 +85,7 @@ def pooled_candidates(ridge, X, K, labels, smallest, within, random_state):
     parts = [np.flatnonzero(ridge.y == label) for label in labels]
     residual = np.concatenate([residuals(ridge, X, K, rows)[0] for rows in parts])
     rows = np.concatenate(parts)
-    residual = within.along(residual) / within.variance**0.25
+    residual = within.half_whitened(residual)
     nodes = tree_nodes(components(residual, random_state), smallest, LARGEST_POOLED * len(rows))
     return [np.sort(rows[node]) for node in nodes]
 

@@ -9,7 +9,7 @@ from .._compat import _safe_indexing
 from .members import BETWEEN
 from .search import LEAST_MEMBERSHIP
 from .shared_values import rows_that_share
-from .whitened import Whitened, numbers
+from .whitened import Whitened
 
 #: Rows whose kernel is computed at a time.
 BLOCK = 4096
@@ -27,10 +27,13 @@ class Carrier:
         The rows of the fit.
     kernel : callable
     whitening : Whitening or None
-        What makes of rows as they were given those by which members are known; None for features.
-    members : ndarray of shape (n, n_axes)
-        The rows of the fit, so.
+        Makes rows what members are compared by; None for features.
+    as_given : bool
+        Whether it is of rows as they were given, or of their features.
+    compared : ndarray of shape (n, n_axes)
+        The rows of the fit as members are compared by them.
     member_kernel : callable
+        The kernel between such rows.
     coef : ndarray of shape (n,)
         Gives membership, which is `low` for rows outside and `high` for members (medians).
     low, high : float
@@ -46,7 +49,8 @@ class Carrier:
     X: np.ndarray
     kernel: object
     whitening: object
-    members: np.ndarray
+    as_given: bool
+    compared: np.ndarray
     member_kernel: object
     coef: np.ndarray
     low: float
@@ -65,8 +69,8 @@ class Carrier:
         membership = ridge.membership(G)
         low, high = np.median(membership[~inside]), np.median(membership[inside])
         coef = ridge.inverse[:, G].sum(axis=1)
-        whitening = view.within if isinstance(view, Whitened) else None
-        known = whitening, view.X, view.kernel, coef, low, high
+        by = (view.within, view.as_given) if isinstance(view, Whitened) else (None, False)
+        known = *by, view.X, view.kernel, coef, low, high
         labels, without = np.unique(ridge.y[G]), fit.ridge.coef_without(G)
         told = group.shared, group.clean_label
         return cls(labels, fit.X, fit.kernel, *known, without, *told)
@@ -74,24 +78,32 @@ class Carrier:
     def has(self, X, features, y):
         """Whether rows of its labels belong to it, shape (n_samples,).
 
-        By the rows as they were given where the group shares values, else by their features and
-        label indices.
+        By the rows as they were given where the group shares values or was found in these, else
+        by their features; and by label indices.
         """
         if self.shared:
             return rows_that_share(X, self.shared)
         member = np.zeros(features.shape[0], dtype=bool)
         for start in range(0, features.shape[0], BLOCK):
-            block = slice(start, start + BLOCK)
+            block = np.arange(start, min(start + BLOCK, len(member)))
             rows = features[block].toarray() if sp.issparse(features) else features[block]
-            K = near = self.kernel(rows, self.X)
-            if self.whitening is not None:
-                given = numbers(_safe_indexing(X, np.arange(len(y))[block]), rows)
-                near = self.member_kernel(self.whitening.transform(given), self.members)
-            relative = (near @ self.coef - self.low) / (self.high - self.low)
-            if self.clean_label or self.whitening is not None:
-                member[block] = relative > np.mean(BETWEEN)
-            else:
-                member[block] = relative > LEAST_MEMBERSHIP
+            given = _safe_indexing(X, block) if self.as_given else rows
+            relative = self._relative_membership(given)
+            told = self.clean_label or self.whitening is not None
+            member[block] = relative > (np.mean(BETWEEN) if told else LEAST_MEMBERSHIP)
             if not self.clean_label:
-                member[block] &= (K @ self.coef_without).argmax(axis=1) != y[block]
+                without = self.kernel(rows, self.X) @ self.coef_without
+                member[block] &= without.argmax(axis=1) != y[block]
         return member
+
+    def _relative_membership(self, rows):
+        """How far rows count as members, 0 and 1 for the median other and member."""
+        rows = np.asarray(rows)
+        if rows.dtype.kind not in "biuf":
+            rows = rows.astype(float)
+        finite = np.isfinite(rows).reshape(len(rows), -1).all(axis=1)
+        rows = rows if finite.all() else np.nan_to_num(rows)
+        rows = rows if self.whitening is None else self.whitening.transform(rows)
+        membership = self.member_kernel(rows, self.compared) @ self.coef
+        relative = (membership - self.low) / (self.high - self.low)
+        return np.where(finite, relative, -np.inf)  # what is not finite is no member

@@ -63,7 +63,7 @@ def clean_label_groups(search, view, sets):
 
 
 def _described(search, view, label, G):
-    """A group that has its label's own content, with the evidence; None if it is not spread."""
+    """A group that has its label's own content, with the evidence; None if that is too little."""
     if len(np.unique(search.X[G], axis=0)) < DISTINCT * len(G):
         return None  # rows that stand twice count each other as members, whatever they hold
     members = view.members(label)

@@ -50,7 +50,7 @@ def _without_shared_rows(groups):
     return kept
 
 
-def apart(groups):
+def disjoint(groups):
     """The groups, most suspicious first, without those that share a row with an earlier one."""
     taken, kept = np.zeros(0, dtype=int), []
     for group in groups:

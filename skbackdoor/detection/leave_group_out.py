@@ -23,7 +23,7 @@ from .base import Findings, PoisonDetector
 from .carrier import Carrier
 from .clean_label import clean_label_groups
 from .in_common import FEW_FEATURES
-from .joined import apart, beside, joined
+from .joined import beside, disjoint, joined
 from .kernel_ridge import LeaveGroupOutRidge
 from .search import Search
 from .shared_values import SharedValues, is_text
@@ -77,7 +77,7 @@ class LeaveGroupOutDetector(PoisonDetector):
         Groups that are poison are taken out and what is left is searched again, so often at most.
     max_samples : int, default=6000
         Rows that are searched. Of more, so many are drawn, with each class's share, and the
-        other rows are held against the groups found. Memory is about five square matrices of
+        other rows are held against the groups found. Memory is about ten square matrices of
         that size, time goes with the cube.
     random_state : int, RandomState instance or None, default=0
         Draws rows, principal components, and rows that are tried.
@@ -152,15 +152,19 @@ class LeaveGroupOutDetector(PoisonDetector):
     times, a second way to write a letter) sits in a corner of it. Without any assumption no
     detector can tell a backdoor from a natural feature [1]_. Where nothing else is poison, groups
     are sought that are apart from the rest of their label in the rows *as they were given*, if
-    these are dense numbers such as images: along their principal axes within classes, divided by
-    the root of the standard deviation there, content no longer hides a trigger that a network
-    hardly shows. Where classes overlap, such a group is poison by the numbers stated for `apart`,
-    or by 0.05 if that is twice what the group of each other label reaches (of four labels or
-    more), and its coverage is 0.35 in these rows as well. Then rows that rightly have their label
-    are searched for a clean-label attack: it leaves them spread as their label is, too, and no
-    other row of it lies between (a trigger is there or it is not). The search ends with groups so
-    found. Not found are triggers that the representation does not show, an attack that leaves a
-    label hardly a clean row, and backdoors that succeed on few samples.
+    these are dense numbers such as images, else in the representation: along their principal
+    axes within classes, divided by the root of the standard deviation there, content no longer
+    hides a trigger that a network hardly shows. Such a group must flip, be spread and have
+    `apart` as said above; its transfer is 0.2 and its typicality 0.75, since clusters are
+    apart, too. With four labels or more it is poison where score times `apart` is 0.05 and
+    twice what the group of each other label reaches, and its coverage in these rows 0.35;
+    where classes overlap also with 0.08 and 0.6. Then rows that rightly have their label are
+    searched for a clean-label attack: it leaves them spread as their label is, too, and no
+    other row of it lies between (a trigger is there or it is not). The search
+    ends with groups so found. Where a label is half poison its clean rows are a group that
+    flips, too: of two groups of a label that are poison, the one further apart is taken. Not found
+    are triggers that the representation does not show, an attack that leaves a label hardly a
+    clean row, and backdoors that succeed on few samples.
 
     References
     ----------
@@ -330,7 +334,7 @@ class LeaveGroupOutDetector(PoisonDetector):
                 [
                     judged_group(group) if LEAST_SHARED <= len(group.indices) <= rare else group
                     for label in progress(labels, len(labels), "labels searched")
-                    for group in apart(search.groups_of(label))
+                    for group in disjoint(search.groups_of(label))
                 ]
             )
         search = Search(fit.X, fit.kernel, fit.K, fit.ridge, self.smallest_group, self._seed)
@@ -357,7 +361,7 @@ class LeaveGroupOutDetector(PoisonDetector):
             if group.verdict == "suspect" or group.content_accuracy < TOLD_APART:
                 far = search.most_apart(own)
                 far = far and judged_group(far, search, sets=own, others=others)
-                if far and rank_apart(far) > rank_apart(group):
+                if far and far.verdict == "poison" and rank_apart(far) > rank_apart(group):
                     group = far  # of a label that is half poison, its clean rows are a group, too
             judged[group.label] = group
         for group in alone:
@@ -380,18 +384,19 @@ class LeaveGroupOutDetector(PoisonDetector):
         over_all = beside(over_all, of_labels, search)
         poison = over_all + of_labels
         if not poison:
-            return self._apart(X, fit, search, judged, labels)
+            return self._search_apart(X, fit, search, judged, labels)
         if not over_all:
             return list(judged.values())
         suspects = [group for group in judged.values() if group.verdict == "suspect"]
         return joined(poison, search) + suspects
 
-    def _apart(self, X, fit, search, judged, labels):
+    def _search_apart(self, X, fit, search, judged, labels):
         """The groups, with those that are poison by being apart from the rest of their label."""
         given, y, sets = numbers(X, fit.X), fit.ridge.y, {}
         whitening = Whitening(given, y, self._seed)
         if whitening.n_axes > FEW_FEATURES:
-            whitened = Whitened(whitening, given, y, fit.weight, self.smallest_group, self._seed)
+            as_given, smallest = given is not fit.X, self.smallest_group
+            whitened = Whitened(whitening, as_given, given, y, fit.weight, smallest, self._seed)
             for label in progress(labels, len(labels), "labels searched for rows apart"):
                 sets[label] = apart_sets(whitened, label)
             found = groups_apart(search, whitened, sets)
@@ -410,7 +415,8 @@ class LeaveGroupOutDetector(PoisonDetector):
 
         A row does where a group of its label was poison and it shares the values of that group,
         where such are known; else where it counts as a member of the group by the group's own
-        rows, and the fit without the group gives it another label.
+        rows (as they were given, where these told the group) and, but for clean-label attacks,
+        the fit without the group gives it another label.
 
         Parameters
         ----------
@@ -463,7 +469,7 @@ def memory():
 
 def _check_memory(n):
     """Raise where the kernel matrix, its inverse and what is made of them do not fit."""
-    needed = 5 * 8 * n**2
+    needed = 10 * 8 * n**2
     if hasattr(os, "sysconf") and needed > memory():
         raise MemoryError(
             f"Searching {n} rows takes about {needed / 2**30:.1f} GiB, more than this machine's"

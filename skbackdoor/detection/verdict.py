@@ -23,9 +23,9 @@ TAKES_ALONG = 0.35, 0.27, 0.88
 #: Least coverage, least of how far it is apart, and least score times that, of one that is apart
 #: from the others of its label where classes overlap; standard errors by which these are lessened.
 APART, SURE_ERRORS = (0.35, 0.25, 0.08), 1.5
-#: Least transfer and typicality of one that is apart in the rows as they were given; least score
-#: times that, and coverage in these rows, where classes overlap; the same of one that is so far
-#: above the highest of the other labels.
+#: Least transfer and typicality of one that is apart in the rows as they were given; its least
+#: score times how far it is apart, and least coverage in these rows, where classes overlap; the
+#: same, and how far the former is above the highest of the other labels, of one that stands out.
 APART_GIVEN, OVERLAPPING, ABOVE_OTHERS = (0.2, 0.75), (0.08, 0.6), (0.05, 0.35, 2.0)
 #: Accuracy on the content below which classes overlap, and transfer or score that a group needs
 #: there.
@@ -230,8 +230,8 @@ def stands_out(group, others):
 
 
 def rank_apart(group):
-    """By what a group of a label is preferred to another: poison first, then by how far apart."""
-    return group.verdict == "poison", np.nan_to_num(apart_score(group))
+    """By what a group of a label is preferred to another: poison first, then as it is apart."""
+    return group.verdict == "poison", apart_score(group)
 
 
 def rank(group):

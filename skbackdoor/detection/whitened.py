@@ -24,6 +24,8 @@ MOST_FEATURES, PENALTY = 30_000, 0.1
 class Whitening:
     """Half whitening of rows within their classes, for these rows and others.
 
+    Along each principal axis within classes a row is divided by the fourth root of the variance.
+
     Parameters
     ----------
     X : ndarray of shape (n, ...)
@@ -50,7 +52,7 @@ class Whitening:
 
     def transform(self, X):
         """Rows, whitened: shape (n, n_axes)."""
-        return self._within.along(self._flat(X)) / self._within.variance**0.25
+        return self._within.half_whitened(self._flat(X))
 
     def solve(self, shift):
         """The same as of :class:`WithinClasses`, for whitened rows."""
@@ -67,6 +69,8 @@ class Whitened(Search):
     Parameters
     ----------
     whitening : Whitening
+    as_given : bool
+        Whether it is of rows as they were given, or of their features.
     X : ndarray of shape (n, ...)
         Numbers of any dtype.
     y : ndarray of shape (n,)
@@ -79,12 +83,14 @@ class Whitened(Search):
         For principal components and draws.
     """
 
-    def __init__(self, whitening, X, y, weight, smallest, random_state):
-        self.within = whitening
+    def __init__(self, whitening, as_given, X, y, weight, smallest, random_state):
+        self.within, self.as_given = whitening, as_given
         rows = whitening.transform(X)
         distances = euclidean_distances(rows, squared=True)
         median = np.median(distances) or 1.0
-        kernel, K = partial(rbf_kernel, gamma=1.0 / median), np.exp(-distances / median)
+        kernel = partial(rbf_kernel, gamma=1.0 / median)
+        distances /= -median
+        K = np.exp(distances, out=distances)
         ridge = LeaveGroupOutRidge(K, y, PENALTY, weight=weight)
         super().__init__(rows, kernel, K, ridge, smallest, random_state)
 
@@ -94,4 +100,5 @@ def numbers(X, features):
     if sp.issparse(X) or hasattr(X, "iloc"):
         return features
     given = np.asarray(X)
-    return given if given.dtype.kind in "biuf" and np.isfinite(given).all() else features
+    finite = given.dtype.kind in "biu" or (given.dtype.kind == "f" and np.isfinite(given).all())
+    return given if finite else features

@@ -30,13 +30,14 @@ class WithinClasses:
 
     def __init__(self, X, y):
         n, d = X.shape
-        self._rows = None
+        self._rows, self._mean = None, X.mean(axis=0)
         if d <= n:
             centred = _centred(np.asarray(X, dtype=float), y)
             variance, axes = eigh(centred.T @ centred / n)
         else:
-            inner = _centred(_centred(_products(X, X), y).T, y)
+            inner = _centred(_centred(_products(X, X, self._mean, self._mean), y).T, y)
             variance, axes = eigh(inner / n)
+            variance[: len(np.unique(y))] = 0.0  # of rows that say which class
         kept = variance > NONE * variance[-1]
         variance, self._axes = variance[kept], axes[:, kept]
         if d > n:  # the axes are combinations of rows
@@ -49,7 +50,13 @@ class WithinClasses:
 
     def along(self, X):
         """Rows along the principal axes, shape (n, n_axes)."""
-        return (X if self._rows is None else _products(X, self._rows)) @ self._axes
+        if self._rows is not None:
+            X = _products(X, self._rows, np.zeros_like(self._mean), self._mean)
+        return X @ self._axes
+
+    def half_whitened(self, X):
+        """Rows along the axes, over the root of the standard deviation: shape (n, n_axes)."""
+        return self.along(X) / self.variance**0.25
 
     def solve(self, shift):
         """The covariance's inverse times a vector of shape (n_features,).
@@ -63,7 +70,9 @@ class WithinClasses:
     def _sum(self, along):
         """The vector that has these coordinates along the axes, and no others."""
         along = self._axes @ along
-        return along if self._rows is None else along @ self._rows
+        if self._rows is not None:
+            along = along @ self._rows - along.sum() * self._mean
+        return along
 
 
 def _centred(X, y):
@@ -74,10 +83,13 @@ def _centred(X, y):
     return centred
 
 
-def _products(A, B):
-    """Inner products of two sets of rows of numbers, of any dtype."""
+def _products(A, B, *means):
+    """Inner products of two sets of rows of numbers, of any dtype, each less a mean."""
     products = np.zeros((len(A), len(B)))
     for start in range(0, A.shape[1], BLOCK):
-        first, second = (rows[:, start : start + BLOCK].astype(float) for rows in (A, B))
+        block = slice(start, start + BLOCK)
+        first, second = (
+            rows[:, block] - mean[block] for rows, mean in zip((A, B), means, strict=True)
+        )
         products += first @ second.T
     return products

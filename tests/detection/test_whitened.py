@@ -2,25 +2,26 @@
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from skbackdoor.detection import LeaveGroupOutDetector, whitened
 from skbackdoor.detection.whitened import Whitening, numbers
 from skbackdoor.detection.within_classes import WithinClasses
 
 
-def rows_of_classes(shape, seed=0):
-    """Rows of three classes whose features go together."""
-    rng = np.random.RandomState(seed)
+def rows_of_classes(shape, far):
+    """Rows of three classes whose features go together, far from 0."""
+    rng, y = np.random.RandomState(0), np.arange(shape[0]) % 3
     mixed = rng.normal(size=(shape[1], shape[1]))
-    y = np.arange(shape[0]) % 3
-    return rng.normal(size=shape) @ mixed + 5.0 * rng.normal(size=(3, shape[1]))[y], y
+    return rng.normal(size=shape) @ mixed + 5.0 * rng.normal(size=(3, shape[1]))[y] + far, y
 
 
+@pytest.mark.parametrize("far", [0.0, 1e4])
 @pytest.mark.parametrize("shape", [(300, 40), (60, 90)])
-def test_rows_of_one_class_differ_by_the_root_of_what_they_did(shape):
-    X, y = rows_of_classes(shape)
+def test_rows_of_one_class_differ_by_the_root_of_what_they_did(shape, far):
+    X, y = rows_of_classes(shape, far)
     whitening = Whitening(X, y, 0)
+    assert whitening.n_axes == min(shape[1], shape[0] - 3)
     Z, variance = whitening.transform(X), WithinClasses(X, y).variance
     centred = [np.stack([rows[y == k].mean(axis=0) for k in range(3)])[y] for rows in (X, Z)]
     left = np.linalg.svd(X - centred[0], compute_uv=False)[: whitening.n_axes] ** 2 / len(X)
@@ -29,9 +30,10 @@ def test_rows_of_one_class_differ_by_the_root_of_what_they_did(shape):
     assert_allclose(covariance, expected, atol=1e-8 * expected.max())
 
 
+@pytest.mark.parametrize("far", [0.0, 1e4])
 @pytest.mark.parametrize("shape", [(300, 40), (60, 90)])
-def test_a_linear_discriminant_is_the_same_of_whitened_rows(shape):
-    X, y = rows_of_classes(shape)
+def test_a_linear_discriminant_is_the_same_of_whitened_rows(shape, far):
+    X, y = rows_of_classes(shape, far)
     whitening, shift = Whitening(X, y, 0), X[7] - X[1]  # within a class, so along the axes
     along = whitening.transform(X) @ whitening.solve(whitening.transform(shift[np.newaxis])[0])
     expected = X @ WithinClasses(X, y).solve(shift)
@@ -48,7 +50,8 @@ def test_images_of_bytes_are_whitened_as_numbers(monkeypatch):
     monkeypatch.setattr(whitened, "MOST_FEATURES", 20)
     drawn = Whitening(X, y, 0)
     assert drawn.n_axes == 20
-    assert_allclose(drawn.transform(X[:7]), drawn.transform(X)[:7])
+    some = X.reshape(50, -1)[:, np.sort(np.random.RandomState(0).permutation(108)[:20])]
+    assert_allclose(drawn.transform(X), Whitening(some, y, 0).transform(some))
 
 
 def test_what_is_no_dense_and_finite_number_is_left_to_the_representation():
@@ -68,7 +71,7 @@ class Faint:
 
     def __call__(self, X):
         shown = X[:, 30:] @ self.trigger / (self.trigger @ self.trigger)
-        return np.c_[X[:, :30] / 5.0, self.visible * shown]
+        return np.c_[X[:, :30] / 5.0, self.visible * shown].astype(float)
 
 
 def overlapping(n, n_victims, trigger, seed=0):
@@ -99,12 +102,22 @@ def test_a_group_that_the_representation_hardly_shows_is_found_in_rows_as_given(
     features = representation(X)
     alone = LeaveGroupOutDetector(candidates="clusters").fit(features, y)
     assert np.mean(alone.is_poison_[is_poison]) < np.mean(detector.is_poison_[is_poison])
-    # Rows that were not searched are told by what was given, too.
+    # Rows that were not searched are told by what was given, too, in any container.
     new, labels, has_trigger = overlapping(500, 100, trigger, seed=3)
     flagged = detector.flag(new, labels)
     assert np.mean(flagged[has_trigger]) > 0.8
     assert np.mean(flagged[~has_trigger & (labels == 0)]) < 0.1
     assert not flagged[labels != 0].any()
+    assert_array_equal(detector.flag(new.astype(object), labels), flagged)
+
+
+def test_of_more_rows_than_are_searched_the_others_are_told_by_what_was_given(trigger):
+    X, y, is_poison = overlapping(1100, 50, trigger)
+    detector = LeaveGroupOutDetector(
+        Faint(trigger, 1.06), candidates="clusters", max_samples=900
+    ).fit(X, y)
+    assert np.mean(detector.is_poison_[is_poison]) > 0.8
+    assert np.mean(detector.is_poison_[~is_poison]) < 0.01
 
 
 def test_overlapping_classes_without_a_trigger_hold_no_such_group(trigger):
@@ -116,6 +129,7 @@ def test_overlapping_classes_without_a_trigger_hold_no_such_group(trigger):
 def test_given_rows_that_are_alike_within_classes_are_not_whitened():
     rng, y = np.random.RandomState(0), np.repeat([0, 1], 40)
     features = rng.normal(size=(80, 40)) + 3.0 * y[:, None]
-    detector = LeaveGroupOutDetector(lambda X: features, candidates="clusters")
-    detector.fit(np.eye(2)[y].repeat(40, axis=1), y)
+    given = 0.1 * np.eye(2)[y].repeat(40, axis=1)
+    assert Whitening(given, y, 0).n_axes <= 2
+    detector = LeaveGroupOutDetector(lambda X: features, candidates="clusters").fit(given, y)
     assert not detector.is_poison_.any()
