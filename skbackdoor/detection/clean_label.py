@@ -19,8 +19,10 @@ DISTINCT = 0.75
 LEAST = (0.5, 0.35)
 #: Least coverage of one that is apart in the rows as they were given, in these.
 WIDELY = 0.85
+#: Score from which on groups of other labels count as a null.
+NULL = 0.1
 #: Least score of one that stands out, and how far it is above the highest of the other labels.
-STANDS_OUT = 0.22, 2.0
+STANDS_OUT = 0.3, 2.0
 
 
 def clean_label_groups(search, view, sets):
@@ -69,7 +71,7 @@ def _described(search, view, label, G):
     members = view.members(label)
     apart, cohesion = members.apart(np.searchsorted(members.rows, G))
     sure = np.clip(cohesion, 0.0, 1.0) * apart * certain(G)
-    if sure < STANDS_OUT[0]:
+    if sure < NULL:
         return None
     ridge, content = search.ridge, np.full(len(G), label)
     others = np.setdiff1d(members.rows, G)
