@@ -30,7 +30,7 @@ class WithinClasses:
 
     def __init__(self, X, y):
         n, d = X.shape
-        self._rows, self._mean = None, X.mean(axis=0)
+        self._rows, self._mean = None, X.mean(axis=0, dtype=float)
         if d <= n:
             centred = _centred(np.asarray(X, dtype=float), y)
             variance, axes = eigh(centred.T @ centred / n)

@@ -47,6 +47,8 @@ def test_images_of_bytes_are_whitened_as_numbers(monkeypatch):
     y = np.arange(50) % 2
     bytes_, floats = Whitening(X, y, 0), Whitening(X.reshape(50, -1).astype(float), y, 0)
     assert_allclose(bytes_.transform(X), floats.transform(X.astype(float)))
+    single = Whitening(X.astype(np.float32), y, 0).transform(X.astype(np.float32))
+    assert_allclose(single, bytes_.transform(X))
     monkeypatch.setattr(whitened, "MOST_FEATURES", 20)
     drawn = Whitening(X, y, 0)
     assert drawn.n_axes == 20
