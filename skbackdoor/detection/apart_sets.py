@@ -5,6 +5,7 @@ of the label counts half as a member of those that hold it. That asks no labels 
 """
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -106,12 +107,7 @@ def groups_apart(search, view, sets):
     groups : list of PoisonGroup
         At most one of a label; their `apart` is that in the view.
     """
-    found = {}
-    for label, of_label in sets.items():
-        groups = [_described(search, view, label, G) for G in of_label]
-        groups = [group for group in groups if group is not None]
-        if groups:
-            found[label] = max(groups, key=apart_score)
+    found = best_of_each(sets, partial(_described, search, view), apart_score)
     poison = []
     for label, group in found.items():
         others = [apart_score(other) for k, other in found.items() if k != label]
@@ -123,6 +119,19 @@ def groups_apart(search, view, sets):
         larger = _described(search, view, label, larger) if members.is_part(larger) else None
         poison.append(larger if larger and _is_apart(view, larger, others) else group)
     return [replace(group, verdict="poison") for group in poison]
+
+
+def best_of_each(sets, described, score):
+    """Of each label the group with the highest score, of those that `described` makes of its sets.
+
+    Labels without one are left out.
+    """
+    best = {}
+    for label, found in sets.items():
+        groups = [group for group in (described(label, G) for G in found) if group is not None]
+        if groups:
+            best[label] = max(groups, key=score)
+    return best
 
 
 def _described(search, view, label, G):

@@ -6,9 +6,12 @@ it is not, while writing styles and kinds pass into one another. And its rows ar
 label like rows drawn from it, with what they have in common put on them: a kind is not.
 """
 
+from functools import partial
+from operator import attrgetter
+
 import numpy as np
 
-from .apart_sets import certain, completed
+from .apart_sets import best_of_each, certain, completed
 from .group import PoisonGroup
 from .verdict import OTHERS
 
@@ -44,12 +47,7 @@ def clean_label_groups(search, view, sets):
         far they are apart (see :meth:`Members.apart`) and of coverage, these two lessened by their
         standard errors.
     """
-    best = {}
-    for label, found in sets.items():
-        groups = [_described(search, view, label, G) for G in found]
-        groups = [group for group in groups if group is not None]
-        if groups:
-            best[label] = max(groups, key=lambda group: group.score)
+    best = best_of_each(sets, partial(_described, search, view), attrgetter("score"))
     poison = []
     for label, group in best.items():
         highest = max((other.score for k, other in best.items() if k != label), default=0.0)
