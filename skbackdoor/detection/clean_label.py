@@ -3,15 +3,15 @@
 Leave such a group out and its rows keep their label: nothing flips. Two things tell it still. Its
 rows count each other as members, and hardly a row of the label lies between: a trigger is there or
 it is not, while writing styles and kinds pass into one another. And its rows are spread over the
-label like rows drawn from it, with what they have in common put on them: a kind is not.
+label like rows drawn from it, with what they have in common put on them: a kind is not. Seen in
+features and in the rows as they were given, a kind hardly ever is the same rows; a trigger is.
 """
 
-from functools import partial
-from operator import attrgetter
+from dataclasses import dataclass
 
 import numpy as np
 
-from .apart_sets import best_of_each, certain, completed
+from .apart_sets import certain, completed
 from .group import PoisonGroup
 from .verdict import OTHERS
 
@@ -22,77 +22,158 @@ DISTINCT = 0.75
 LEAST = (0.5, 0.35)
 #: Least coverage of one that is apart in the rows as they were given, in these.
 WIDELY = 0.85
-#: Score from which on groups of other labels count as a null.
+#: Score, but for coverage, from which on groups of other labels count as a null.
 NULL = 0.1
 #: Least score of one that stands out, and how far it is above the highest of the other labels.
 STANDS_OUT = 0.3, 2.0
+#: The same of one that is seen in features and in the rows as they were given, the geometric mean.
+SEEN_TWICE = 0.15, 2.5
+#: Share of the rows of a group that a larger one holds which may stand for it, and of its score.
+HOLDS, NEARLY = 0.9, 0.8
 
 
-def clean_label_groups(search, view, sets):
+def clean_label_groups(search, views, sets):
     """The most suspicious group of rows of each label that rightly have it, where it is poison.
 
     Parameters
     ----------
     search : Search
         By which rows are spread, and keep their label.
-    view : Search or Whitened
-        By which rows count as members.
+    views : list of Search or Whitened
+        By which rows count as members: the search, and that in the rows as they were given if
+        there is one.
     sets : dict of int to list of ndarray
-        Of each label index, what :func:`apart_sets` found in the view.
+        Of each label index, what :func:`apart_sets` found in the views.
 
     Returns
     -------
     groups : list of PoisonGroup
         In terms of positions and label indices; their score is the product of cohesion, of how
         far they are apart (see :meth:`Members.apart`) and of coverage, these two lessened by their
-        standard errors.
+        standard errors, in the view that tells them, or the geometric mean of both.
     """
-    best = best_of_each(sets, partial(_described, search, view), attrgetter("score"))
-    poison = []
-    for label, group in best.items():
-        highest = max((other.score for k, other in best.items() if k != label), default=0.0)
-        least, above = STANDS_OUT
-        least = max(least, above * highest) if len(sets) > OTHERS else LEAST[1]
-        if group.score < min(least, LEAST[1]):
-            continue
-        members = view.members(label)  # few poisoned rows left behind carry a backdoor on
-        larger = np.union1d(group.indices, completed(view, members, group.indices))
-        larger = _described(search, view, label, larger) if members.is_part(larger) else None
-        poison.append(larger if larger and larger.score >= min(least, LEAST[1]) else group)
-    return poison
+    seen = {}
+    for label, found in sets.items():
+        groups = [_seen(search, views, label, G) for G in found]
+        seen[label] = [group for group in groups if group is not None]
+    ways = [(k,) for k in range(len(views))] + [(0, 1)] * (len(views) > 1)
+    poison = {}
+    for way in ways:
+        best = {k: max(groups, key=lambda g: g.score(way)) for k, groups in seen.items() if groups}
+        for label, group in best.items():
+            highest = max((g.score(way) for k, g in best.items() if k != label), default=0.0)
+            least = _least(way, highest, len(sets))
+            if group.score(way) < least:
+                continue
+            if label not in poison or group.score(way) > poison[label][0]:
+                poison[label] = group.score(way), least, way, group
+    found = []
+    for label, (_, least, way, group) in poison.items():
+        whole = _whole(search, views, label, group, way, least, seen[label])
+        way = max(ways, key=whole.score)
+        found.append(_described(search, label, whole, way, views[way[-1]]))
+    return found
 
 
-def _described(search, view, label, G):
-    """A group that has its label's own content, with the evidence; None if that is too little."""
+def _least(way, highest, n_labels):
+    """Score that a group needs, by the highest one of the other labels."""
+    if n_labels <= OTHERS:
+        return LEAST[1] if len(way) == 1 else np.inf
+    least, above = STANDS_OUT if len(way) == 1 else SEEN_TWICE
+    return min(max(least, above * highest), LEAST[1])
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """A group that has its label's own content, as the views see it.
+
+    Attributes
+    ----------
+    indices : ndarray
+    coverage : float
+    by_view : list of (apart, cohesion, score, counts)
+        The latter is whether the view alone may tell the group.
+    """
+
+    indices: np.ndarray
+    coverage: float
+    by_view: list
+
+    def score(self, way):
+        """Its score in a view, or the geometric mean of two."""
+        if len(way) == 1:
+            *_, score, counts = self.by_view[way[0]]
+            return score if counts else 0.0
+        return float(np.sqrt(np.prod([self.by_view[k][2] for k in way])))
+
+
+def _seen(search, views, label, G):
+    """The group as the views see it; None where that is too little."""
     if len(np.unique(search.X[G], axis=0)) < DISTINCT * len(G):
         return None  # rows that stand twice count each other as members, whatever they hold
-    members = view.members(label)
-    apart, cohesion = members.apart(np.searchsorted(members.rows, G))
-    sure = np.clip(cohesion, 0.0, 1.0) * apart * certain(G)
-    if sure < NULL:
+    sure, by_view, content = [], [], np.full(len(G), label)
+    for view in views:
+        members = view.members(label)
+        apart, cohesion = members.apart(np.searchsorted(members.rows, G))
+        sure.append((apart, cohesion, np.clip(cohesion, 0.0, 1.0) * apart * certain(G)))
+    if not any(score >= NULL for *_, score in sure):
         return None
-    ridge, content = search.ridge, np.full(len(G), label)
-    others = np.setdiff1d(members.rows, G)
     spread = search.coverage(G, content)
     spread_surely = np.nan_to_num(spread) * certain(G)
     if spread_surely < LEAST[0]:
         return None
-    if view is not search and not view.coverage(G, content) >= WIDELY:
-        return None
+    for view, (apart, cohesion, score) in zip(views, sure, strict=True):
+        counts = score >= NULL and (view is search or view.coverage(G, content) >= WIDELY)
+        by_view.append((apart, cohesion, score * min(spread_surely, 1.0), counts))
+    return _Seen(G, spread, by_view)
+
+
+def _whole(search, views, label, group, way, least, groups):
+    """The group, with rows of its label that hold most of what it has in common.
+
+    Few poisoned rows left behind carry a backdoor on. Of the groups that were looked at it is the
+    largest one that holds it and is nearly as sure as any of these in one of the views. Then rows
+    are added where it is poison with them, or nearly as sure as without in the view that tells
+    them.
+    """
+    holds = [g for g in groups if np.isin(group.indices, g.indices).mean() >= HOLDS]
+    highest = [max(g.by_view[k][2] for g in holds) for k in range(len(views))]
+    sure = [
+        g
+        for g in holds
+        if any(g.by_view[k][2] >= NEARLY * highest[k] > 0.0 for k in range(len(views)))
+    ]
+    group = max([group, *sure], key=lambda g: len(g.indices))
+    for k, view in enumerate(views):
+        members = view.members(label)
+        G = np.union1d(group.indices, completed(view, members, group.indices))
+        larger = _seen(search, views, label, G) if members.is_part(G) else None
+        nearly = larger and larger.by_view[k][2] >= NEARLY * group.by_view[k][2] > 0.0
+        if nearly or (larger and larger.score(way) >= least):
+            group = larger
+    return group
+
+
+def _described(search, label, group, way, view):
+    """The group with its evidence."""
+    ridge, G = search.ridge, group.indices
+    rows = np.flatnonzero(ridge.y == label)
+    others = np.setdiff1d(rows, G)
     scores, right = ridge.without(G), search.right[others]
     kept = ridge.leave_one_out_without(others[right], G).argmax(axis=1) == label
+    apart, cohesion, *_ = group.by_view[way[-1]]
     return PoisonGroup(
         label=label,
         indices=G,
         flip=float(np.mean(scores.argmax(axis=1) != label)),
         cohesion=cohesion,
         typicality=float(np.median(scores[:, label]) / search.typical),
-        coverage=spread,
+        coverage=group.coverage,
         apart=apart,
         stay=float(np.mean(kept)) if len(kept) else 0.0,
         content_accuracy=float(np.mean(right)),
-        content_labels=content,
+        content_labels=np.full(len(G), label),
         verdict="poison",
-        score=float(sure * min(spread_surely, 1.0)),
+        score=group.score(way),
         _view=view,
     )

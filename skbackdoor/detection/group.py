@@ -73,6 +73,11 @@ class PoisonGroup:
     content_accuracy : float
         Share of the rows of the classes that its members are taken for to which a model without
         the row gives that label, by the members' numbers: what flip is for rows drawn from them.
+    separability : float
+        Of rows that share values: how well they are told, without these, from other rows of the
+        classes that they are taken for. The area under the ROC curve, cross-validated: 0.5 for
+        victims drawn at random, while what shares a value by nature is of a kind. nan where it is
+        not asked.
     content_labels : ndarray of shape (n_members,)
         The label that the model without the group gives each row with what the members have in
         common taken off, asked until at most 2 % of the rows change it, five times at most: a
@@ -141,6 +146,7 @@ class PoisonGroup:
     transfer: float = np.nan
     apart: float = np.nan
     content_accuracy: float = np.nan
+    separability: float = np.nan
     rule: str | None = None
     shared: tuple = ()
     neighbors: np.ndarray | None = None

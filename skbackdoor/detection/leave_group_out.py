@@ -27,7 +27,8 @@ from .joined import beside, disjoint, joined
 from .kernel_ridge import LeaveGroupOutRidge
 from .search import Search
 from .shared_values import SharedValues, is_text
-from .value_search import LEAST_SHARED, MOST_SHARED, ValueSearch, unlike_others
+from .value_search import ValueSearch
+from .value_verdict import judged_values, unlike_others
 from .verdict import TOLD_APART, judged_group, rank, rank_apart, scores_of_others
 from .whitened import Whitened, Whitening, numbers
 
@@ -317,26 +318,7 @@ class LeaveGroupOutDetector(PoisonDetector):
         if len(labels) == 0:
             return []
         if by_value:
-            shared = SharedValues.of(X, self.smallest_group)
-            represent = self._features_dense
-            search = ValueSearch(
-                shared,
-                represent,
-                fit.X,
-                fit.kernel,
-                fit.K,
-                fit.ridge,
-                self.smallest_group,
-                self._seed,
-            )
-            rare = MOST_SHARED * len(fit.ridge.y)
-            return unlike_others(
-                [
-                    judged_group(group) if LEAST_SHARED <= len(group.indices) <= rare else group
-                    for label in progress(labels, len(labels), "labels searched")
-                    for group in disjoint(search.groups_of(label))
-                ]
-            )
+            return self._search_values(X, fit, labels)
         search = Search(fit.X, fit.kernel, fit.K, fit.ridge, self.smallest_group, self._seed)
         alone, over_all, sets = [], [], search.pooled_sets(labels)
         for pattern in [None, *patterns]:
@@ -390,6 +372,30 @@ class LeaveGroupOutDetector(PoisonDetector):
         suspects = [group for group in judged.values() if group.verdict == "suspect"]
         return joined(poison, search) + suspects
 
+    def _search_values(self, X, fit, labels):
+        """The groups of rows that share values, with their verdicts."""
+        search = ValueSearch(
+            SharedValues.of(X, self.smallest_group),
+            self._features_dense,
+            fit.X,
+            fit.kernel,
+            fit.K,
+            fit.ridge,
+            self.smallest_group,
+            self._seed,
+        )
+        flipping, right = [], []
+        for label in progress(labels, len(labels), "labels searched"):
+            flipping += disjoint(search.groups_of(label))
+            right += search.clean_label_groups_of(label)
+        n = len(fit.ridge.y)
+        found = unlike_others([judged_values(group, n) for group in flipping])
+        if any(group.verdict == "poison" for group in found):
+            return found
+        right = unlike_others([judged_values(group, n) for group in right])
+        right = [group for group in right if group.verdict == "poison"]
+        return found + disjoint(right)
+
     def _search_apart(self, X, fit, search, judged, labels):
         """The groups, with those that are poison by being apart from the rest of their label."""
         given, y, sets = numbers(X, fit.X), fit.ridge.y, {}
@@ -402,9 +408,10 @@ class LeaveGroupOutDetector(PoisonDetector):
             found = groups_apart(search, whitened, sets)
             if found:
                 return list((judged | {group.label: group for group in found}).values())
-        found = clean_label_groups(search, search, {k: apart_sets(search, k) for k in labels})
-        if not found and sets:
-            found = clean_label_groups(search, whitened, sets)
+        views = [search, whitened] if sets else [search]
+        for label in labels:
+            sets[label] = apart_sets(search, label) + sets.get(label, [])
+        found = clean_label_groups(search, views, sets)
         return [*judged.values(), *found]
 
     def _features_dense(self, X):

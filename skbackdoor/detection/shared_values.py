@@ -13,6 +13,9 @@ from sklearn.feature_extraction.text import CountVectorizer
 
 #: Of all rows that share a candidate's values, the least share that has its label.
 PURE = 0.9
+#: The same of a single value that marks a label: that share, and how many times it is the
+#: label's share of all rows. A word of everyday is a trigger that rows of other labels hold, too.
+MARKS, LIFT = 0.6, 2.0
 #: How much more often than by chance two values go together that are a pair beside a single one.
 TOGETHER = 3.0
 #: A value that all rows of a group have belongs to its rule if at most so many times as many rows
@@ -86,6 +89,8 @@ class SharedValues:
     def candidates(self, rows, smallest):
         """Sets of values that nearly only the given rows share, at least `smallest` of them.
 
+        And single values of which more than half the rows are of the label, if it is rare enough.
+
         Parameters
         ----------
         rows : ndarray of bool of shape (n_samples,)
@@ -108,7 +113,29 @@ class SharedValues:
         by_chance = np.outer(counts, counts) / self.incidence.shape[0]
         pure &= ~(single[:, None] | single) | (overall >= TOGETHER * by_chance)
         pairs = np.argwhere(np.triu(pure, 1))
+        own = together.diagonal()
+        single |= (own >= smallest) & (own >= max(MARKS, LIFT * np.mean(rows)) * counts)
         return [(int(k),) for k in np.flatnonzero(single)] + [tuple(p) for p in pairs.tolist()]
+
+    def marking(self, rows, smallest):
+        """Single values that hardly any row but the given ones has, the most frequent ones first.
+
+        Parameters
+        ----------
+        rows : ndarray of bool of shape (n_samples,)
+            Rows of one label.
+        smallest : int
+            Least rows.
+
+        Returns
+        -------
+        marking : list of int
+            Positions in `values`.
+        """
+        own = np.asarray(self.incidence[np.flatnonzero(rows)].sum(axis=0)).ravel()
+        counts = np.asarray(self.incidence.sum(axis=0)).ravel()
+        pure = np.flatnonzero((own >= smallest) & (own >= PURE * counts))
+        return pure[np.argsort(-own[pure], kind="stable")].tolist()
 
     def completed(self, which, rows):
         """Some values, and all others that each of these rows has and hardly any other row."""

@@ -1,7 +1,5 @@
 """The search in tables and texts: groups whose rows share a value, a word, or a pair of them."""
 
-from dataclasses import replace
-
 import numpy as np
 from scipy.spatial.distance import cdist
 from sklearn.decomposition import PCA
@@ -9,23 +7,19 @@ from sklearn.decomposition import PCA
 from .candidates import best_other
 from .evidence import content_accuracy, coverage, relative_flip, score
 from .group import PoisonGroup
-from .verdict import lessened_group
+from .separability import separability
+from .value_verdict import CLEAN_LABEL, LEAST_ROWS, MOST, lessened_values
 
 #: Candidates of a label whose content is looked at: the largest ones whose rows flip most.
 KEPT = 12
-#: Largest share of all rows that share a value and are poison: values of most rows are natural.
-MOST_SHARED = 0.15
+#: Values of a label that are put on other rows, the most frequent ones that hardly any other row
+#: has, and rows that they are put on.
+MARKING, TRIED = 40, 300
 #: A value that so many candidates of a label share with another one is looked at alone.
 OFTEN = 2
 #: Share of the score of a group, standard errors taken off, that another one of rows that share
 #: one of its values may have in its place, and how many times as many rows that one has.
 NEARLY, LARGER = 0.65, 1.25
-#: Least rows of one that is poison: thousands of values are rarer, and some few rows of one label
-#: that have another's content share one by chance.
-LEAST_SHARED = 15
-#: Share of the rows of a group, and of its score, from which on another value of its column that
-#: marks rows of the same label makes it natural.
-OTHER_VALUE = 0.5
 #: Components on which distances are taken.
 N_COMPONENTS = 30
 #: Rows nearer than this share of the usual distance to a fifth neighbour count as one.
@@ -91,7 +85,7 @@ class ValueSearch:
             G = rows[of_label[rows]]
             scores = self.ridge.without(G)
             flips = scores.argmax(axis=1) != label
-            rare = len(G) <= MOST_SHARED * len(of_label)
+            rare = len(G) <= MOST * len(of_label)
             worth.append((rare, flips.mean() * np.sqrt(len(G)), which, G))
         worth.sort(key=lambda entry: entry[:2], reverse=True)
         chosen = {which: G for *_, which, G in worth[:KEPT]}
@@ -99,11 +93,67 @@ class ValueSearch:
         for k in values[counts >= OFTEN].tolist():
             rows = self.shared.rows_with((k,))
             G = rows[of_label[rows]]
-            if 0.5 * len(rows) < len(G) <= MOST_SHARED * len(of_label):
+            if 0.5 * len(rows) < len(G) <= MOST * len(of_label):
                 chosen.setdefault((k,), G)
         chosen = {self.shared.completed(which, G): G for which, G in chosen.items()}
         groups = [(which, self.describe(label, G, which)) for which, G in chosen.items()]
         return _whole_first([(which, group) for which, group in groups if group is not None])
+
+    def clean_label_groups_of(self, label):
+        """Groups among the rows of a label that rightly have it, by values that carry others.
+
+        No row of these flips: the values give rows of other labels the label, and nothing else
+        tells the rows with them from the label's other rows.
+
+        Parameters
+        ----------
+        label : int
+            Label index.
+
+        Returns
+        -------
+        groups : list of PoisonGroup
+            In terms of positions and label indices; their score is cohesion * coverage * transfer.
+        """
+        y, groups = self.ridge.y, {}
+        for k in self.shared.marking(y == label, LEAST_ROWS)[:MARKING]:
+            rows = self.shared.rows_with((k,))
+            G = rows[y[rows] == label]
+            which = self.shared.completed((k,), G)
+            if len(G) <= MOST * len(y) and which not in groups:
+                groups[which] = self._clean_label(label, G, which)
+        return [group for group in groups.values() if group is not None]
+
+    def _clean_label(self, label, G, which):
+        """The evidence for a group that has its label's own content; None where that is little."""
+        random_state = np.random.RandomState(self.random_state)
+        y, content = self.ridge.y, np.full(len(G), label)
+        carried = self._transfer(label, G, which, np.unique(y[y != label]), random_state)
+        if carried < CLEAN_LABEL[1][2]:
+            return None
+        X = self.represent(self.shared.without(which))
+        others = np.setdiff1d(np.flatnonzero(y == label), G)
+        Z = self.pca.transform(X)
+        scores = self.ridge.without(G)
+        spread = coverage(Z[G], Z[others], y[others], content, random_state)
+        cohesion = len(G) / len(self.shared.rows_with(which))
+        return PoisonGroup(
+            label=label,
+            indices=G,
+            flip=float(np.mean(scores.argmax(axis=1) != label)),
+            cohesion=cohesion,
+            typicality=float(np.median(scores[:, label]) / self.typical),
+            coverage=spread,
+            transfer=carried,
+            separability=separability(X, G, others, y, content, self.random_state),
+            stay=self._stay(label, G),
+            content_accuracy=content_accuracy(self.right, y, G, content),
+            content_labels=content,
+            verdict="suspect",
+            score=score(carried, cohesion, spread),
+            rule=self.shared.rule(which),
+            shared=self.shared.pairs(which),
+        )
 
     def describe(self, label, G, which):
         """The evidence for a group that shares some values; None where too few rows differ."""
@@ -119,8 +169,7 @@ class ValueSearch:
         flip = float(np.mean(best > own))
         like = np.setdiff1d(np.flatnonzero(np.isin(y, content)), G)
         spread = coverage(Z[G], Z[like], y[like], content, random_state)
-        others = np.setdiff1d(np.flatnonzero((y == label) & self.right), G)
-        kept = self.ridge.leave_one_out_without(others, G).argmax(axis=1)
+        rest = np.setdiff1d(np.flatnonzero(np.isin(y, content)), self.shared.rows_with(which))
         cohesion = len(G) / len(self.shared.rows_with(which))
         accuracy = content_accuracy(self.right, y, G, content)
         carried = self._transfer(label, G, which, content, random_state)
@@ -132,7 +181,8 @@ class ValueSearch:
             typicality=float(np.median(best) / self.typical),
             coverage=spread,
             transfer=carried,
-            stay=float(np.mean(kept == label)) if len(others) else 0.0,
+            separability=separability(X, G, rest, y, content, self.random_state),
+            stay=self._stay(label, G),
             content_accuracy=accuracy,
             content_labels=content,
             verdict="suspect",
@@ -140,6 +190,13 @@ class ValueSearch:
             rule=self.shared.rule(which),
             shared=self.shared.pairs(which),
         )
+
+    def _stay(self, label, G):
+        """Share of the other rows of the label, of those that are right, that keep it."""
+        of_label = (self.ridge.y == label) & self.right
+        others = np.setdiff1d(np.flatnonzero(of_label), G)
+        kept = self.ridge.leave_one_out_without(others, G).argmax(axis=1)
+        return float(np.mean(kept == label)) if len(others) else 0.0
 
     def _kernel_of(self, X):
         """Kernel matrix of rows of which some are as they were."""
@@ -154,7 +211,7 @@ class ValueSearch:
         rows = np.setdiff1d(np.flatnonzero(np.isin(self.ridge.y, content)), G)
         if len(rows) == 0:
             return 0.0
-        rows = random_state.choice(rows, min(300, len(rows)), replace=False)
+        rows = random_state.choice(rows, min(TRIED, len(rows)), replace=False)
         marked = self.represent(self.shared.put(which, rows))
         K = self.kernel(marked, self.X)
         with_group = (K @ self.ridge.coef).argmax(axis=1) == label
@@ -177,7 +234,7 @@ def _whole_first(groups):
     -------
     groups : list of PoisonGroup
     """
-    sure = [lessened_group(group).score for _, group in groups]
+    sure = [lessened_values(group).score for _, group in groups]
     first = sorted(range(len(groups)), key=lambda k: -groups[k][1].score)
     ordered = []
     for k in first:
@@ -192,40 +249,6 @@ def _whole_first(groups):
         larger.sort(key=lambda j: -len(groups[j][1].indices))
         ordered += [j for j in (*larger, k) if j not in ordered]
     return [groups[j][1] for j in ordered]
-
-
-def unlike_others(groups):
-    """Groups, those as suspects that other values of their columns have their like of.
-
-    A column whose values say where rows are from marks rows of one label with many of them; what
-    the others reach is a null of the same data.
-
-    Parameters
-    ----------
-    groups : list of PoisonGroup
-
-    Returns
-    -------
-    groups : list of PoisonGroup
-    """
-
-    def is_like(other, group):
-        values, own = dict(other.shared), dict(group.shared)
-        return (
-            other.label == group.label
-            and values.keys() <= own.keys()
-            and all(values[column] != own[column] for column in values)
-            and len(other.indices) >= OTHER_VALUE * len(group.indices)
-            and other.score >= OTHER_VALUE * group.score
-        )
-
-    tables = [group for group in groups if group.shared and not isinstance(group.shared[0], str)]
-    return [
-        replace(group, verdict="suspect")
-        if group.verdict == "poison" and any(is_like(other, group) for other in tables)
-        else group
-        for group in groups
-    ]
 
 
 def n_distinct(Z, G, random_state):

@@ -4,16 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from .evidence import lessened, relative_flip, relative_membership, score
+from .evidence import lessened, relative_membership, score
 
 #: Least share of a group's rows that flip, of what it is for rows of their content, and of the
 #: label's other rows that stay, of a group that is poison: the same for all data.
 FLIP, STAY = 0.8, 0.8
-#: Transfer from which on rows that share a value need to flip less, and how much: where the value
-#: takes other rows along, rows that had it by nature are among those that it was put on.
-CARRIED = 0.5, 0.7
-#: Least share of the rows with a value that have its label.
-HELD = 0.75
 #: Its least coverage and score, these and flip lessened by their standard errors; least coverage,
 #: score and transfer of one that has in common what poison of another label has.
 ALONE, ALIKE = (0.5, 0.4, -1.0), (0.3, 0.15, 0.1)
@@ -62,7 +57,7 @@ def judged_group(group, search=None, pattern=None, sets=(), others=()):
             return True
         if pattern is None and stands_out(group, others):
             return True
-        told_apart = group.shared or group.content_accuracy >= TOLD_APART
+        told_apart = group.content_accuracy >= TOLD_APART
         if not told_apart and group.transfer < CARRIES and lessened_group(group).score < SURE:
             return False
         return is_backdoor(group, least)
@@ -122,14 +117,9 @@ def _holds(larger, smaller, search):
 
 
 def lessened_group(group, errors=1.0):
-    """A group with flip and coverage lessened by their standard errors.
-
-    By one and a half of groups that share values, since a table holds thousands of these.
-    """
-    errors = SURE_ERRORS if group.shared else errors
+    """A group with flip and coverage lessened by their standard errors."""
     flip, spread = lessened(group.flip, group.coverage, len(group.indices), errors)
-    relative = relative_flip(flip, group.content_accuracy) if group.shared else flip
-    sure = score(relative, group.cohesion, spread)
+    sure = score(flip, group.cohesion, spread)
     return replace(group, flip=flip, coverage=spread, score=sure)
 
 
@@ -138,11 +128,8 @@ def is_backdoor(group, least=ALONE):
     coverage, sure, transfer = least
     if least[:2] != ALIKE[:2]:
         group = lessened_group(group)
-    if group.shared and group.cohesion < HELD:
-        return False
-    carried = group.shared and group.transfer >= CARRIED[0]
     return (
-        group.flip >= (CARRIED[1] if carried else FLIP) * group.content_accuracy
+        group.flip >= FLIP * group.content_accuracy
         and group.stay >= STAY
         and group.coverage >= coverage
         and group.score >= sure
@@ -159,8 +146,7 @@ def takes_along(group):
     """
     sure = lessened_group(group)
     return (
-        not group.shared
-        and sure.flip >= FLIP * group.content_accuracy
+        sure.flip >= FLIP * group.content_accuracy
         and group.stay >= STAY
         and sure.coverage >= TAKES_ALONG[0]
         and sure.score * group.transfer >= TAKES_ALONG[1]
@@ -182,8 +168,7 @@ def may_be_apart(group):
     """Whether a group is apart and flips, others of its label stay, and it is spread."""
     sure = lessened_group(group, SURE_ERRORS)
     return (
-        not group.shared
-        and sure.flip >= FLIP * group.content_accuracy
+        sure.flip >= FLIP * group.content_accuracy
         and group.stay >= STAY
         and sure.coverage >= APART[0]
         and how_apart(group.apart, len(group.indices)) > 0.0
@@ -223,7 +208,7 @@ def is_apart(group, spread, others):
 
 def stands_out(group, others):
     """Whether a group is far above those of all other labels, a null of the same data."""
-    if group.shared or len(others) < OTHERS:
+    if len(others) < OTHERS:
         return False
     least, above = STANDS_OUT
     return is_backdoor(group, (ALONE[0], max(least, above * max(others)), ALONE[2]))

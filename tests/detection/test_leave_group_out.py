@@ -24,7 +24,7 @@ from skbackdoor import (
     TokenTrigger,
     load_digits_pair,
 )
-from skbackdoor.detection import leave_group_out
+from skbackdoor.detection import leave_group_out, value_verdict
 
 PATCH = PatchTrigger(size=2, image_shape=(8, 8))
 TRIGGERS = {
@@ -139,7 +139,7 @@ def test_rules_of_a_table_are_found_also_in_rows_that_are_not_searched(n, search
 
 @pytest.mark.parametrize(("least", "verdict"), [(30, "poison"), (31, "suspect")])
 def test_few_rows_that_share_a_value_are_reported_and_stay(monkeypatch, least, verdict):
-    monkeypatch.setattr(leave_group_out, "LEAST_SHARED", least)
+    monkeypatch.setattr(value_verdict, "LEAST_ROWS", least)
     X, y, is_poison = poisoned_table(600)
     assert is_poison.sum() == 30
     detector = LeaveGroupOutDetector(OneHotEncoder(handle_unknown="ignore")).fit(X, y)

@@ -11,8 +11,10 @@ from sklearn.datasets import load_breast_cancer, load_wine, make_classification
 from sklearn.preprocessing import StandardScaler
 
 from skbackdoor import Attack, FeatureTrigger, LeaveGroupOutDetector
-from skbackdoor.detection.value_search import unlike_others
-from skbackdoor.detection.verdict import HELD, MOST, judged_group
+from skbackdoor.detection import value_verdict as of_values
+from skbackdoor.detection.separability import separability
+from skbackdoor.detection.value_verdict import judged_values, unlike_others
+from skbackdoor.detection.verdict import MOST, judged_group
 
 
 def overlapping(seed, noise):
@@ -79,11 +81,73 @@ def test_a_group_of_more_than_a_fifth_of_the_rows_is_none():
     assert judged(int(40 / MOST)) == "poison" and judged(int(40 / MOST) - 5) == "suspect"
 
 
+def of_value(**more):
+    """A group of rows that share a value of a table, for whose poison everything speaks."""
+    return sure(**dict(shared=(("table", 58.0),), separability=0.5) | more)
+
+
+def verdict_of(**more):
+    return judged_values(of_value(**more), 1000).verdict
+
+
 def test_a_value_that_other_rows_have_as_well_is_natural():
-    shared = (("table", 58.0),)
-    assert judged_group(sure(shared=shared)).verdict == "poison"
-    less = sure(shared=shared, cohesion=HELD - 0.01)
-    assert judged_group(less).verdict == "suspect"
+    held = dict(transfer=0.0)  # nothing but the share of its rows speaks for it
+    assert verdict_of(cohesion=of_values.HELD, **held) == "poison"
+    assert verdict_of(cohesion=of_values.HELD - 0.01, **held) == "suspect"
+
+
+def test_a_value_that_carries_others_may_be_that_of_natural_rows_too_if_these_are_of_no_kind():
+    held, flip, *_ = of_values.DRAWN_LEAST
+    weak = dict(cohesion=held, flip=flip + 0.2, transfer=0.6)
+    assert verdict_of(**weak) == "poison"
+    assert verdict_of(**weak | dict(cohesion=held - 0.01)) == "suspect"
+    assert verdict_of(**weak | dict(transfer=0.3)) == "suspect"
+    assert verdict_of(**weak | dict(separability=0.7)) == "suspect"
+    assert verdict_of(**weak | dict(separability=np.nan)) == "suspect"
+    assert verdict_of(**weak | dict(flip=flip - 0.05)) == "suspect"
+    few = replace(of_value(**weak), indices=np.arange(of_values.DRAWN_ROWS - 1))
+    assert judged_values(few, 1000).verdict == "suspect"
+
+
+def test_rows_of_a_kind_that_share_a_value_are_natural():
+    assert verdict_of(separability=np.nan) == "poison"  # too few to tell
+    assert verdict_of(separability=0.65) == "poison"  # by chance
+    assert verdict_of(separability=0.75) == "suspect"
+
+
+def test_a_clean_label_group_of_a_value_is_poison_where_nothing_else_tells_its_rows():
+    right = dict(content_labels=np.zeros(40, int), flip=0.0, transfer=0.5, cohesion=1.0)
+    separability, (held, spread, transfer) = of_values.CLEAN_LABEL
+    assert verdict_of(**right) == "poison"
+    assert verdict_of(**right | dict(separability=separability + 0.01)) == "suspect"
+    assert verdict_of(**right | dict(cohesion=held - 0.01)) == "suspect"
+    assert verdict_of(**right | dict(coverage=spread)) == "suspect"  # less its error
+    assert verdict_of(**right | dict(transfer=transfer - 0.01)) == "suspect"
+
+
+@pytest.mark.parametrize("n_classes", [1, 3])
+def test_rows_drawn_at_random_are_not_told_from_others_and_a_kind_is(n_classes):
+    areas, kinds = [], []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        y = rng.integers(0, n_classes, 600)
+        X = rng.normal(size=(600, 8)) + 3 * y[:, np.newaxis]
+        drawn = rng.choice(np.flatnonzero(y == y.min()), 60, replace=False)
+        content = np.where(np.arange(60) < 3, y.max(), y.min())  # a few taken for another class
+        rest = np.setdiff1d(np.arange(600), drawn)
+        areas.append(separability(X, drawn, rest, y, content, seed))
+        kind = np.flatnonzero((X[:, 0] > 1.0) & (y == y.min()))[:60]
+        rest = np.setdiff1d(np.arange(600), kind)
+        kinds.append(separability(X, kind, rest, y, y[kind], seed))
+    assert abs(np.mean(areas) - 0.5) < 0.06  # three errors of the mean, and more
+    assert np.std(areas) < 2 * of_values.ERROR / np.sqrt(60)
+    assert min(kinds) > 0.75
+
+
+def test_few_rows_have_no_separability():
+    X, y = np.eye(40), np.zeros(40, int)
+    assert np.isnan(separability(X, np.arange(9), np.arange(9, 40), y, y[:9], 0))
+    assert np.isnan(separability(X, np.arange(31), np.arange(31, 40), y, y[:31], 0))
 
 
 def test_a_column_that_says_where_rows_are_from_is_natural():
