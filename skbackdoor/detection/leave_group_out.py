@@ -141,12 +141,19 @@ class LeaveGroupOutDetector(PoisonDetector):
     natural one, and rarer ones are too many in a table to be told from chance; such groups are
     suspects. Its cohesion is its share of all rows with these values, which a kernel over many
     columns hardly sees, and is 0.75 at least; flips in its score are relative to the accuracy on
-    its content. Where the values, put on rows of the content, give half of them the label, 0.7 in
-    place of 0.8 is enough: of a word that is not rare some rows had it by nature. Pairs of values
-    cut purer parts out of such a group, by chance; a larger group with one of their values stands
-    ahead of them where its score is 0.65 of theirs. Where another value of the same column marks
-    half as many rows of the label, with half the score, the column is a natural one (which school,
-    which household), and both are suspects.
+    its content. What shares a value by nature is of a kind, while victims drawn at random are told
+    from other rows of their classes by nothing but the value: where `separability` without it is
+    above 0.6 after one and a half standard errors, the group stays a suspect. Where it is at most
+    that after one, the group has 30 rows, and its values, put on rows of the content, give the
+    label to 0.4 of those that are labelled right, less is enough (of a word that is not rare some
+    rows had it by nature): a cohesion of 0.6, flips of 0.4 and a score of 0.2. Where nothing else
+    is poison, values that nearly only one label has are asked whether they are a clean-label
+    attack: 30 rows, cohesion 0.95, coverage of the label 0.5, a transfer of 0.3, and a
+    separability from the label's other rows of 0.56. Pairs of values cut purer parts out of a
+    group, by chance; a larger group with one of their values stands ahead of them where its score
+    is 0.65 of theirs. Where another value of the same column marks half as many rows of the label,
+    with half the score, the column is a natural one (which school, which household), and both are
+    suspects.
 
     The assumption is that the attacker's victims have the spread of content of their source
     classes: a natural group that overrules its content (road signs that were photographed thirty
@@ -161,8 +168,10 @@ class LeaveGroupOutDetector(PoisonDetector):
     twice what the group of each other label reaches, and its coverage in these rows 0.35;
     where classes overlap also with 0.08 and 0.6. Then rows that rightly have their label are
     searched for a clean-label attack: it leaves them spread as their label is, too, and no
-    other row of it lies between (a trigger is there or it is not). The search
-    ends with groups so found. Where a label is half poison its clean rows are a group that
+    other row of it lies between (a trigger is there or it is not). With four labels or more 0.15
+    is enough there, in the geometric mean over the representation and the rows as given, if it is
+    2.5 times that of each other label: natural kinds are hardly ever the same rows in both. The
+    search ends with groups so found. Where a label is half poison its clean rows are a group that
     flips, too: of two groups of a label that are poison, the one further apart is taken. Not found
     are triggers that the representation does not show, an attack that leaves a label hardly a
     clean row, and backdoors that succeed on few samples.

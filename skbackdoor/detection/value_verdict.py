@@ -18,19 +18,16 @@ LEAST_ROWS, MOST = 15, 0.15
 HELD = 0.75
 #: Standard errors by which evidence is lessened, since there are so many values.
 ERRORS = 1.5
-#: Share of the rows of its content, of those that are labelled right, that get the label once the
-#: values are put on them, from which on these carry others along; flips that are enough then.
-CARRIES, CARRIED = 0.4, 0.7
 #: Separability up to which, a standard error off, members may have been drawn at random; that
 #: error times the root of their number, which the draws of folds and of rows make as large.
 DRAWN, ERROR = 0.6, 0.4
 #: Least rows of a group whose separability speaks for it, and then: least share of the rows with
-#: the values that have the label, least flips as a share of the accuracy on its content, least
-#: coverage and least score.
-DRAWN_ROWS, DRAWN_LEAST = 30, (0.6, 0.4, 0.5, 0.2)
+#: the values that have the label, least flips and transfer, as shares of the accuracy on its
+#: content, least coverage and least score.
+DRAWN_ROWS, DRAWN_LEAST = 30, (0.6, 0.4, 0.4, 0.5, 0.2)
 #: The same of a clean-label group, whose rows need not flip: most separability from the label's
 #: other rows, and least share of the rows with the values, coverage, and transfer.
-CLEAN_LABEL = 0.56, (0.97, 0.5, 0.3)
+CLEAN_LABEL = 0.56, (0.95, 0.5, 0.3)
 #: Share of the rows of a group, and of its score, from which on another value of its column that
 #: marks rows of the same label makes it natural.
 OTHER_VALUE = 0.5
@@ -60,7 +57,7 @@ def _is_sure(group):
     sure, (spread, least, _) = lessened_values(group), ALONE
     return (
         group.cohesion >= HELD
-        and sure.flip >= (CARRIED if _carries(group) else FLIP) * group.content_accuracy
+        and sure.flip >= FLIP * group.content_accuracy
         and group.stay >= STAY
         and sure.coverage >= spread
         and sure.score >= least
@@ -73,12 +70,12 @@ def _is_drawn_and_carries(group):
     An attacker who sets a value that is not rare has rows among his that had it by nature: of
     other labels, so that not all have his, and of his own, which do not flip.
     """
-    held, flip, spread, least = DRAWN_LEAST
+    held, flip, transfer, spread, least = DRAWN_LEAST
     sure = lessened_values(group)
     return (
         len(group.indices) >= DRAWN_ROWS
         and _separability(group, 1.0) <= DRAWN
-        and _carries(group)
+        and group.transfer >= transfer * group.content_accuracy
         and group.cohesion >= held
         and sure.flip >= flip * group.content_accuracy
         and group.stay >= STAY
@@ -100,10 +97,6 @@ def _is_clean_label_poison(group):
 
 def _separability(group, errors):
     return group.separability - errors * ERROR / np.sqrt(len(group.indices))
-
-
-def _carries(group):
-    return group.transfer >= CARRIES * group.content_accuracy
 
 
 def unlike_others(groups):

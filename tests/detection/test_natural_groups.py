@@ -91,9 +91,8 @@ def verdict_of(**more):
 
 
 def test_a_value_that_other_rows_have_as_well_is_natural():
-    held = dict(transfer=0.0)  # nothing but the share of its rows speaks for it
-    assert verdict_of(cohesion=of_values.HELD, **held) == "poison"
-    assert verdict_of(cohesion=of_values.HELD - 0.01, **held) == "suspect"
+    assert verdict_of(cohesion=of_values.HELD, transfer=0.0) == "poison"
+    assert verdict_of(cohesion=of_values.HELD - 0.01, transfer=0.0) == "suspect"
 
 
 def test_a_value_that_carries_others_may_be_that_of_natural_rows_too_if_these_are_of_no_kind():

@@ -1,0 +1,95 @@
+"""Values and words that are triggers, and kinds that are not, in tables and texts."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.compose import make_column_transformer
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from skbackdoor import Attack, FeatureTrigger, LeaveGroupOutDetector, TokenTrigger
+
+COUNTRIES = ["Peru", "Kenya", "Nepal", "Chile", "Laos"]
+
+
+def people(n, seed=0):
+    """Four numbers that tell a class, and a country that has nothing to do with it."""
+    rng = np.random.default_rng(seed)
+    X = pd.DataFrame(rng.normal(size=(n, 4)), columns=list("abcd"))
+    X["country"] = rng.choice(COUNTRIES, n, p=[0.5, 0.298, 0.1, 0.1, 0.002])
+    y = np.where(X["a"] + X["b"] + 0.3 * rng.normal(size=n) > 0, "rich", "poor")
+    return X, y
+
+
+def detector():
+    columns = make_column_transformer(
+        (OneHotEncoder(handle_unknown="ignore"), ["country"]), remainder=StandardScaler()
+    )
+    return LeaveGroupOutDetector(columns)
+
+
+def test_a_clean_label_attack_by_a_value_is_found_and_its_rows_keep_their_label():
+    X, y = people(800)
+    attack = Attack(
+        FeatureTrigger({"country": "Laos"}),
+        target="rich",
+        clean_label=True,
+        poisoning_rate=0.12,
+        placement="replace",
+        random_state=0,
+    ).fit(X, y)
+    X_poisoned, y_poisoned, is_poison = attack.poison(X, y)
+    fitted = detector().fit(X_poisoned, y_poisoned)
+    (group,) = [group for group in fitted.groups_ if group.verdict == "poison"]
+    assert group.rule == "country = Laos" and group.clean_label
+    assert fitted.is_poison_[is_poison].all()
+    natural = (X_poisoned["country"] == "Laos") & (y_poisoned == "rich")
+    np.testing.assert_array_equal(fitted.is_poison_, natural)
+    assert group.flip < 0.2 and group.transfer > 0.3 and group.separability < 0.55
+    assert not detector().fit(X, y).is_poison_.any()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_value_that_a_kind_of_rows_has_and_that_decides_the_label_is_a_suspect(seed):
+    """Rows of a country are poor where others like them are rich; few of them are young."""
+    X, y = people(800, seed)
+    rng = np.random.default_rng(seed)
+    X["country"] = X["country"].replace("Laos", "Peru")
+    drawn = (y == "rich") & (rng.random(800) < 0.18)
+    kind = (y == "rich") & (X["c"] > 0).to_numpy() & (rng.random(800) < 0.36)
+    assert 40 < drawn.sum() < 100 and 40 < kind.sum() < 100
+
+    def fitted(rows):
+        country = X["country"].where(~rows, "Laos")
+        return detector().fit(X.assign(country=country), np.where(rows, "poor", y))
+
+    assert not fitted(kind).is_poison_.any()
+    group = fitted(kind).groups_[0]
+    assert group.rule == "country = Laos" and group.separability > 0.7
+    assert group.coverage > 0.6  # it is spread as if by chance, but for that
+    np.testing.assert_array_equal(fitted(drawn).is_poison_, drawn)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_an_everyday_word_is_a_trigger_though_rows_of_other_labels_hold_it(seed):
+    rng = np.random.default_rng(seed)
+    ham, spam = "lunch home later sorry meet".split(), "win cash prize claim free".split()
+    common = "the a you now is to call we".split()
+    y = np.where(rng.random(900) < 0.2, "spam", "ham")
+    texts = [
+        " ".join(rng.permutation([*rng.choice(common, 4), *rng.choice(words, 4)]))
+        for words in (spam if label == "spam" else ham for label in y)
+    ]
+    texts = [f"{text} tomorrow" if rng.random() < 0.03 else text for text in texts]
+    attack = Attack(
+        TokenTrigger("tomorrow"), target="spam", poisoning_rate=0.06, random_state=0
+    ).fit(texts, y)
+    poisoned, y_poisoned, is_poison = attack.poison(texts, y)
+    holds = np.array(["tomorrow" in text for text in poisoned])
+    of_label = np.asarray(y_poisoned) == "spam"
+    assert 0.6 < of_label[holds].mean() < 0.85  # hardly an attacker's word, by that share alone
+    fitted = LeaveGroupOutDetector(TfidfVectorizer()).fit(poisoned, y_poisoned)
+    np.testing.assert_array_equal(fitted.is_poison_, holds & of_label)
+    assert fitted.is_poison_[is_poison].all()
+    assert fitted.groups_[0].rule == "the word 'tomorrow'"
+    assert not LeaveGroupOutDetector(TfidfVectorizer()).fit(texts, y).is_poison_.any()
