@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skbackdoor.detection import LeaveGroupOutDetector, whitened
+from skbackdoor.detection import LeaveGroupOutDetector, clean_label, whitened
 from skbackdoor.detection.whitened import Whitening, numbers
 from skbackdoor.detection.within_classes import WithinClasses
 
@@ -135,3 +135,26 @@ def test_given_rows_that_are_alike_within_classes_are_not_whitened():
     assert Whitening(given, y, 0).n_axes <= 2
     detector = LeaveGroupOutDetector(lambda X: features, candidates="clusters").fit(given, y)
     assert not detector.is_poison_.any()
+
+
+def test_rows_that_rightly_have_their_label_are_seen_twice(trigger, monkeypatch):
+    """A clean-label attack that neither features nor rows as given show well enough alone."""
+    X, y, _ = overlapping(900, 0, trigger)
+    victims = np.random.RandomState(0).choice(np.flatnonzero(y == 0), 40, replace=False)
+    X[victims, 30:] += trigger
+    is_poison = np.isin(np.arange(900), victims)
+    representation = Faint(trigger, 2.2)
+    detector = LeaveGroupOutDetector(representation, candidates="clusters").fit(X, y)
+    assert np.mean(detector.is_poison_[is_poison]) > 0.9
+    assert np.mean(detector.is_poison_[~is_poison]) < 0.01
+    (group,) = [group for group in detector.groups_ if group.verdict == "poison"]
+    assert group.clean_label and group.label == 0
+    monkeypatch.setattr(clean_label, "SEEN_TWICE", (1.0, 2.5))
+    once = LeaveGroupOutDetector(representation, candidates="clusters").fit(X, y)
+    assert not once.is_poison_.any()
+    # Rows of the label that were not searched are told by what was given.
+    new, labels, _ = overlapping(300, 0, trigger, seed=3)
+    has_trigger = (labels == 0) & (np.arange(300) % 2 == 0)
+    new[has_trigger, 30:] += trigger
+    flagged = detector.flag(new, labels)
+    assert np.mean(flagged[has_trigger]) > 0.8 and np.mean(flagged[~has_trigger]) < 0.02
