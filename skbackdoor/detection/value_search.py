@@ -8,7 +8,7 @@ from .candidates import best_other
 from .evidence import content_accuracy, coverage, relative_flip, score
 from .group import PoisonGroup
 from .separability import separability
-from .value_verdict import CLEAN_LABEL, LEAST_ROWS, MOST, lessened_values
+from .value_verdict import CLEAN_LABEL, LEAST_ROWS, MOST, is_kind, lessened_values
 
 #: Candidates of a label whose content is looked at: the largest ones whose rows flip most.
 KEPT = 12
@@ -223,7 +223,8 @@ def _whole_first(groups):
     """Groups by score, but a larger one of rows that share a value ahead of its parts.
 
     A part that a second value cuts out of a group is purer by chance. The larger one stands ahead
-    where nearly as much speaks for it, standard errors taken off.
+    where nearly as much speaks for it, standard errors taken off; not where its rows are of a
+    kind and those of the part are not: rows with one value of a trigger are told by the other.
 
     Parameters
     ----------
@@ -245,6 +246,7 @@ def _whole_first(groups):
             if set(values) & set(which)
             and len(group.indices) > LARGER * len(part.indices)
             and sure[j] >= NEARLY * sure[k]
+            and (is_kind(part) or not is_kind(group))
         ]
         larger.sort(key=lambda j: -len(groups[j][1].indices))
         ordered += [j for j in (*larger, k) if j not in ordered]

@@ -40,8 +40,7 @@ def judged_values(group, n):
     if group.clean_label:
         is_poison = _is_clean_label_poison(group)
     else:
-        natural = _separability(group, ERRORS) > DRAWN
-        is_poison = not natural and (_is_sure(group) or _is_drawn_and_carries(group))
+        is_poison = not is_kind(group) and (_is_sure(group) or _is_drawn_and_carries(group))
     return replace(group, verdict="poison") if is_poison else group
 
 
@@ -50,6 +49,11 @@ def lessened_values(group):
     flip, spread = lessened(group.flip, group.coverage, len(group.indices), ERRORS)
     sure = score(relative_flip(flip, group.content_accuracy), group.cohesion, spread)
     return replace(group, flip=flip, coverage=spread, score=sure)
+
+
+def is_kind(group):
+    """Whether rows that share values are of a kind: told from others without these."""
+    return bool(_separability(group, ERRORS) > DRAWN)
 
 
 def _is_sure(group):
