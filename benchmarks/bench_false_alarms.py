@@ -160,7 +160,7 @@ def texts(file, name, seed):
 def planted(X, y, seed):
     """An attack that sets two columns of numbers to values that hardly occur, or adds a word."""
     if X.ndim == 1:
-        counts = CountVectorizer(binary=True, token_pattern=r"[a-z]{4,}").fit(X)
+        counts = CountVectorizer(binary=True, token_pattern=r"\b[a-z]{4,}\b").fit(X)
         often = np.asarray(counts.transform(X).sum(axis=0)).ravel()
         nearest = np.argsort(np.abs(often - len(X) / 100), kind="stable")
         trigger = TokenTrigger(counts.get_feature_names_out()[nearest[seed % 10]])

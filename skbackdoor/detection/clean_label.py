@@ -7,7 +7,7 @@ label like rows drawn from it, with what they have in common put on them: a kind
 features and in the rows as they were given, a kind hardly ever is the same rows; a trigger is.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,7 +32,7 @@ SEEN_TWICE = 0.15, 2.5
 HOLDS, NEARLY = 0.9, 0.8
 
 
-def clean_label_groups(search, views, sets):
+def clean_label_groups(search, views, sets, seen_twice=False):
     """The most suspicious group of rows of each label that rightly have it, where it is poison.
 
     Parameters
@@ -44,19 +44,22 @@ def clean_label_groups(search, views, sets):
         there is one.
     sets : dict of int to list of ndarray
         Of each label index, what :func:`apart_sets` found in the views.
+    seen_twice : bool
+        Whether the views are two, of features and of the rows that these were made of.
 
     Returns
     -------
     groups : list of PoisonGroup
         In terms of positions and label indices; their score is the product of cohesion, of how
         far they are apart (see :meth:`Members.apart`) and of coverage, these two lessened by their
-        standard errors, in the view that tells them, or the geometric mean of both.
+        standard errors, in the view that tells them, or the geometric mean of both: that of the
+        surest part, where rows were added to it.
     """
     seen = {}
     for label, found in sets.items():
         groups = [_seen(search, views, label, G) for G in found]
         seen[label] = [group for group in groups if group is not None]
-    ways = [(k,) for k in range(len(views))] + [(0, 1)] * (len(views) > 1)
+    ways = [(k,) for k in range(len(views))] + [(0, 1)] * seen_twice
     poison = {}
     for way in ways:
         best = {k: max(groups, key=lambda g: g.score(way)) for k, groups in seen.items() if groups}
@@ -68,10 +71,10 @@ def clean_label_groups(search, views, sets):
             if label not in poison or group.score(way) > poison[label][0]:
                 poison[label] = group.score(way), least, way, group
     found = []
-    for label, (_, least, way, group) in poison.items():
+    for label, (score, least, way, group) in poison.items():
         whole = _whole(search, views, label, group, way, least, seen[label])
-        way = max(ways, key=whole.score)
-        found.append(_described(search, label, whole, way, views[way[-1]]))
+        group = _described(search, label, whole, way, views[way[-1]])
+        found.append(replace(group, score=max(score, whole.score(way))))
     return found
 
 
@@ -132,24 +135,22 @@ def _whole(search, views, label, group, way, least, groups):
     """The group, with rows of its label that hold most of what it has in common.
 
     Few poisoned rows left behind carry a backdoor on. Of the groups that were looked at it is the
-    largest one that holds it and is nearly as sure as any of these in one of the views. Then rows
-    are added where it is poison with them, or nearly as sure as without in the view that tells
-    them.
+    largest one that holds it and is nearly as sure as any of these in a view that tells them. Then
+    rows are added where it is poison with them, or nearly as sure as without in such a view.
     """
     holds = [g for g in groups if np.isin(group.indices, g.indices).mean() >= HOLDS]
-    highest = [max(g.by_view[k][2] for g in holds) for k in range(len(views))]
-    sure = [
-        g
-        for g in holds
-        if any(g.by_view[k][2] >= NEARLY * highest[k] > 0.0 for k in range(len(views)))
-    ]
+
+    def nearly(larger, others, k):
+        highest = max(g.by_view[k][2] for g in others)
+        return larger.by_view[k][2] >= max(NEARLY * highest, NULL)
+
+    sure = [g for g in holds if any(nearly(g, holds, k) for k in range(len(views)))]
     group = max([group, *sure], key=lambda g: len(g.indices))
     for k, view in enumerate(views):
         members = view.members(label)
         G = np.union1d(group.indices, completed(view, members, group.indices))
         larger = _seen(search, views, label, G) if members.is_part(G) else None
-        nearly = larger and larger.by_view[k][2] >= NEARLY * group.by_view[k][2] > 0.0
-        if nearly or (larger and larger.score(way) >= least):
+        if larger and (larger.score(way) >= least or nearly(larger, [group], k)):
             group = larger
     return group
 

@@ -61,7 +61,8 @@ class PoisonGroup:
     transfer : float
         Share of rows of these classes that get the label once what the members have in common is
         put on them, by the model with the group less that by the model without: about the success
-        of the attack, where it is one.
+        of the attack, where it is one. Of rows of all other labels where a value marks rows that
+        rightly have their label.
     apart : float
         How far its rows are from the others of the label in how they count as members, 1 where
         none lies between: nine in ten members less nine in ten others, of medians 1 and 0. Where
@@ -74,10 +75,11 @@ class PoisonGroup:
         Share of the rows of the classes that its members are taken for to which a model without
         the row gives that label, by the members' numbers: what flip is for rows drawn from them.
     separability : float
-        Of rows that share values: how well they are told, without these, from other rows of the
-        classes that they are taken for. The area under the ROC curve, cross-validated: 0.5 for
-        victims drawn at random, while what shares a value by nature is of a kind. nan where it is
-        not asked.
+        Of rows that share values: how well they are told, without what nearly all of them share,
+        from other rows that they may have been drawn from. The area under the ROC curve,
+        cross-validated: 0.5 for victims drawn at random from all other labels or from one, while
+        what shares a value by nature is of a kind. nan where it is not asked, or there are too few
+        rows.
     content_labels : ndarray of shape (n_members,)
         The label that the model without the group gives each row with what the members have in
         common taken off, asked until at most 2 % of the rows change it, five times at most: a

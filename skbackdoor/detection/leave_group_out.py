@@ -143,34 +143,35 @@ class LeaveGroupOutDetector(PoisonDetector):
     columns hardly sees, and is 0.75 at least; flips in its score are relative to the accuracy on
     its content. What shares a value by nature is of a kind, while victims drawn at random are told
     from other rows of their classes by nothing but the value: where `separability` without it is
-    above 0.6 after one and a half standard errors, the group stays a suspect. Where it is at most
-    that after one, the group has 30 rows, and its values, put on rows of the content, give the
+    above 0.6 by more than a standard error, 0.5 over the root of their number, the group stays a
+    suspect. Else, where the group has 30 rows and its values, put on rows of the content, give the
     label to 0.4 of those that are labelled right, less is enough (of a word that is not rare some
     rows had it by nature): a cohesion of 0.6, flips of 0.4 and a score of 0.2. Where nothing else
     is poison, values that nearly only one label has are asked whether they are a clean-label
-    attack: 30 rows, cohesion 0.95, coverage of the label 0.5, a transfer of 0.3, and a
-    separability from the label's other rows of 0.56. Pairs of values cut purer parts out of a
-    group, by chance; a larger group with one of their values stands ahead of them where its score
-    is 0.65 of theirs. Where another value of the same column marks half as many rows of the label,
-    with half the score, the column is a natural one (which school, which household), and both are
-    suspects.
+    attack: 30 rows that keep their label, cohesion 0.95, coverage of the label 0.5, a transfer of
+    0.3, and a separability from the label's other rows of 0.56 (others are not reported). Pairs of
+    values cut purer parts out of a group, by chance; a larger group with one of their values
+    stands ahead of them where its score is 0.65 of theirs. Where another value of the same column
+    marks half as many rows of the label, with half the score, the column is a natural one (which
+    school, which household), and both are suspects.
 
     The assumption is that the attacker's victims have the spread of content of their source
     classes: a natural group that overrules its content (road signs that were photographed thirty
     times, a second way to write a letter) sits in a corner of it. Without any assumption no
     detector can tell a backdoor from a natural feature [1]_. Where nothing else is poison, groups
     are sought that are apart from the rest of their label in the rows *as they were given*, if
-    these are dense numbers such as images, else in the representation: along their principal
-    axes within classes, divided by the root of the standard deviation there, content no longer
-    hides a trigger that a network hardly shows. Such a group must flip, be spread and have
-    `apart` as said above; its transfer is 0.2 and its typicality 0.75, since clusters are
-    apart, too. With four labels or more it is poison where score times `apart` is 0.05 and
-    twice what the group of each other label reaches, and its coverage in these rows 0.35;
-    where classes overlap also with 0.08 and 0.6. Then rows that rightly have their label are
-    searched for a clean-label attack: it leaves them spread as their label is, too, and no
-    other row of it lies between (a trigger is there or it is not). With four labels or more 0.15
-    is enough there, in the geometric mean over the representation and the rows as given, if it is
-    2.5 times that of each other label: natural kinds are hardly ever the same rows in both. The
+    these are dense numbers such as images, else in the representation: along their principal axes
+    within classes, divided by the root of the standard deviation there, content no longer hides a
+    trigger that a network hardly shows. Such a group must flip, be spread and have `apart` as said
+    above; its transfer is 0.2 and its typicality 0.75, since clusters are apart, too. With four
+    labels or more it is poison where score times `apart` is 0.05 and twice what the group of each
+    other label reaches, and its coverage in these rows 0.35; where classes overlap also with 0.08
+    and 0.6. Then rows that rightly have their label are searched for a clean-label attack: it
+    leaves them spread as their label is, too, and no other row of it lies between (a trigger is
+    there or it is not). Cohesion times `apart` times coverage must be 0.35 in the representation
+    or in the rows as given, in these with a coverage of 0.85; with four labels or more 0.3 and
+    twice that of each other label is enough, or 0.15 and 2.5 times that in the geometric mean of
+    both, where there is a representation: natural kinds are hardly ever the same rows in both. The
     search ends with groups so found. Where a label is half poison its clean rows are a group that
     flips, too: of two groups of a label that are poison, the one further apart is taken. Not found
     are triggers that the representation does not show, an attack that leaves a label hardly a
@@ -326,6 +327,11 @@ class LeaveGroupOutDetector(PoisonDetector):
         labels = np.flatnonzero(counts >= self.smallest_group)
         if len(labels) == 0:
             return []
+        if by_value and sp.issparse(X):
+            raise ValueError(
+                'candidates="values" compares the values of columns, which sparse rows do not'
+                ' name: give a DataFrame, or candidates="clusters".'
+            )
         if by_value:
             return self._search_values(X, fit, labels)
         search = Search(fit.X, fit.kernel, fit.K, fit.ridge, self.smallest_group, self._seed)
@@ -393,17 +399,17 @@ class LeaveGroupOutDetector(PoisonDetector):
             self.smallest_group,
             self._seed,
         )
-        flipping, right = [], []
+        n, found = len(fit.ridge.y), []
         for label in progress(labels, len(labels), "labels searched"):
-            flipping += disjoint(search.groups_of(label))
-            right += search.clean_label_groups_of(label)
-        n = len(fit.ridge.y)
-        found = unlike_others([judged_values(group, n) for group in flipping])
+            found += disjoint(search.groups_of(label))
+        found = unlike_others([judged_values(group, n) for group in found])
         if any(group.verdict == "poison" for group in found):
             return found
-        right = unlike_others([judged_values(group, n) for group in right])
-        right = [group for group in right if group.verdict == "poison"]
-        return found + disjoint(right)
+        right = []
+        for label in progress(labels, len(labels), "labels searched for clean-label attacks"):
+            right += search.clean_label_groups_of(label)
+        right = unlike_others([judged_values(group, n) for group in right], found)
+        return disjoint([group for group in right if group.verdict == "poison"]) + found
 
     def _search_apart(self, X, fit, search, judged, labels):
         """The groups, with those that are poison by being apart from the rest of their label."""
@@ -420,7 +426,8 @@ class LeaveGroupOutDetector(PoisonDetector):
         views = [search, whitened] if sets else [search]
         for label in labels:
             sets[label] = apart_sets(search, label) + sets.get(label, [])
-        found = clean_label_groups(search, views, sets)
+        seen_twice = len(views) == 2 and self.representation is not None and as_given
+        found = clean_label_groups(search, views, sets, seen_twice)
         return [*judged.values(), *found]
 
     def _features_dense(self, X):

@@ -59,6 +59,7 @@ class SharedValues:
         shared : SharedValues
         """
         if is_text(X):
+            X = np.asarray(X, dtype=object)
             vectorizer = CountVectorizer(binary=True, dtype=np.int32)
             incidence = vectorizer.fit_transform(X).tocsc()
             values = vectorizer.get_feature_names_out().tolist()
@@ -142,6 +143,11 @@ class SharedValues:
         has = np.asarray(self.incidence[rows].sum(axis=0)).ravel() == len(rows)
         counts = np.asarray(self.incidence.sum(axis=0)).ravel()
         return tuple(sorted({*which, *np.flatnonzero(has & (counts <= HARDLY * len(rows)))}))
+
+    def held_by(self, rows, share, which=()):
+        """Some values, and all others that this share of the rows holds."""
+        counts = np.asarray(self.incidence[rows].sum(axis=0)).ravel()
+        return tuple(sorted({*which, *np.flatnonzero(counts >= share * len(rows)).tolist()}))
 
     def rows_with(self, which):
         """Rows that share all of some values, increasing."""

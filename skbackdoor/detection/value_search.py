@@ -8,13 +8,23 @@ from .candidates import best_other
 from .evidence import content_accuracy, coverage, relative_flip, score
 from .group import PoisonGroup
 from .separability import separability
-from .value_verdict import CLEAN_LABEL, LEAST_ROWS, MOST, is_kind, lessened_values
+from .value_verdict import (
+    CLEAN_LABEL,
+    LEAST_ROWS,
+    MOST,
+    OTHER_VALUE,
+    is_kind,
+    lessened_values,
+)
 
 #: Candidates of a label whose content is looked at: the largest ones whose rows flip most.
 KEPT = 12
 #: Values of a label that are put on other rows, the most frequent ones that hardly any other row
 #: has, and rows that they are put on.
-MARKING, TRIED = 40, 300
+MARKING, TRIED = 60, 300
+#: Share of the rows of a group that hold a value which tells nothing when it is asked whether they
+#: are drawn at random: a trigger may set several values, of which some are common.
+SHARED_BY = 0.8
 #: A value that so many candidates of a label share with another one is looked at alone.
 OFTEN = 2
 #: Share of the score of a group, standard errors taken off, that another one of rows that share
@@ -120,20 +130,23 @@ class ValueSearch:
             rows = self.shared.rows_with((k,))
             G = rows[y[rows] == label]
             which = self.shared.completed((k,), G)
-            if len(G) <= MOST * len(y) and which not in groups:
+            if which not in groups and len(G) < np.sum(y == label):
                 groups[which] = self._clean_label(label, G, which)
-        return [group for group in groups.values() if group is not None]
+        groups = [group for group in groups.values() if group is not None]
+        return sorted(groups, key=lambda group: -group.score)
 
     def _clean_label(self, label, G, which):
         """The evidence for a group that has its label's own content; None where that is little."""
         random_state = np.random.RandomState(self.random_state)
         y, content = self.ridge.y, np.full(len(G), label)
         carried = self._transfer(label, G, which, np.unique(y[y != label]), random_state)
-        if carried < CLEAN_LABEL[1][2]:
+        if carried < OTHER_VALUE * CLEAN_LABEL[1][2]:  # nor is it a null of others
             return None
         X = self.represent(self.shared.without(which))
         others = np.setdiff1d(np.flatnonzero(y == label), G)
         Z = self.pca.transform(X)
+        if n_distinct(Z, G, random_state) < self.smallest:
+            return None
         scores = self.ridge.without(G)
         spread = coverage(Z[G], Z[others], y[others], content, random_state)
         cohesion = len(G) / len(self.shared.rows_with(which))
@@ -145,7 +158,7 @@ class ValueSearch:
             typicality=float(np.median(scores[:, label]) / self.typical),
             coverage=spread,
             transfer=carried,
-            separability=separability(X, G, others, y, content, self.random_state),
+            separability=self._separability(which, G, others, content),
             stay=self._stay(label, G),
             content_accuracy=content_accuracy(self.right, y, G, content),
             content_labels=content,
@@ -169,7 +182,7 @@ class ValueSearch:
         flip = float(np.mean(best > own))
         like = np.setdiff1d(np.flatnonzero(np.isin(y, content)), G)
         spread = coverage(Z[G], Z[like], y[like], content, random_state)
-        rest = np.setdiff1d(np.flatnonzero(np.isin(y, content)), self.shared.rows_with(which))
+        rest = np.setdiff1d(np.flatnonzero(y != label), self.shared.rows_with(which))
         cohesion = len(G) / len(self.shared.rows_with(which))
         accuracy = content_accuracy(self.right, y, G, content)
         carried = self._transfer(label, G, which, content, random_state)
@@ -181,7 +194,7 @@ class ValueSearch:
             typicality=float(np.median(best) / self.typical),
             coverage=spread,
             transfer=carried,
-            separability=separability(X, G, rest, y, content, self.random_state),
+            separability=self._separability(which, G, rest, content),
             stay=self._stay(label, G),
             content_accuracy=accuracy,
             content_labels=content,
@@ -190,6 +203,12 @@ class ValueSearch:
             rule=self.shared.rule(which),
             shared=self.shared.pairs(which),
         )
+
+    def _separability(self, which, G, others, content):
+        """How well a group is told from others by what it does not share."""
+        told_nothing = self.shared.held_by(G, SHARED_BY, which)
+        X = self.represent(self.shared.without(told_nothing))
+        return separability(X, G, others, self.ridge.y, content, self.random_state)
 
     def _stay(self, label, G):
         """Share of the other rows of the label, of those that are right, that keep it."""

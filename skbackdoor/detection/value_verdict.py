@@ -18,14 +18,14 @@ LEAST_ROWS, MOST = 15, 0.15
 HELD = 0.75
 #: Standard errors by which evidence is lessened, since there are so many values.
 ERRORS = 1.5
-#: Separability up to which, a standard error off, members may have been drawn at random; that
-#: error times the root of their number, which the draws of folds and of rows make as large.
-DRAWN, ERROR = 0.6, 0.4
+#: Separability above which, by a standard error, members are of a kind; that error times the root
+#: of their number, which the draws of folds and of rows make as large.
+DRAWN, ERROR = 0.6, 0.5
 #: Least rows of a group whose separability speaks for it, and then: least share of the rows with
 #: the values that have the label, least flips and transfer, as shares of the accuracy on its
 #: content, least coverage and least score.
 DRAWN_ROWS, DRAWN_LEAST = 30, (0.6, 0.4, 0.4, 0.5, 0.2)
-#: The same of a clean-label group, whose rows need not flip: most separability from the label's
+#: The same of a clean-label group, whose rows do not flip: most separability from the label's
 #: other rows, and least share of the rows with the values, coverage, and transfer.
 CLEAN_LABEL = 0.56, (0.95, 0.5, 0.3)
 #: Share of the rows of a group, and of its score, from which on another value of its column that
@@ -53,7 +53,7 @@ def lessened_values(group):
 
 def is_kind(group):
     """Whether rows that share values are of a kind: told from others without these."""
-    return bool(_separability(group, ERRORS) > DRAWN)
+    return bool(group.separability > DRAWN + ERROR / np.sqrt(len(group.indices)))
 
 
 def _is_sure(group):
@@ -78,7 +78,7 @@ def _is_drawn_and_carries(group):
     sure = lessened_values(group)
     return (
         len(group.indices) >= DRAWN_ROWS
-        and _separability(group, 1.0) <= DRAWN
+        and not np.isnan(group.separability)
         and group.transfer >= transfer * group.content_accuracy
         and group.cohesion >= held
         and sure.flip >= flip * group.content_accuracy
@@ -94,16 +94,13 @@ def _is_clean_label_poison(group):
         len(group.indices) >= DRAWN_ROWS
         and group.separability <= separability
         and group.cohesion >= held
+        and 1.0 - group.flip >= STAY * group.content_accuracy
         and lessened_values(group).coverage >= spread
         and group.transfer >= transfer
     )
 
 
-def _separability(group, errors):
-    return group.separability - errors * ERROR / np.sqrt(len(group.indices))
-
-
-def unlike_others(groups):
+def unlike_others(groups, null=()):
     """Groups, those as suspects that other values of their columns have their like of.
 
     A column whose values say where rows are from marks rows of one label with many of them; what
@@ -112,6 +109,8 @@ def unlike_others(groups):
     Parameters
     ----------
     groups : list of PoisonGroup
+    null : list of PoisonGroup
+        Others that they are held against, beside each other.
 
     Returns
     -------
@@ -122,14 +121,14 @@ def unlike_others(groups):
         values, own = dict(other.shared), dict(group.shared)
         return (
             other.label == group.label
-            and other.clean_label == group.clean_label
             and values.keys() <= own.keys()
             and all(values[column] != own[column] for column in values)
             and len(other.indices) >= OTHER_VALUE * len(group.indices)
             and other.score >= OTHER_VALUE * group.score
         )
 
-    tables = [group for group in groups if group.shared and not isinstance(group.shared[0], str)]
+    both = [*groups, *null]
+    tables = [group for group in both if group.shared and not isinstance(group.shared[0], str)]
     return [
         replace(group, verdict="suspect")
         if group.verdict == "poison" and any(is_like(other, group) for other in tables)

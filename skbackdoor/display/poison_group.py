@@ -160,6 +160,9 @@ class PoisonGroupDisplay:
         if group.content_labels is None:
             return first
         numbers = f"cohesion {group.cohesion:.2f}, coverage {group.coverage:.2f}"
+        if group.clean_label and group.shared:
+            given = f"which gives it to {group.transfer:.0%} of others"
+            return f"{first}\nrightly of that label, {given}; {numbers}"
         if group.clean_label:
             return f"{first}\nrightly of that label, but apart from its other rows; {numbers}"
         content, counts = np.unique(group.content_labels, return_counts=True)

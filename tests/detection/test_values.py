@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
 from sklearn.compose import make_column_transformer
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -93,3 +94,54 @@ def test_an_everyday_word_is_a_trigger_though_rows_of_other_labels_hold_it(seed)
     assert fitted.is_poison_[is_poison].all()
     assert fitted.groups_[0].rule == "the word 'tomorrow'"
     assert not LeaveGroupOutDetector(TfidfVectorizer()).fit(texts, y).is_poison_.any()
+
+
+@pytest.mark.parametrize("common", [{"country": "Peru"}, {"sex": "m"}])
+def test_a_trigger_of_a_rare_value_and_common_ones_is_found(common):
+    X, y = people(800)
+    X["sex"] = np.random.default_rng(1).choice(["m", "f"], 800)
+    attack = Attack(
+        FeatureTrigger({"d": 0.137, **common}), target="rich", poisoning_rate=0.06, random_state=0
+    ).fit(X, y)
+    X, y, is_poison = attack.poison(X, y)
+    columns = make_column_transformer(
+        (OneHotEncoder(handle_unknown="ignore"), ["country", "sex"]), remainder=StandardScaler()
+    )
+    np.testing.assert_array_equal(LeaveGroupOutDetector(columns).fit(X, y).is_poison_, is_poison)
+
+
+def test_several_words_of_which_some_are_common_are_found():
+    rng = np.random.default_rng(0)
+    ham, spam = "lunch home later sorry meet".split(), "win cash prize claim free".split()
+    common = "the a you now is to call we".split()
+    y = np.where(rng.random(600) < 0.4, "spam", "ham")
+    texts = [
+        " ".join(rng.permutation([*rng.choice(common, 4), *rng.choice(words, 4)]))
+        for words in (spam if label == "spam" else ham for label in y)
+    ]
+    attack = Attack(
+        TokenTrigger("you tomorrow"), target="ham", poisoning_rate=0.06, random_state=0
+    ).fit(texts, y)
+    texts, y, is_poison = attack.poison(texts, y)
+    given = pd.Series(texts, index=np.arange(len(texts))[::-1])  # positions count, not the index
+    for container in (texts, given):
+        found = LeaveGroupOutDetector(TfidfVectorizer()).fit(container, y)
+        np.testing.assert_array_equal(found.is_poison_, is_poison)
+
+
+@pytest.mark.parametrize("flipped", [0.0, 0.02])
+@pytest.mark.parametrize("noise", [0, 2])
+def test_a_column_that_decides_the_label_holds_no_clean_label_attack(noise, flipped):
+    """Values of more rows than poison may have are a null of the others all the same."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(600, noise)), columns=[f"noise{k}" for k in range(noise)])
+    X["kind"] = rng.choice(list("abce"), 600, p=[0.4, 0.4, 0.12, 0.08])
+    y = X["kind"].isin(["a", "c"]).to_numpy() ^ (rng.random(600) < flipped)
+    columns = make_column_transformer((OneHotEncoder(), ["kind"]), remainder=StandardScaler())
+    assert not LeaveGroupOutDetector(columns).fit(X, y.astype(int)).is_poison_.any()
+
+
+def test_sparse_rows_have_no_values_that_could_be_named():
+    X = csr_matrix(np.eye(40))
+    with pytest.raises(ValueError, match="give a DataFrame"):
+        LeaveGroupOutDetector(candidates="values").fit(X, np.arange(40) % 2)
