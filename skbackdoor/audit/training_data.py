@@ -422,8 +422,8 @@ def _notes(detector, notes, given, estimator):
 
 def _limits(audited):
     limits = [
-        "clean-label attacks, whose rows rightly have their label, in tables and texts, and those"
-        " beside other poison",
+        "clean-label attacks, whose rows rightly have their label, beside other poison, and in"
+        " tables and texts those of fewer than 30 rows",
         "triggers that what rows are compared by does not show, and groups of fewer than 8 rows",
         "values that more than 15 % of all rows share: these are taken for natural",
         "attacks half of whose rows had the attacker's label anyway: their rows count as natural",

@@ -8,7 +8,13 @@ from sklearn.compose import make_column_transformer
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from skbackdoor import Attack, FeatureTrigger, LeaveGroupOutDetector, TokenTrigger
+from skbackdoor import (
+    Attack,
+    FeatureTrigger,
+    LeaveGroupOutDetector,
+    PoisonGroupDisplay,
+    TokenTrigger,
+)
 
 COUNTRIES = ["Peru", "Kenya", "Nepal", "Chile", "Laos"]
 
@@ -46,6 +52,8 @@ def test_a_clean_label_attack_by_a_value_is_found_and_its_rows_keep_their_label(
     assert fitted.is_poison_[is_poison].all()
     natural = (X_poisoned["country"] == "Laos") & (y_poisoned == "rich")
     np.testing.assert_array_equal(fitted.is_poison_, natural)
+    shown = PoisonGroupDisplay(group)._title()
+    assert "rightly of that label, which gives it to" in shown and "apart" not in shown
     assert group.flip < 0.2 and group.transfer > 0.3 and group.separability < 0.55
     assert not detector().fit(X, y).is_poison_.any()
 
