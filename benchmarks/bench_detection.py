@@ -228,7 +228,8 @@ def attack_of(data, y, trigger, policy, rate, seed):
     if policy == "first class":
         target = {"target": classes[0]}
     # An attack that takes most rows of its source class away leaves nothing to be defended.
-    sources = np.isin(y, target.get("source_classes", classes)).sum()
+    others = classes if policy in ("next", "clean-label") else classes[classes != target["target"]]
+    sources = np.isin(y, target.get("source_classes", others)).sum()
     placement = "append" if rate * len(y) > 0.5 * sources else "replace"
     return Attack(
         data.trigger(trigger),
