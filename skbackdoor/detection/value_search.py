@@ -158,7 +158,7 @@ class ValueSearch:
             typicality=float(np.median(scores[:, label]) / self.typical),
             coverage=spread,
             transfer=carried,
-            separability=self._separability(which, G, others, content),
+            separability=self._separability(which, X, G, others, content),
             stay=self._stay(label, G),
             content_accuracy=content_accuracy(self.right, y, G, content),
             content_labels=content,
@@ -194,7 +194,7 @@ class ValueSearch:
             typicality=float(np.median(best) / self.typical),
             coverage=spread,
             transfer=carried,
-            separability=self._separability(which, G, rest, content),
+            separability=self._separability(which, X, G, rest, content),
             stay=self._stay(label, G),
             content_accuracy=accuracy,
             content_labels=content,
@@ -204,10 +204,11 @@ class ValueSearch:
             shared=self.shared.pairs(which),
         )
 
-    def _separability(self, which, G, others, content):
-        """How well a group is told from others by what it does not share."""
-        told_nothing = self.shared.held_by(G, SHARED_BY, which)
-        X = self.represent(self.shared.without(told_nothing))
+    def _separability(self, which, X, G, others, content):
+        """How well a group is told from others by what it does not share; X is without `which`."""
+        all_shared = self.shared.held_by(G, SHARED_BY, which)
+        if all_shared != which:
+            X = self.represent(self.shared.without(all_shared))
         return separability(X, G, others, self.ridge.y, content, self.random_state)
 
     def _stay(self, label, G):

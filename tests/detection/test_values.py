@@ -28,6 +28,18 @@ def people(n, seed=0):
     return X, y
 
 
+def messages(rng, n, share):
+    """Texts of four common words and four of their class, a share of them spam."""
+    ham, spam = "lunch home later sorry meet".split(), "win cash prize claim free".split()
+    common = "the a you now is to call we".split()
+    y = np.where(rng.random(n) < share, "spam", "ham")
+    texts = [
+        " ".join(rng.permutation([*rng.choice(common, 4), *rng.choice(words, 4)]))
+        for words in (spam if label == "spam" else ham for label in y)
+    ]
+    return texts, y
+
+
 def detector():
     columns = make_column_transformer(
         (OneHotEncoder(handle_unknown="ignore"), ["country"]), remainder=StandardScaler()
@@ -82,13 +94,7 @@ def test_a_value_that_a_kind_of_rows_has_and_that_decides_the_label_is_a_suspect
 @pytest.mark.parametrize("seed", [0, 1])
 def test_an_everyday_word_is_a_trigger_though_rows_of_other_labels_hold_it(seed):
     rng = np.random.default_rng(seed)
-    ham, spam = "lunch home later sorry meet".split(), "win cash prize claim free".split()
-    common = "the a you now is to call we".split()
-    y = np.where(rng.random(900) < 0.2, "spam", "ham")
-    texts = [
-        " ".join(rng.permutation([*rng.choice(common, 4), *rng.choice(words, 4)]))
-        for words in (spam if label == "spam" else ham for label in y)
-    ]
+    texts, y = messages(rng, 900, 0.2)
     texts = [f"{text} tomorrow" if rng.random() < 0.03 else text for text in texts]
     attack = Attack(
         TokenTrigger("tomorrow"), target="spam", poisoning_rate=0.06, random_state=0
@@ -119,14 +125,7 @@ def test_a_trigger_of_a_rare_value_and_common_ones_is_found(common):
 
 
 def test_several_words_of_which_some_are_common_are_found():
-    rng = np.random.default_rng(0)
-    ham, spam = "lunch home later sorry meet".split(), "win cash prize claim free".split()
-    common = "the a you now is to call we".split()
-    y = np.where(rng.random(600) < 0.4, "spam", "ham")
-    texts = [
-        " ".join(rng.permutation([*rng.choice(common, 4), *rng.choice(words, 4)]))
-        for words in (spam if label == "spam" else ham for label in y)
-    ]
+    texts, y = messages(np.random.default_rng(0), 600, 0.4)
     attack = Attack(
         TokenTrigger("you tomorrow"), target="ham", poisoning_rate=0.06, random_state=0
     ).fit(texts, y)
