@@ -10,12 +10,14 @@ from functools import partial
 import numpy as np
 
 from .candidates import LARGEST, N_NEIGHBORS, components, nearest, tree_nodes
-from .verdict import MOST, apart_score, how_apart, is_apart, may_be_apart
+from .verdict import MOST, NEARLY, apart_score, how_apart, is_apart, may_be_apart
 
 #: Candidates of a label that are looked at: those most apart.
 KEPT = 8
 #: A row is held against the mean of this share of the rows of its label, the nearest.
 NEAREST = 1 / 7
+#: Share of the rows of a group that a set holds which may stand for it.
+HELD = 0.9
 #: Rounds in which a group is made the rows that hold what it has in common.
 MOST_ROUNDS = 3
 
@@ -90,6 +92,37 @@ def completed(view, members, G):
     return G
 
 
+def completed_in(view, search, group):
+    """A group that is poison, with rows added that belong to it as they were given.
+
+    A network may hardly see the trigger in some of them, and few that are left behind carry a
+    backdoor on. It is the largest of the sets that are apart there and hold it.
+
+    Parameters
+    ----------
+    view : Whitened
+        The rows as they were given.
+    search : Search
+        By which rows flip and are spread.
+    group : PoisonGroup
+        Of one label.
+
+    Returns
+    -------
+    group : PoisonGroup
+        The same, where no set holds it, or where with its rows less speaks for it.
+    """
+    sets = apart_sets(view, group.label)
+    sets = [G for G in sets if np.isin(group.indices, G).mean() >= HELD]
+    sets = [np.union1d(group.indices, G) for G in sets]
+    for G in sorted(sets, key=len, reverse=True):
+        if len(G) > len(group.indices) and search.is_part(G) and search.may_flip(G):
+            larger = search.describe(G)
+            if larger.score >= NEARLY * group.score:
+                return replace(larger, verdict="poison")
+    return group
+
+
 def groups_apart(search, view, sets):
     """Groups whose rows flip and that are apart from the rest of their label, where poison.
 
@@ -143,7 +176,12 @@ def _described(search, view, label, G):
     if how_apart(apart, len(G)) == 0.0 or not search.may_flip(G):
         return None
     group = replace(search.describe(G), apart=apart, _view=view)
-    return group if may_be_apart(group) else None
+    if not may_be_apart(group):
+        return None
+    if view.as_given:  # the features may hardly show what members have in common
+        carried = view.carried(G, group.content_labels)
+        group = replace(group, transfer=max(group.transfer, carried))
+    return group
 
 
 def _is_apart(view, group, others):

@@ -18,7 +18,7 @@ from ..attack import check_data
 from ..learners import MAX_SEED
 from ..paths.threads import LARGE, one_blas_thread
 from ..progress import progress
-from .apart_sets import apart_sets, groups_apart
+from .apart_sets import apart_sets, completed_in, groups_apart
 from .base import Findings, PoisonDetector
 from .carrier import Carrier
 from .clean_label import clean_label_groups
@@ -29,7 +29,14 @@ from .search import Search
 from .shared_values import SharedValues, is_text
 from .value_search import ValueSearch
 from .value_verdict import judged_values, unlike_others
-from .verdict import TOLD_APART, judged_group, rank, rank_apart, scores_of_others
+from .verdict import (
+    TOLD_APART,
+    is_usual,
+    judged_group,
+    rank,
+    rank_apart,
+    scores_of_others,
+)
 from .whitened import Whitened, Whitening, numbers
 
 #: Least score of a group that is reported as suspect.
@@ -106,28 +113,35 @@ class LeaveGroupOutDetector(PoisonDetector):
 
     Notes
     -----
-    Groups are sought over all labels at once, since an attack on all classes may leave few rows
-    in each, then label by label. A group is poison where at least 0.8 as many of its rows flip
+    Groups are sought over all labels at once, since an attack on all classes may leave few rows in
+    each, then label by label. A group is poison where at least 0.8 as many of its rows flip
     without it as ordinary rows of their content are labelled right when left out (victims of a
     class that the kernel half knows cannot all flip), 0.8 of the other rows of its labels stay,
     its coverage is 0.5 and its score, share of flips * cohesion * coverage, 0.4
     (:class:`PoisonGroup` says what these are), flip and coverage each less one standard error: of
     small groups there are many. It is at most 0.2 of all rows: a larger one is half a class.
-    Where classes overlap, every label has a group that few others
-    support: with four labels or more the score is also 1.3 times the median of what the most
-    suspicious groups of the other labels reach, a null of the same data; and where fewer than
-    0.9 of the ordinary rows of the content are labelled right, what members have in common must
-    give the label to 0.4 of the rows that it is put on, or the score be 0.55. Less is enough in
-    three cases. A coverage of 0.35, where score times that share is 0.27 and typicality 0.88. A
-    score of 0.3, with four labels or more, where it is 1.6 times that of each other label's group.
-    And where fewer than 0.9 are labelled right, a coverage of 0.35, where `apart` is 0.25 and
-    score times that 0.08 (one and a half standard errors off): rows of a label that look like
-    another class pass into the label's other rows, while a trigger is there or not. Where what
-    poison found before has in common carries other rows to the group's label as well, a coverage
-    of 0.3 and a score of 0.15 are enough: its most widely spread rows may have been found first. A
-    group of several labels stands in `groups_` once for each, with the evidence of all its rows;
-    where it holds rows of a surer group of one label, what is left of it must reach a score of
-    0.3.
+
+    Where classes overlap, every label has a group that few others support: with four labels or
+    more the score is also 1.3 times the median of what the most suspicious groups of the other
+    labels reach, a null of the same data, with two or three labels 1.5 times the highest of these,
+    or 0.55; and where fewer than 0.9 of the ordinary rows of the content are labelled right, what
+    members have in common must give the label to 0.4 of the rows that it is put on, or the score
+    be 0.55.
+
+    Less is enough in three cases. A coverage of 0.35, where score times that share is 0.27 and
+    typicality 0.88. A score of 0.3, with four labels or more, where it is 1.6 times that of each
+    other label's group. And where fewer than 0.9 are labelled right, a coverage of 0.35, where
+    `apart` is 0.25 and score times that 0.08 (one and a half standard errors off): rows of a label
+    that look like another class pass into the label's other rows, while a trigger is there or not.
+    In the last two typicality is 0.75: clean rows of a label of many poisoned ones flip without
+    each other, too, but are no ordinary rows of another class.
+
+    Where what poison found before has in common carries other rows to the group's label as well, a
+    coverage of 0.3 and a score of 0.15 are enough: its most widely spread rows may have been found
+    first. A group of several labels stands in `groups_` once for each, with the evidence of all
+    its rows; where it holds rows of a surer group of one label, what is left of it must reach a
+    score of 0.3. A group found in a representation is completed by what its members have in common
+    in the rows as they were given.
 
     What members have in common is taken for features that are overwritten, and for all others for
     a blend, ``x' = c x + v`` within the bounds of each feature: its contrast c is that of the
@@ -352,8 +366,8 @@ class LeaveGroupOutDetector(PoisonDetector):
         best = [search.most_suspicious(searched[label]) for label in labels if searched[label]]
         best.sort(key=lambda group: -group.score)
         judged = {}
-        for group, others in zip(best, scores_of_others(best), strict=True):
-            own = searched[group.label]
+        for group in best:
+            own, others = searched[group.label], scores_of_others(group.label, best)
             group = judged_group(group, search, sets=own, others=others)
             if group.verdict == "suspect" or group.content_accuracy < TOLD_APART:
                 far = search.most_apart(own)
@@ -362,7 +376,9 @@ class LeaveGroupOutDetector(PoisonDetector):
                     group = far  # of a label that is half poison, its clean rows are a group, too
             judged[group.label] = group
         for group in alone:
-            if group.label not in judged or judged[group.label].verdict == "suspect":
+            others = scores_of_others(group.label, best)
+            known = group.label in judged and judged[group.label].verdict == "poison"
+            if not known and not is_usual(group, others):
                 judged[group.label] = group
         poison = [group for group in judged.values() if group.verdict == "poison"]
         known = patterns + [search.pattern(group) for group in poison]
@@ -373,7 +389,10 @@ class LeaveGroupOutDetector(PoisonDetector):
                     continue  # its own
                 if group is not None and group.verdict == "poison":
                     continue
-                for other in search.groups_like(pattern, label):
+                like = search.groups_like(pattern, label)
+                if known and group is not None:
+                    like.append(search.describe(group.indices, pattern.common))
+                for other in like:
                     other = judged_group(other, search, pattern if known else None)
                     if group is None or rank(other) > rank(group):
                         judged[label] = group = other
@@ -381,8 +400,11 @@ class LeaveGroupOutDetector(PoisonDetector):
         over_all = beside(over_all, of_labels, search)
         poison = over_all + of_labels
         if not poison:
-            return self._search_apart(X, fit, search, judged, labels)
+            return self._search_apart(search, self._whitened(X, fit), judged, labels)
         if not over_all:
+            view = self._whitened(X, fit) if self.representation is not None else None
+            if view is not None and view.as_given:
+                judged |= {group.label: completed_in(view, search, group) for group in of_labels}
             return list(judged.values())
         suspects = [group for group in judged.values() if group.verdict == "suspect"]
         return joined(poison, search) + suspects
@@ -411,22 +433,32 @@ class LeaveGroupOutDetector(PoisonDetector):
         right = unlike_others([judged_values(group, n) for group in right], found)
         return disjoint([group for group in right if group.verdict == "poison"]) + found
 
-    def _search_apart(self, X, fit, search, judged, labels):
+    def _whitened(self, X, fit):
+        """The search among rows as they were given; None of few features, which say too little."""
+        given = numbers(X, fit.X)
+        whitening = Whitening(given, fit.ridge.y, self._seed)
+        if whitening.n_axes <= FEW_FEATURES:
+            return None
+        as_given = self.representation is not None and given is not fit.X
+        y, weight, smallest = fit.ridge.y, fit.weight, self.smallest_group
+        return Whitened(whitening, as_given, given, y, weight, smallest, self._seed)
+
+    def _search_apart(self, search, view, judged, labels):
         """The groups, with those that are poison by being apart from the rest of their label."""
-        given, y, sets = numbers(X, fit.X), fit.ridge.y, {}
-        whitening = Whitening(given, y, self._seed)
-        if whitening.n_axes > FEW_FEATURES:
-            as_given, smallest = given is not fit.X, self.smallest_group
-            whitened = Whitened(whitening, as_given, given, y, fit.weight, smallest, self._seed)
+        sets = {}
+        if view is not None:
             for label in progress(labels, len(labels), "labels searched for rows apart"):
-                sets[label] = apart_sets(whitened, label)
-            found = groups_apart(search, whitened, sets)
+                sets[label] = apart_sets(view, label)
+            found = {group.label: group for group in groups_apart(search, view, sets)}
+            for label in list(found):
+                if is_usual(found[label], scores_of_others(label, judged.values())):
+                    del found[label]
             if found:
-                return list((judged | {group.label: group for group in found}).values())
-        views = [search, whitened] if sets else [search]
+                return list((judged | found).values())
+        views = [search] if view is None else [search, view]
         for label in labels:
             sets[label] = apart_sets(search, label) + sets.get(label, [])
-        seen_twice = len(views) == 2 and self.representation is not None and as_given
+        seen_twice = view is not None and view.as_given
         found = clean_label_groups(search, views, sets, seen_twice)
         return [*judged.values(), *found]
 

@@ -31,6 +31,8 @@ from .within_classes import WithinClasses
 
 #: Candidates of each kind, and of those over all labels, that are refined of either order.
 KEPT, KEPT_POOLED = 5, 7
+#: Flips and cohesion up to which no more is asked of a group.
+LEAST_FLIP, LEAST_COHESION = 0.2, 0.1
 #: Rounds of refinement after which a group is taken as it is.
 MOST_ROUNDS = 5
 #: Share of the rows of a label beyond which a group is the label, and other rows of the label by
@@ -57,6 +59,11 @@ SETTLED = 0.02
 N_SAMPLE = 200
 #: Components on which distances are taken.
 N_COMPONENTS = 30
+
+
+def _is_worth_a_look(flip, cohesion):
+    """Whether enough speaks for a group for the rest, which takes longer to say, to be asked."""
+    return flip > LEAST_FLIP and cohesion > LEAST_COHESION
 
 
 def alike(first, second):
@@ -181,7 +188,7 @@ class Search:
         evidence = []
         for G in sets:
             content, flip, cohesion = self._flips(G)
-            if min(flip, cohesion) <= 0.2:
+            if not _is_worth_a_look(flip, cohesion):
                 continue
             if content_accuracy(self.right, self.ridge.y, G, content) < TOLD_APART:
                 apart = how_apart(self.apart(G), len(G))
@@ -240,7 +247,8 @@ class Search:
     def may_flip(self, G):
         """Whether as many of some rows flip as of a group that is poison, and they cohere."""
         content, flip, cohesion = self._flips(G)
-        return min(flip, cohesion) > 0.2 and self._may_be_poison((content, flip, None, None, G))
+        may_be = self._may_be_poison((content, flip, None, None, G))
+        return _is_worth_a_look(flip, cohesion) and may_be
 
     def members(self, label):
         """Which rows of a label count as members of a part of them, each label's found once."""
@@ -538,7 +546,7 @@ class Search:
         that is settled; of two classes there is no other. Where too little speaks for a group its
         coverage is nan.
         """
-        if min(flip, cohesion) <= 0.2:
+        if not _is_worth_a_look(flip, cohesion):
             return content, np.nan
         key = G.tobytes()
         if key not in self._taken_for and np.count_nonzero(self.n_rows) > 2:
@@ -588,6 +596,12 @@ class Search:
         squares = (self._squares[labels].sum(axis=0) - (centred**2).sum(axis=0)) / n
         return np.maximum(squares - mean**2, 0.0)
 
+    def carried(self, G, content, common=None):
+        """Share of other rows that get the label with what a group has in common, or another."""
+        common = common or self.in_common(G, content)
+        random_state = np.random.RandomState(self.random_state)
+        return transfer(self.ridge, self.kernel, self.X, G, common, content, random_state)
+
     def describe(self, G, common=None):
         """The evidence for a group, without a verdict.
 
@@ -597,12 +611,10 @@ class Search:
         content, spread = self._content_and_coverage(G, content, flip, cohesion)
         accuracy, carried = content_accuracy(self.right, self.ridge.y, G, content), 0.0
         apart = np.nan
-        if min(flip, cohesion) > 0.2:
+        if _is_worth_a_look(flip, cohesion):
             coef, apart = self.ridge.coef_without(G), self.apart(G)
             scores = self._without_common(G, content, coef)
-            common = common or self.in_common(G, content)
-            random_state = np.random.RandomState(self.random_state)
-            carried = transfer(self.ridge, self.kernel, self.X, G, common, content, random_state)
+            carried = self.carried(G, content, common)
         else:
             scores = self.ridge.without(G)
         likest = scores[np.arange(len(G)), content]

@@ -18,10 +18,13 @@ TAKES_ALONG = 0.35, 0.27, 0.88
 #: Least coverage, least of how far it is apart, and least score times that, of one that is apart
 #: from the others of its label where classes overlap; standard errors by which these are lessened.
 APART, SURE_ERRORS = (0.35, 0.25, 0.08), 1.5
-#: Least transfer and typicality of one that is apart in the rows as they were given; its least
+#: Least transfer of one that is apart in the rows as they were given; its least
 #: score times how far it is apart, and least coverage in these rows, where classes overlap; the
 #: same, and how far the former is above the highest of the other labels, of one that stands out.
-APART_GIVEN, OVERLAPPING, ABOVE_OTHERS = (0.2, 0.75), (0.08, 0.6), (0.05, 0.35, 2.0)
+APART_GIVEN, OVERLAPPING, ABOVE_OTHERS = 0.2, (0.08, 0.6), (0.05, 0.35, 2.0)
+#: Least typicality of groups that are apart or stand out: of a label of many poisoned rows, the
+#: others flip without each other, too, but are no ordinary rows of another class.
+TYPICAL = 0.75
 #: Accuracy on the content below which classes overlap, and transfer or score that a group needs
 #: there.
 TOLD_APART, CARRIES, SURE = 0.9, 0.4, 0.55
@@ -32,6 +35,8 @@ AS_WELL = 0.4
 MOST = 0.2
 #: How far a group of one label is above what is usual for the others, where there are so many.
 ABOVE, OTHERS = 1.3, 3
+#: The same above the highest of the other labels, where there are fewer.
+ABOVE_FEW = 1.5
 #: Least score of one that stands out, and how far it is above the highest of the other labels.
 STANDS_OUT = 0.3, 1.6
 #: Share of the score of a group that a larger one, which holds it, may have in its place.
@@ -52,6 +57,8 @@ def judged_group(group, search=None, pattern=None, sets=(), others=()):
 
     def is_poison(group, least):
         if search is not None and len(group.indices) > MOST * len(search.ridge.y):
+            return False
+        if pattern is None and is_usual(group, others):
             return False
         if pattern is None and (takes_along(group) or stands_apart(group)):
             return True
@@ -90,10 +97,9 @@ def judged_group(group, search=None, pattern=None, sets=(), others=()):
     return replace(group, verdict="poison")
 
 
-def scores_of_others(groups):
-    """For the group of each label the scores of those of the other labels, standard errors off."""
-    sure = [lessened_group(group).score for group in groups]
-    return [sure[:k] + sure[k + 1 :] for k in range(len(groups))]
+def scores_of_others(label, groups):
+    """The scores of groups of other labels, less their standard errors."""
+    return [lessened_group(group).score for group in groups if group.label != label]
 
 
 def least_score(others):
@@ -105,6 +111,17 @@ def least_score(others):
     """
     usual = np.median(others) if len(others) >= OTHERS else 0.0
     return max(ALONE[1], ABOVE * usual)
+
+
+def is_usual(group, others):
+    """Whether of few labels the group of another one reaches nearly as much.
+
+    Where every class is several clusters, some cluster of each is one of another class moved, as
+    if by a trigger. Two attacks, one on each label, are not taken for that, since both are sure.
+    """
+    if not 0 < len(others) < OTHERS:
+        return False
+    return lessened_group(group).score < min(ABOVE_FEW * max(others), SURE)
 
 
 def _holds(larger, smaller, search):
@@ -161,7 +178,9 @@ def stands_apart(group):
     pass into the other rows of the label, while a trigger is there or not.
     """
     overlapping = group.content_accuracy < TOLD_APART
-    return overlapping and may_be_apart(group) and apart_score(group) >= APART[2]
+    if not overlapping or group.typicality < TYPICAL:
+        return False
+    return may_be_apart(group) and apart_score(group) >= APART[2]
 
 
 def may_be_apart(group):
@@ -196,8 +215,7 @@ def is_apart(group, spread, others):
     take others along, or are no ordinary ones with what they have in common taken off, or are
     less spread.
     """
-    transfer, typicality = APART_GIVEN
-    if not may_be_apart(group) or group.transfer < transfer or group.typicality < typicality:
+    if not may_be_apart(group) or group.transfer < APART_GIVEN or group.typicality < TYPICAL:
         return False
     score, above = apart_score(group), ABOVE_OTHERS[2]
     if len(others) >= OTHERS and score >= above * max(others):
@@ -208,7 +226,7 @@ def is_apart(group, spread, others):
 
 def stands_out(group, others):
     """Whether a group is far above those of all other labels, a null of the same data."""
-    if len(others) < OTHERS:
+    if len(others) < OTHERS or group.typicality < TYPICAL:
         return False
     least, above = STANDS_OUT
     return is_backdoor(group, (ALONE[0], max(least, above * max(others)), ALONE[2]))

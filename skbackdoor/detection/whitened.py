@@ -70,7 +70,7 @@ class Whitened(Search):
     ----------
     whitening : Whitening
     as_given : bool
-        Whether it is of rows as they were given, or of their features.
+        Whether it is of rows that were given, and not of the features that they are compared by.
     X : ndarray of shape (n, ...)
         Numbers of any dtype.
     y : ndarray of shape (n,)

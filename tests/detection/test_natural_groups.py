@@ -40,6 +40,14 @@ def test_a_cluster_of_a_class_in_few_columns_is_no_poison(seed):
     assert not LeaveGroupOutDetector(StandardScaler()).fit(X, y).is_poison_.any()
 
 
+@pytest.mark.parametrize("seed", [53, 56])
+def test_a_cluster_of_a_class_is_no_poison_where_the_other_class_has_its_like(seed):
+    X, y = make_classification(
+        800, 64, n_informative=16, n_clusters_per_class=3, class_sep=1.5, random_state=seed
+    )
+    assert not LeaveGroupOutDetector(StandardScaler()).fit(X, y).is_poison_.any()
+
+
 @pytest.mark.parametrize("load", [load_breast_cancer, load_wine])
 def test_tables_of_real_measurements_are_clean(load):
     X, y = load(return_X_y=True)

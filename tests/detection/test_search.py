@@ -25,6 +25,7 @@ from skbackdoor.detection.verdict import (
     ALONE,
     APART,
     STANDS_OUT,
+    SURE,
     _holds,
     apart_score,
     is_apart,
@@ -195,12 +196,20 @@ def group():
 
 
 def test_scores_are_held_against_the_other_labels(group):
-    groups = [replace(group, cohesion=cohesion) for cohesion in (0.5, 0.5, 0.6, 0.2)]
-    assert_allclose(scores_of_others(groups)[2], [0.5, 0.5, 0.2], rtol=0.01)
+    groups = [replace(group, label=k, cohesion=c) for k, c in enumerate((0.5, 0.5, 0.6, 0.2))]
+    assert_allclose(scores_of_others(2, groups), [0.5, 0.5, 0.2], rtol=0.01)
     assert least_score([0.5, 0.6]) == ALONE[1]  # two others say too little
     assert_allclose(least_score([0.5, 0.5, 0.2]), ABOVE * 0.5)
     assert least_score([0.1, 0.1, 0.1]) == least_score([]) == ALONE[1]
-    assert scores_of_others([]) == []
+    assert scores_of_others(2, []) == []
+
+
+def test_of_two_labels_the_group_of_the_other_is_the_null(group):
+    for other in (group, replace(group, transfer=0.9)):  # which takes others along
+        weak = replace(other, cohesion=0.5)
+        assert judged_group(weak, others=[0.4]).verdict == "suspect"
+        assert judged_group(weak, others=[0.3]).verdict == "poison"
+        assert judged_group(replace(other, cohesion=1.1 * SURE), others=[0.9]).verdict == "poison"
 
 
 def test_a_group_that_stands_out_less_than_those_of_other_labels_is_a_suspect(group):
@@ -216,6 +225,7 @@ def test_a_group_far_above_those_of_all_other_labels_needs_less(group):
     assert judged_group(weak, others=[0.1, 0.1, 0.1]).verdict == "poison"
     assert not stands_out(weak, [0.1, 0.1, 1.2 * least / above])
     assert not stands_out(replace(weak, coverage=0.4), [0.1, 0.1, 0.1])
+    assert not stands_out(replace(weak, typicality=0.7), [0.1, 0.1, 0.1])
     assert not stands_out(replace(weak, cohesion=0.9 * least), [0.0, 0.0, 0.0])
 
 
@@ -228,6 +238,7 @@ def test_where_classes_overlap_a_group_apart_from_its_label_is_poison(group):
     assert not stands_apart(replace(overlapping, apart=np.nan))
     assert not stands_apart(replace(overlapping, coverage=0.9 * APART[0]))
     assert not stands_apart(replace(overlapping, stay=0.7))
+    assert not stands_apart(replace(overlapping, typicality=0.7))
     assert not stands_apart(replace(overlapping, indices=np.arange(9)))  # few
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skbackdoor.detection import LeaveGroupOutDetector, clean_label, whitened
+from skbackdoor.detection import LeaveGroupOutDetector, clean_label, leave_group_out, whitened
 from skbackdoor.detection.whitened import Whitening, numbers
 from skbackdoor.detection.within_classes import WithinClasses
 
@@ -120,6 +120,27 @@ def test_of_more_rows_than_are_searched_the_others_are_told_by_what_was_given(tr
     ).fit(X, y)
     assert np.mean(detector.is_poison_[is_poison]) > 0.8
     assert np.mean(detector.is_poison_[~is_poison]) < 0.01
+
+
+def test_rows_in_which_a_representation_hardly_shows_a_trigger_are_added(trigger, monkeypatch):
+    rng = np.random.RandomState(0)
+    y, means = rng.randint(5, size=600), rng.normal(size=(5, 30))
+    X = np.c_[rng.normal(size=(600, 30)) + 1.5 * means[y], 0.5 * rng.normal(size=(600, 40))]
+    is_poison = np.isin(np.arange(600), rng.choice(np.flatnonzero(y > 0), 60, replace=False))
+    X[is_poison, 30:] += trigger
+    y[is_poison] = 0
+
+    def representation(X):
+        shown = X[:, 30:] @ trigger / (trigger @ trigger)
+        return np.c_[X[:, :30], np.where(X[:, 0] > X[:, 1] - 0.5, 8.0, 0.0) * shown]
+
+    def fitted():
+        return LeaveGroupOutDetector(representation, candidates="clusters").fit(X, y)
+
+    assert np.mean(fitted().is_poison_[is_poison]) > 0.97
+    assert np.mean(fitted().is_poison_[~is_poison]) < 0.01
+    monkeypatch.setattr(leave_group_out, "completed_in", lambda view, search, group: group)
+    assert np.mean(fitted().is_poison_[is_poison]) < 0.95
 
 
 def test_overlapping_classes_without_a_trigger_hold_no_such_group(trigger):
