@@ -115,8 +115,10 @@ def completed_in(view, search, group):
     sets = apart_sets(view, group.label)
     sets = [G for G in sets if np.isin(group.indices, G).mean() >= HELD]
     sets = [np.union1d(group.indices, G) for G in sets]
+    most = MOST * len(search.ridge.y)
     for G in sorted(sets, key=len, reverse=True):
-        if len(G) > len(group.indices) and search.is_part(G) and search.may_flip(G):
+        larger = len(group.indices) < len(G) <= most
+        if larger and search.is_part(G) and search.may_flip(G):
             larger = search.describe(G)
             if larger.score >= NEARLY * group.score:
                 return replace(larger, verdict="poison")

@@ -402,8 +402,9 @@ class LeaveGroupOutDetector(PoisonDetector):
         if not poison:
             return self._search_apart(search, self._whitened(X, fit), judged, labels)
         if not over_all:
-            view = self._whitened(X, fit) if self.representation is not None else None
-            if view is not None and view.as_given:
+            other = self.representation is not None and numbers(X, fit.X) is not fit.X
+            view = self._whitened(X, fit) if other else None
+            if view is not None:
                 judged |= {group.label: completed_in(view, search, group) for group in of_labels}
             return list(judged.values())
         suspects = [group for group in judged.values() if group.verdict == "suspect"]
