@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from .candidates import LARGEST, N_NEIGHBORS, components, nearest, tree_nodes
-from .verdict import MOST, NEARLY, apart_score, how_apart, is_apart, may_be_apart
+from .verdict import MOST, NEARLY, STAY, apart_score, how_apart, is_apart, may_be_apart
 
 #: Candidates of a label that are looked at: those most apart.
 KEPT = 8
@@ -18,6 +18,8 @@ KEPT = 8
 NEAREST = 1 / 7
 #: Share of the rows of a group that a set holds which may stand for it.
 HELD = 0.9
+#: Coverage of such a set in the rows as they were given.
+SPREAD = 0.6
 #: Rounds in which a group is made the rows that hold what it has in common.
 MOST_ROUNDS = 3
 
@@ -96,7 +98,8 @@ def completed_in(view, search, group):
     """A group that is poison, with rows added that belong to it as they were given.
 
     A network may hardly see the trigger in some of them, and few that are left behind carry a
-    backdoor on. It is the largest of the sets that are apart there and hold it.
+    backdoor on. It is the largest of the sets that are apart there and hold it, where as many of
+    its rows flip, others stay, and it is spread there: to the features its rows may be two groups.
 
     Parameters
     ----------
@@ -110,18 +113,23 @@ def completed_in(view, search, group):
     Returns
     -------
     group : PoisonGroup
-        The same, where no set holds it, or where with its rows less speaks for it.
+        The same, where there is no such set; its score is that of the surest part.
     """
+    members, most = view.members(group.label), MOST * len(search.ridge.y)
     sets = apart_sets(view, group.label)
     sets = [G for G in sets if np.isin(group.indices, G).mean() >= HELD]
     sets = [np.union1d(group.indices, G) for G in sets]
-    most = MOST * len(search.ridge.y)
     for G in sorted(sets, key=len, reverse=True):
-        larger = len(group.indices) < len(G) <= most
-        if larger and search.is_part(G) and search.may_flip(G):
-            larger = search.describe(G)
-            if larger.score >= NEARLY * group.score:
-                return replace(larger, verdict="poison")
+        if not len(group.indices) < len(G) <= most or not search.is_part(G):
+            continue
+        apart, _ = members.apart(np.searchsorted(members.rows, G))
+        if how_apart(apart, len(G)) == 0.0 or not search.may_flip(G):
+            continue
+        larger = search.describe(G)
+        spread = view.coverage(G, larger.content_labels)
+        if larger.flip >= NEARLY * group.flip and larger.stay >= STAY and spread >= SPREAD:
+            sure = max(larger.score, group.score)
+            return replace(larger, verdict="poison", score=sure, _views=(search, view))
     return group
 
 
@@ -177,7 +185,7 @@ def _described(search, view, label, G):
     apart, _ = members.apart(np.searchsorted(members.rows, G))
     if how_apart(apart, len(G)) == 0.0 or not search.may_flip(G):
         return None
-    group = replace(search.describe(G), apart=apart, _view=view)
+    group = replace(search.describe(G), apart=apart, _views=(view,))
     if not may_be_apart(group):
         return None
     if view.as_given:  # the features may hardly show what members have in common

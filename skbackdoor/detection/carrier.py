@@ -60,9 +60,9 @@ class Carrier:
     clean_label: bool
 
     @classmethod
-    def of(cls, fit, group):
-        """That of a group of the fit's rows."""
-        G, view = group.indices, group._view or fit
+    def of(cls, fit, group, view):
+        """That of a group of the fit's rows, as a view (or the fit) knows members."""
+        G = group.indices
         ridge = view.ridge
         inside = np.zeros(len(ridge.y), dtype=bool)
         inside[G] = True

@@ -13,7 +13,7 @@ import numpy as np
 
 from .apart_sets import certain, completed
 from .group import PoisonGroup
-from .verdict import OTHERS
+from .verdict import ABOVE_FEW, OTHERS
 
 #: Least share of the rows of a group that are distinct.
 DISTINCT = 0.75
@@ -81,7 +81,7 @@ def clean_label_groups(search, views, sets, seen_twice=False):
 def _least(way, highest, n_labels):
     """Score that a group needs, by the highest one of the other labels."""
     if n_labels <= OTHERS:
-        return LEAST[1] if len(way) == 1 else np.inf
+        return max(LEAST[1], ABOVE_FEW * highest) if len(way) == 1 else np.inf
     least, above = STANDS_OUT if len(way) == 1 else SEEN_TWICE
     return min(max(least, above * highest), LEAST[1])
 
@@ -176,5 +176,5 @@ def _described(search, label, group, way, view):
         content_labels=np.full(len(G), label),
         verdict="poison",
         score=group.score(way),
-        _view=view,
+        _views=(view,),
     )

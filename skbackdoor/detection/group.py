@@ -61,7 +61,8 @@ class PoisonGroup:
     transfer : float
         Share of rows of these classes that get the label once what the members have in common is
         put on them, by the model with the group less that by the model without: about the success
-        of the attack, where it is one. Of rows of all other labels where a value marks rows that
+        of the attack, where it is one. By the rows as they were given where these told the group
+        and it is more there. Of rows of all other labels where a value marks rows that
         rightly have their label.
     apart : float
         How far its rows are from the others of the label in how they count as members, 1 where
@@ -154,7 +155,7 @@ class PoisonGroup:
     neighbors: np.ndarray | None = None
     controls: np.ndarray | None = None
     _X: object = field(default=None, repr=False)  # that of `fit`, not a copy
-    _view: object = field(default=None, repr=False)  # by which members are known, in the search
+    _views: tuple = field(default=(), repr=False)  # by which members are known; () for features
 
     @property
     def clean_label(self):
@@ -306,5 +307,5 @@ class PoisonGroup:
             neighbors=rows[self.neighbors] if known else None,
             controls=rows[self.controls] if known else None,
             _X=X,
-            _view=None,
+            _views=(),
         )

@@ -123,10 +123,10 @@ class LeaveGroupOutDetector(PoisonDetector):
 
     Where classes overlap, every label has a group that few others support: with four labels or
     more the score is also 1.3 times the median of what the most suspicious groups of the other
-    labels reach, a null of the same data, with two or three labels 1.5 times the highest of these,
-    or 0.55; and where fewer than 0.9 of the ordinary rows of the content are labelled right, what
-    members have in common must give the label to 0.4 of the rows that it is put on, or the score
-    be 0.55.
+    labels reach, a null of the same data; with two or three labels 1.5 times the highest of these,
+    or 0.55 (the same of a clean-label group, or 0.35); and where fewer than 0.9 of the ordinary
+    rows of the content are labelled right, what members have in common must give the label to 0.4
+    of the rows that it is put on, or the score be 0.55.
 
     Less is enough in three cases. A coverage of 0.35, where score times that share is 0.27 and
     typicality 0.88. A score of 0.3, with four labels or more, where it is 1.6 times that of each
@@ -140,15 +140,16 @@ class LeaveGroupOutDetector(PoisonDetector):
     coverage of 0.3 and a score of 0.15 are enough: its most widely spread rows may have been found
     first. A group of several labels stands in `groups_` once for each, with the evidence of all
     its rows; where it holds rows of a surer group of one label, what is left of it must reach a
-    score of 0.3. A group found in a representation is completed by what its members have in common
-    in the rows as they were given.
+    score of 0.3. A group of one label that was found in features of rows that are numbers (pixels)
+    is completed by the largest set of rows that is apart in these and holds nine tenths of it,
+    where as many flip, others stay, and its coverage in these is 0.6.
 
     What members have in common is taken for features that are overwritten, and for all others for
     a blend, ``x' = c x + v`` within the bounds of each feature: its contrast c is that of the
     members' spread (1 for what is only added, at least 0.4), and v makes the means equal. Coverage
     is that over rows of the content with this put on them, and the content of members is what the
-    fit without them says once it is taken off, until that is settled: a trigger makes victims
-    of one class look like several.
+    fit without them says once it is taken off, until that is settled: a trigger makes victims of
+    one class look like several.
 
     A group that shares values is poison by the same numbers, less one and a half standard errors,
     if it has 15 rows and is at most 15 % of all: a value that more rows have is taken for a
@@ -177,19 +178,19 @@ class LeaveGroupOutDetector(PoisonDetector):
     these are dense numbers such as images, else in the representation: along their principal axes
     within classes, divided by the root of the standard deviation there, content no longer hides a
     trigger that a network hardly shows. Such a group must flip, be spread and have `apart` as said
-    above; its transfer is 0.2 and its typicality 0.75, since clusters are apart, too. With four
-    labels or more it is poison where score times `apart` is 0.05 and twice what the group of each
-    other label reaches, and its coverage in these rows 0.35; where classes overlap also with 0.08
-    and 0.6. Then rows that rightly have their label are searched for a clean-label attack: it
-    leaves them spread as their label is, too, and no other row of it lies between (a trigger is
-    there or it is not). Cohesion times `apart` times coverage must be 0.35 in the representation
-    or in the rows as given, in these with a coverage of 0.85; with four labels or more 0.3 and
-    twice that of each other label is enough, or 0.15 and 2.5 times that in the geometric mean of
-    both, where there is a representation: natural kinds are hardly ever the same rows in both. The
-    search ends with groups so found. Where a label is half poison its clean rows are a group that
-    flips, too: of two groups of a label that are poison, the one further apart is taken. Not found
-    are triggers that the representation does not show, an attack that leaves a label hardly a
-    clean row, and backdoors that succeed on few samples.
+    above; its transfer, in features or in the rows as given, is 0.2 and its typicality 0.75, since
+    clusters are apart, too. With four labels or more it is poison where score times `apart` is
+    0.05 and twice what the group of each other label reaches, and its coverage in these rows 0.35;
+    where classes overlap also with 0.08 and 0.6. Then rows that rightly have their label are
+    searched for a clean-label attack: it leaves them spread as their label is, too, and no other
+    row of it lies between (a trigger is there or it is not). Cohesion times `apart` times coverage
+    must be 0.35 in the representation or in the rows as given, in these with a coverage of 0.85;
+    with four labels or more 0.3 and twice that of each other label is enough, or 0.15 and 2.5
+    times that in the geometric mean of both, where there is a representation: natural kinds are
+    hardly ever the same rows in both. The search ends with groups so found. Where a label is half
+    poison its clean rows are a group that flips, too: of two groups of a label that are poison,
+    the one further apart is taken. Not found are triggers that the representation does not show,
+    an attack that leaves a label hardly a clean row, and backdoors that succeed on few samples.
 
     References
     ----------
@@ -267,20 +268,22 @@ class LeaveGroupOutDetector(PoisonDetector):
             suspects = [_moved(group, rows) for group in found if group.verdict == "suspect"]
             accepted = [group for group in found if group.verdict == "poison"]
             for group in accepted:
-                carrier = Carrier.of(fit, group)
+                views = group._views or [fit]
+                carriers = [Carrier.of(fit, group, view) for view in views]
                 members = np.zeros(len(y), dtype=bool)
                 members[rows[group.indices]] = True
-                others = np.flatnonzero(np.isin(y, carrier.labels) & ~is_poison)
+                others = np.flatnonzero(np.isin(y, carriers[0].labels) & ~is_poison)
                 others = np.setdiff1d(others, rows)
                 if len(others):
-                    rest = _safe_indexing(X, others)
-                    members[others[carrier.has(rest, features[others], y[others])]] = True
+                    rest = _safe_indexing(X, others), features[others], y[others]
+                    for carrier in carriers:
+                        members[others[carrier.has(*rest)]] = True
                 is_poison |= members
                 for label in np.unique(y[members]):
                     searched.pop(label, None)
                 groups += [_moved(part, rows) for part in _by_label(group, y[rows])]
-                self._carriers.append(carrier)
-            if all(group._view is not None for group in accepted):  # or none is
+                self._carriers += carriers
+            if all(len(group._views) == 1 for group in accepted):  # or none is
                 break  # what is apart is asked where nothing else is poison
         suspects = [group for group in suspects if group.score >= SUSPECT]
         groups += sorted(suspects, key=lambda group: -group.score)
@@ -356,7 +359,7 @@ class LeaveGroupOutDetector(PoisonDetector):
             pooled = [judged_group(group, search, pattern) for group in pooled]
             for group in pooled:
                 if group.verdict == "poison" and len(np.unique(fit.ridge.y[group.indices])) == 1:
-                    alone.append(group)
+                    alone.append((group, pattern))
                 elif group.verdict == "poison":
                     over_all.append(group)
         if over_all and not patterns:
@@ -368,18 +371,21 @@ class LeaveGroupOutDetector(PoisonDetector):
         judged = {}
         for group in best:
             own, others = searched[group.label], scores_of_others(group.label, best)
-            group = judged_group(group, search, sets=own, others=others)
+            if not is_usual(group, others, len(labels)):
+                group = judged_group(group, search, sets=own, others=others)
             if group.verdict == "suspect" or group.content_accuracy < TOLD_APART:
                 far = search.most_apart(own)
-                far = far and judged_group(far, search, sets=own, others=others)
+                if far and not is_usual(far, others, len(labels)):
+                    far = judged_group(far, search, sets=own, others=others)
                 if far and far.verdict == "poison" and rank_apart(far) > rank_apart(group):
                     group = far  # of a label that is half poison, its clean rows are a group, too
             judged[group.label] = group
-        for group in alone:
+        for group, pattern in alone:
             others = scores_of_others(group.label, best)
-            known = group.label in judged and judged[group.label].verdict == "poison"
-            if not known and not is_usual(group, others):
-                judged[group.label] = group
+            if pattern is None and is_usual(group, others, len(labels)):
+                group = replace(group, verdict="suspect")
+            if group.label not in judged or judged[group.label].verdict == "suspect":
+                judged[group.label] = max(group, judged.get(group.label, group), key=rank)
         poison = [group for group in judged.values() if group.verdict == "poison"]
         known = patterns + [search.pattern(group) for group in poison]
         for pattern in known or [search.pattern(group) for group in best[:N_SHARED]]:
@@ -393,19 +399,22 @@ class LeaveGroupOutDetector(PoisonDetector):
                 if known and group is not None:
                     like.append(search.describe(group.indices, pattern.common))
                 for other in like:
-                    other = judged_group(other, search, pattern if known else None)
+                    others = scores_of_others(label, best)
+                    if known or not is_usual(other, others, len(labels)):
+                        other = judged_group(other, search, pattern if known else None)
                     if group is None or rank(other) > rank(group):
                         judged[label] = group = other
         of_labels = [group for group in judged.values() if group.verdict == "poison"]
+        if not of_labels and not over_all:
+            return self._search_apart(search, self._whitened(X, fit), judged, labels)
+        given = numbers(X, fit.X) if self.representation is not None and of_labels else fit.X
+        view = self._whitened(X, fit) if given is not fit.X else None
+        if view is not None:
+            of_labels = [completed_in(view, search, group) for group in of_labels]
+            judged |= {group.label: group for group in of_labels}
         over_all = beside(over_all, of_labels, search)
         poison = over_all + of_labels
-        if not poison:
-            return self._search_apart(search, self._whitened(X, fit), judged, labels)
         if not over_all:
-            other = self.representation is not None and numbers(X, fit.X) is not fit.X
-            view = self._whitened(X, fit) if other else None
-            if view is not None:
-                judged |= {group.label: completed_in(view, search, group) for group in of_labels}
             return list(judged.values())
         suspects = [group for group in judged.values() if group.verdict == "suspect"]
         return joined(poison, search) + suspects
@@ -450,10 +459,11 @@ class LeaveGroupOutDetector(PoisonDetector):
         if view is not None:
             for label in progress(labels, len(labels), "labels searched for rows apart"):
                 sets[label] = apart_sets(view, label)
-            found = {group.label: group for group in groups_apart(search, view, sets)}
-            for label in list(found):
-                if is_usual(found[label], scores_of_others(label, judged.values())):
-                    del found[label]
+            found = {}
+            for group in groups_apart(search, view, sets):
+                others = scores_of_others(group.label, judged.values())
+                if not is_usual(group, others, len(labels)):
+                    found[group.label] = group
             if found:
                 return list((judged | found).values())
         views = [search] if view is None else [search, view]

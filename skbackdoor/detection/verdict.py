@@ -58,8 +58,6 @@ def judged_group(group, search=None, pattern=None, sets=(), others=()):
     def is_poison(group, least):
         if search is not None and len(group.indices) > MOST * len(search.ridge.y):
             return False
-        if pattern is None and is_usual(group, others):
-            return False
         if pattern is None and (takes_along(group) or stands_apart(group)):
             return True
         if pattern is None and stands_out(group, others):
@@ -113,13 +111,13 @@ def least_score(others):
     return max(ALONE[1], ABOVE * usual)
 
 
-def is_usual(group, others):
+def is_usual(group, others, n_labels):
     """Whether of few labels the group of another one reaches nearly as much.
 
     Where every class is several clusters, some cluster of each is one of another class moved, as
-    if by a trigger. Two attacks, one on each label, are not taken for that, since both are sure.
+    if by a trigger. Of two attacks, one on each label, both are poison only if both are sure.
     """
-    if not 0 < len(others) < OTHERS:
+    if n_labels > OTHERS or not others:
         return False
     return lessened_group(group).score < min(ABOVE_FEW * max(others), SURE)
 

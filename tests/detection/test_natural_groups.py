@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from detectors import group
-from sklearn.datasets import load_breast_cancer, load_wine, make_classification
+from sklearn.datasets import load_breast_cancer, load_wine, make_blobs, make_classification
 from sklearn.preprocessing import StandardScaler
 
 from skbackdoor import Attack, FeatureTrigger, LeaveGroupOutDetector
@@ -46,6 +46,27 @@ def test_a_cluster_of_a_class_is_no_poison_where_the_other_class_has_its_like(se
         800, 64, n_informative=16, n_clusters_per_class=3, class_sep=1.5, random_state=seed
     )
     assert not LeaveGroupOutDetector(StandardScaler()).fit(X, y).is_poison_.any()
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+def test_nor_is_it_a_clean_label_attack(seed):
+    X, y = make_classification(
+        400, 40, n_informative=12, n_clusters_per_class=3, class_sep=2.0, random_state=seed
+    )
+    detector = LeaveGroupOutDetector(StandardScaler(), candidates="clusters").fit(X, y)
+    assert not detector.is_poison_.any()
+
+
+def test_attacks_on_two_of_six_labels_are_no_null_of_each_other():
+    X, y = make_blobs(500, n_features=40, centers=6, cluster_std=3.0, random_state=0)
+    rng, is_poison = np.random.RandomState(1), np.zeros(len(y), dtype=bool)
+    for target in (0, 1):
+        victims = rng.choice(np.flatnonzero((y > 1) & ~is_poison), 20, replace=False)
+        X[victims] += 2.2 * np.random.RandomState(10 + target).choice([-1.0, 1.0], 40)
+        y[victims], is_poison[victims] = target, True
+    detector = LeaveGroupOutDetector(candidates="clusters").fit(X, y)
+    assert np.mean(detector.is_poison_[is_poison]) > 0.95
+    assert not detector.is_poison_[~is_poison].any()
 
 
 @pytest.mark.parametrize("load", [load_breast_cancer, load_wine])

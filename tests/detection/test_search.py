@@ -29,6 +29,7 @@ from skbackdoor.detection.verdict import (
     _holds,
     apart_score,
     is_apart,
+    is_usual,
     judged_group,
     least_score,
     scores_of_others,
@@ -205,11 +206,13 @@ def test_scores_are_held_against_the_other_labels(group):
 
 
 def test_of_two_labels_the_group_of_the_other_is_the_null(group):
-    for other in (group, replace(group, transfer=0.9)):  # which takes others along
-        weak = replace(other, cohesion=0.5)
-        assert judged_group(weak, others=[0.4]).verdict == "suspect"
-        assert judged_group(weak, others=[0.3]).verdict == "poison"
-        assert judged_group(replace(other, cohesion=1.1 * SURE), others=[0.9]).verdict == "poison"
+    weak = replace(group, cohesion=0.5)
+    assert is_usual(weak, [0.4], 2) and not is_usual(weak, [0.3], 2)
+    assert is_usual(weak, [0.3, 0.4], 3)
+    assert not is_usual(weak, [0.4, 0.0, 0.0], 4)
+    assert not is_usual(weak, [0.4], 10)  # most labels have no group at all
+    assert not is_usual(weak, [], 2)
+    assert not is_usual(replace(group, cohesion=1.1 * SURE), [0.9], 2)
 
 
 def test_a_group_that_stands_out_less_than_those_of_other_labels_is_a_suspect(group):

@@ -122,8 +122,9 @@ def test_of_more_rows_than_are_searched_the_others_are_told_by_what_was_given(tr
     assert np.mean(detector.is_poison_[~is_poison]) < 0.01
 
 
-def test_rows_in_which_a_representation_hardly_shows_a_trigger_are_added(trigger, monkeypatch):
-    rng = np.random.RandomState(0)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_rows_in_which_a_representation_hides_a_trigger_are_added(trigger, seed, monkeypatch):
+    rng = np.random.RandomState(seed)
     y, means = rng.randint(5, size=600), rng.normal(size=(5, 30))
     X = np.c_[rng.normal(size=(600, 30)) + 1.5 * means[y], 0.5 * rng.normal(size=(600, 40))]
     is_poison = np.isin(np.arange(600), rng.choice(np.flatnonzero(y > 0), 60, replace=False))
@@ -137,10 +138,20 @@ def test_rows_in_which_a_representation_hardly_shows_a_trigger_are_added(trigger
     def fitted():
         return LeaveGroupOutDetector(representation, candidates="clusters").fit(X, y)
 
-    assert np.mean(fitted().is_poison_[is_poison]) > 0.97
-    assert np.mean(fitted().is_poison_[~is_poison]) < 0.01
+    hidden = is_poison & (X[:, 0] <= X[:, 1] - 0.5)
+    detector = fitted()
+    assert np.mean(detector.is_poison_[hidden]) > 0.8
+    assert np.mean(detector.is_poison_[is_poison]) > 0.97
+    assert np.mean(detector.is_poison_[~is_poison]) < 0.01
+    # Rows that were not searched are told by either, too.
+    new = np.c_[rng.normal(size=(300, 30)) + 1.5 * means[1], 0.5 * rng.normal(size=(300, 40))]
+    clean = detector.flag(new, np.zeros(300))
+    new[:, 30:] += trigger
+    is_hidden, flagged = new[:, 0] <= new[:, 1] - 0.5, detector.flag(new, np.zeros(300))
+    assert np.mean(flagged[is_hidden]) > 0.7 and np.mean(flagged[~is_hidden]) > 0.9
+    assert np.mean(clean) < 0.2  # mislabelled, but without the trigger
     monkeypatch.setattr(leave_group_out, "completed_in", lambda view, search, group: group)
-    assert np.mean(fitted().is_poison_[is_poison]) < 0.95
+    assert np.mean(fitted().is_poison_[hidden]) < 0.2
 
 
 def test_overlapping_classes_without_a_trigger_hold_no_such_group(trigger):
