@@ -74,7 +74,7 @@ def clean_label_groups(search, views, sets, seen_twice=False):
     for label, (score, least, way, group) in poison.items():
         whole = _whole(search, views, label, group, way, least, seen[label])
         group = _described(search, label, whole, way, views[way[-1]])
-        found.append(replace(group, score=max(score, whole.score(way))))
+        found.append(replace(group, score=float(max(score, whole.score(way)))))
     return found
 
 

@@ -18,13 +18,14 @@ TAKES_ALONG = 0.35, 0.27, 0.88
 #: Least coverage, least of how far it is apart, and least score times that, of one that is apart
 #: from the others of its label where classes overlap; standard errors by which these are lessened.
 APART, SURE_ERRORS = (0.35, 0.25, 0.08), 1.5
-#: Least transfer of one that is apart in the rows as they were given; its least
-#: score times how far it is apart, and least coverage in these rows, where classes overlap; the
-#: same, and how far the former is above the highest of the other labels, of one that stands out.
-APART_GIVEN, OVERLAPPING, ABOVE_OTHERS = 0.2, (0.08, 0.6), (0.05, 0.35, 2.0)
-#: Least typicality of groups that are apart or stand out: of a label of many poisoned rows, the
-#: others flip without each other, too, but are no ordinary rows of another class.
-TYPICAL = 0.75
+#: Least score times how far it is apart of one that is so in the rows as they were given, and
+#: least coverage in these rows, where classes overlap; the same, and how far the former is above
+#: the highest of the other labels, of one that stands out.
+OVERLAPPING, ABOVE_OTHERS = (0.08, 0.6), (0.05, 0.35, 2.0)
+#: Least transfer of both: clusters are apart, too. Least typicality of these and of groups that
+#: stand out: of a label of many poisoned rows, the others flip without each other, but are no
+#: ordinary rows of another class.
+CARRIED, TYPICAL = 0.2, 0.75
 #: Accuracy on the content below which classes overlap, and transfer or score that a group needs
 #: there.
 TOLD_APART, CARRIES, SURE = 0.9, 0.4, 0.55
@@ -176,7 +177,7 @@ def stands_apart(group):
     pass into the other rows of the label, while a trigger is there or not.
     """
     overlapping = group.content_accuracy < TOLD_APART
-    if not overlapping or group.typicality < TYPICAL:
+    if not overlapping or group.typicality < TYPICAL or group.transfer < CARRIED:
         return False
     return may_be_apart(group) and apart_score(group) >= APART[2]
 
@@ -213,7 +214,7 @@ def is_apart(group, spread, others):
     take others along, or are no ordinary ones with what they have in common taken off, or are
     less spread.
     """
-    if not may_be_apart(group) or group.transfer < APART_GIVEN or group.typicality < TYPICAL:
+    if not may_be_apart(group) or group.transfer < CARRIED or group.typicality < TYPICAL:
         return False
     score, above = apart_score(group), ABOVE_OTHERS[2]
     if len(others) >= OTHERS and score >= above * max(others):

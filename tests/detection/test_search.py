@@ -234,6 +234,8 @@ def test_a_group_far_above_those_of_all_other_labels_needs_less(group):
 
 def test_where_classes_overlap_a_group_apart_from_its_label_is_poison(group):
     overlapping = replace(group, cohesion=0.4, coverage=0.5, content_accuracy=0.7, apart=0.5)
+    assert not stands_apart(overlapping)
+    overlapping = replace(overlapping, transfer=0.3)
     assert judged_group(overlapping).verdict == "poison"
     assert judged_group(replace(overlapping, content_accuracy=0.95)).verdict == "suspect"
     assert not stands_apart(replace(overlapping, apart=0.9 * APART[2] / 0.2))
