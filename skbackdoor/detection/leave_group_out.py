@@ -124,9 +124,9 @@ class LeaveGroupOutDetector(PoisonDetector):
     Where classes overlap, every label has a group that few others support: with four labels or
     more the score is also 1.3 times the median of what the most suspicious groups of the other
     labels reach, a null of the same data; with two or three labels 1.5 times the highest of these,
-    or 0.55 (the same of a clean-label group, or 0.35); and where fewer than 0.9 of the ordinary
-    rows of the content are labelled right, what members have in common must give the label to 0.4
-    of the rows that it is put on, or the score be 0.55.
+    or 0.55 (a clean-label group needs 0.35 and 1.5 times that); and where fewer than 0.9 of the
+    ordinary rows of the content are labelled right, what members have in common must give the
+    label to 0.4 of the rows that it is put on, or the score be 0.55.
 
     Less is enough in three cases. A coverage of 0.35, where score times that share is 0.27 and
     typicality 0.88. A score of 0.3, with four labels or more, where it is 1.6 times that of each
@@ -405,10 +405,11 @@ class LeaveGroupOutDetector(PoisonDetector):
                     if group is None or rank(other) > rank(group):
                         judged[label] = group = other
         of_labels = [group for group in judged.values() if group.verdict == "poison"]
+        given = numbers(X, fit.X)
         if not of_labels and not over_all:
-            return self._search_apart(search, self._whitened(X, fit), judged, labels)
-        given = numbers(X, fit.X) if self.representation is not None and of_labels else fit.X
-        view = self._whitened(X, fit) if given is not fit.X else None
+            return self._search_apart(search, self._whitened(given, fit), judged, labels)
+        other = self.representation is not None and given is not fit.X
+        view = self._whitened(given, fit) if other and of_labels else None
         if view is not None:
             of_labels = [completed_in(view, search, group) for group in of_labels]
             judged |= {group.label: group for group in of_labels}
@@ -443,9 +444,8 @@ class LeaveGroupOutDetector(PoisonDetector):
         right = unlike_others([judged_values(group, n) for group in right], found)
         return disjoint([group for group in right if group.verdict == "poison"]) + found
 
-    def _whitened(self, X, fit):
+    def _whitened(self, given, fit):
         """The search among rows as they were given; None of few features, which say too little."""
-        given = numbers(X, fit.X)
         whitening = Whitening(given, fit.ridge.y, self._seed)
         if whitening.n_axes <= FEW_FEATURES:
             return None
@@ -481,8 +481,8 @@ class LeaveGroupOutDetector(PoisonDetector):
 
         A row does where a group of its label was poison and it shares the values of that group,
         where such are known; else where it counts as a member of the group by the group's own
-        rows (as they were given, where these told the group) and, but for clean-label attacks,
-        the fit without the group gives it another label.
+        rows (as they were given, where these told or completed it) and, but for clean-label
+        attacks, the fit without the group gives it another label.
 
         Parameters
         ----------
