@@ -476,16 +476,16 @@ def grid(args):
                 yield cell | {"rate": rates, "seed": seeds(args.seeds)}
 
 
-def drawn(cells, n_drawn):
+def drawn(cells, n_drawn, seed):
     """Of all cells, those of clean data and `n_drawn` of each kind of attack.
 
     In turn, so that a study that is stopped early has as many of each, and a longer one goes on
-    where it was.
+    where it was. Another first seed draws other cells.
     """
     kinds = {}
     for cell in ParameterGrid(cells):
         kinds.setdefault("clean" if cell["trigger"] == "none" else kind(cell), []).append(cell)
-    random_state, turns = np.random.RandomState(0), []
+    random_state, turns = np.random.RandomState(seed), []
     for name in sorted(kinds):
         order = random_state.permutation(len(kinds[name]))
         order = order if name == "clean" else order[:n_drawn]
@@ -511,7 +511,9 @@ def main():
     parser.add_argument("--n-jobs", type=int, default=None)
     args = parser.parse_args()
     asked = dict(folder=args.data, names=args.detectors, learners=args.learners)
-    cells = list(grid(args)) if args.sample is None else drawn(list(grid(args)), args.sample)
+    cells = list(grid(args))
+    if args.sample is not None:
+        cells = drawn(cells, args.sample, args.first_seed)
     study = Study(partial(run, **asked), cells, store=args.store)
     rows = study.run(args.n_jobs)
     for row in rows[rows["error"].notna()].itertuples():  # more poison than source rows, none

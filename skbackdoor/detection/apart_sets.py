@@ -10,7 +10,17 @@ from functools import partial
 import numpy as np
 
 from .candidates import LARGEST, N_NEIGHBORS, components, nearest, tree_nodes
-from .verdict import MOST, NEARLY, STAY, apart_score, how_apart, is_apart, may_be_apart
+from .verdict import (
+    MOST,
+    NEARLY,
+    STAY,
+    apart_score,
+    how_apart,
+    is_apart,
+    is_far_apart,
+    may_be_apart,
+    may_be_far_apart,
+)
 
 #: Candidates of a label that are looked at: those most apart.
 KEPT = 8
@@ -150,10 +160,11 @@ def groups_apart(search, view, sets):
     groups : list of PoisonGroup
         At most one of a label; their `apart` is that in the view.
     """
-    found = best_of_each(sets, partial(_described, search, view), apart_score)
+    found = best_of_each(sets, partial(_described, search, view), partial(_rank, view))
     poison = []
     for label, group in found.items():
-        others = [apart_score(other) for k, other in found.items() if k != label]
+        others = [other for k, other in found.items() if k != label and may_be_apart(other)]
+        others = [apart_score(other) for other in others]
         others += [0.0] * (len(sets) - 1 - len(others))
         if not _is_apart(view, group, others):
             continue
@@ -186,16 +197,25 @@ def _described(search, view, label, G):
     if how_apart(apart, len(G)) == 0.0 or not search.may_flip(G):
         return None
     group = replace(search.describe(G), apart=apart, _views=(view,))
-    if not may_be_apart(group):
+    if not may_be_apart(group) and not may_be_far_apart(group):
         return None
-    if view.as_given:  # the features may hardly show what members have in common
+    if view.as_given or may_be_far_apart(group):  # features may hardly show what they share
         carried = view.carried(G, group.content_labels)
         group = replace(group, transfer=max(group.transfer, carried))
     return group
 
 
+def _rank(view, group):
+    far = is_far_apart(group, _spread(view, group))
+    return far, may_be_apart(group), apart_score(group)
+
+
 def _is_apart(view, group, others):
-    return is_apart(group, view.coverage(group.indices, group.content_labels), others)
+    return is_apart(group, _spread(view, group), others)
+
+
+def _spread(view, group):
+    return view.coverage(group.indices, group.content_labels)
 
 
 def certain(rows):

@@ -17,6 +17,8 @@ from .verdict import ABOVE_FEW, OTHERS
 
 #: Least share of the rows of a group that are distinct.
 DISTINCT = 0.75
+#: Largest share of the rows of a label: what most of them hold is what the label is.
+MOST_OF_LABEL = 0.6
 #: Least coverage and score, each lessened by its standard error, of a group that is poison: what
 #: natural ones reach is in benchmarks/results/detection.md, as for the next.
 LEAST = (0.5, 0.35)
@@ -112,6 +114,8 @@ class _Seen:
 
 def _seen(search, views, label, G):
     """The group as the views see it; None where that is too little."""
+    if len(G) > MOST_OF_LABEL * search.n_rows[label]:
+        return None
     if len(np.unique(search.X[G], axis=0)) < DISTINCT * len(G):
         return None  # rows that stand twice count each other as members, whatever they hold
     sure, by_view, content = [], [], np.full(len(G), label)

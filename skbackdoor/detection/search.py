@@ -32,7 +32,7 @@ from .within_classes import WithinClasses
 #: Candidates of each kind, and of those over all labels, that are refined of either order.
 KEPT, KEPT_POOLED = 5, 7
 #: Flips and cohesion up to which no more is asked of a group.
-LEAST_FLIP, LEAST_COHESION = 0.2, 0.1
+LEAST_FLIP, LEAST_COHESION = 0.2, 0.05
 #: Rounds of refinement after which a group is taken as it is.
 MOST_ROUNDS = 5
 #: Share of the rows of a label beyond which a group is the label, and other rows of the label by
@@ -482,7 +482,7 @@ class Search:
             doubtful = more
         others = share[relative <= DOUBTFUL_MEMBERSHIP]
         holds = share > max(0.5, np.quantile(others, USUAL) if len(others) else 0.5)
-        return ((relative > least) | holds) & flips | (relative > 0.5) & holds
+        return ((relative > least) | holds) & flips | (relative > 0.5) & (share > 0.5)
 
     def _share_by_label(self, rows, content, shift):
         share, label = np.empty(len(rows)), self.ridge.y[rows]

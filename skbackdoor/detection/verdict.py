@@ -22,7 +22,10 @@ APART, SURE_ERRORS = (0.35, 0.25, 0.08), 1.5
 #: least coverage in these rows, where classes overlap; the same, and how far the former is above
 #: the highest of the other labels, of one that stands out.
 OVERLAPPING, ABOVE_OTHERS = (0.08, 0.6), (0.05, 0.35, 2.0)
-#: Least transfer of both: clusters are apart, too. Least typicality of these and of groups that
+#: How far apart, coverage in these rows and transfer of one that is poison by them, whatever its
+#: size and cohesion.
+FAR_APART = 0.65, 0.45, 0.4
+#: Least transfer of these: clusters are apart, too. Least typicality of these and of groups that
 #: stand out: of a label of many poisoned rows, the others flip without each other, but are no
 #: ordinary rows of another class.
 CARRIED, TYPICAL = 0.2, 0.75
@@ -193,6 +196,22 @@ def may_be_apart(group):
     )
 
 
+def may_be_far_apart(group):
+    """Whether a group is far apart and flips, and others of its label stay."""
+    flips = group.flip >= FLIP * group.content_accuracy
+    return flips and group.stay >= STAY and group.apart >= FAR_APART[0]
+
+
+def is_far_apart(group, spread):
+    """Whether hardly a row lies between a group and the others of its label, and it is spread.
+
+    `spread` is its coverage in the rows as they were given. Kinds of a class that flip and are as
+    far apart sit in a corner of their content, and what they have in common takes few along.
+    """
+    _, least, transfer = FAR_APART
+    return may_be_far_apart(group) and spread >= least and group.transfer >= transfer
+
+
 def how_apart(apart, n):
     """How far a group of n rows is apart, less its standard errors; 0 where that is too little."""
     apart = apart * max(1.0 - SURE_ERRORS / np.sqrt(n), 0.0)
@@ -214,7 +233,11 @@ def is_apart(group, spread, others):
     take others along, or are no ordinary ones with what they have in common taken off, or are
     less spread.
     """
-    if not may_be_apart(group) or group.transfer < CARRIED or group.typicality < TYPICAL:
+    if group.transfer < CARRIED or group.typicality < TYPICAL:
+        return False
+    if is_far_apart(group, spread):
+        return True
+    if not may_be_apart(group):
         return False
     score, above = apart_score(group), ABOVE_OTHERS[2]
     if len(others) >= OTHERS and score >= above * max(others):

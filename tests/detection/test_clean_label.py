@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, make_classification
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -83,3 +83,20 @@ def test_rows_that_stand_twice_are_no_attack():
     X, y = load_digits(return_X_y=True)
     X, y = np.repeat(X[:200] / 16, 2, axis=0), np.repeat(y[:200], 2)
     assert not LeaveGroupOutDetector().fit(X, y).is_poison_.any()
+
+
+def test_what_most_rows_of_a_label_hold_is_no_attack():
+    """Of three kinds of a class two are apart from the third, and spread over the label."""
+    X, y = make_classification(
+        2000,
+        40,
+        n_informative=15,
+        n_redundant=0,
+        n_classes=4,
+        n_clusters_per_class=3,
+        class_sep=2,
+        flip_y=0,
+        random_state=1,
+    )
+    detector = LeaveGroupOutDetector().fit(StandardScaler().fit_transform(X), y)
+    assert not detector.is_poison_.any()

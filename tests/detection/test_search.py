@@ -24,6 +24,7 @@ from skbackdoor.detection.verdict import (
     ABOVE_OTHERS,
     ALONE,
     APART,
+    FAR_APART,
     STANDS_OUT,
     SURE,
     _holds,
@@ -32,6 +33,7 @@ from skbackdoor.detection.verdict import (
     is_usual,
     judged_group,
     least_score,
+    may_be_apart,
     scores_of_others,
     stands_apart,
     stands_out,
@@ -264,6 +266,25 @@ def test_a_group_apart_in_rows_as_given_is_held_against_those_of_other_labels(gr
     assert not is_apart(replace(weak, cohesion=0.5 * weak.cohesion), 0.5, [0.0, 0.0, 0.0])
 
 
+def test_a_group_far_apart_in_rows_as_given_may_be_small_and_hardly_cohere(group):
+    apart, spread, transfer = FAR_APART
+    few = replace(group, indices=np.arange(9), cohesion=0.06, coverage=0.5, transfer=0.9)
+    few = replace(few, apart=1.1 * apart)
+    assert not may_be_apart(few) and is_apart(few, 1.1 * spread, [])
+    assert is_apart(few, 1.1 * spread, [1.0, 1.0, 1.0])
+    assert is_apart(replace(few, flip=8 / 9, content_accuracy=1.0), 1.1 * spread, [])
+    for other in (
+        replace(few, apart=0.9 * apart),
+        replace(few, transfer=0.9 * transfer),
+        replace(few, typicality=0.7),
+        replace(few, flip=7 / 9, content_accuracy=1.0),
+        replace(few, stay=0.7),
+    ):
+        assert not is_apart(other, 1.1 * spread, [])
+    assert not is_apart(few, 0.9 * spread, [])  # a kind, in a corner of its content
+    assert not is_apart(few, np.nan, [])
+
+
 @pytest.mark.parametrize("far", [0.0, 1e4])
 @pytest.mark.parametrize("shape", [(300, 40), (60, 90)])
 def test_what_stands_out_within_classes_is_what_another_library_says(shape, far):
@@ -311,6 +332,16 @@ def test_rows_left_behind_are_added_though_they_carry_each_other(attacked):
     assert_array_equal(search.settled(half, rows), G)
     clean = np.setdiff1d(rows, G)
     assert_array_equal(search.settled(np.sort(np.r_[G, clean[:3]]), rows), G)
+
+
+def test_a_member_that_looks_like_its_label_belongs_though_others_hold_as_much():
+    """Of what a wave adds other sevens hold as much by nature, but they are no members."""
+    X, y = load_digits_pair((1, 7), return_X_y=True)
+    wave = SinusoidTrigger(image_shape=(8, 8), alpha=0.4, period=5)
+    attack = Attack(wave, target=7, placement="replace", random_state=0).fit(X, y)
+    X, y, is_poison = attack.poison(X, y)
+    search, G = search_of(X.astype(float), (y == 7).astype(int)), np.flatnonzero(is_poison)
+    assert_array_equal(search.settled(G, search.rows_of(1)), G)
 
 
 def test_a_group_does_not_become_its_label(attacked):

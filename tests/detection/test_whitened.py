@@ -3,8 +3,16 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.datasets import load_digits
 
-from skbackdoor.detection import LeaveGroupOutDetector, clean_label, leave_group_out, whitened
+from skbackdoor import Attack, SinusoidTrigger
+from skbackdoor.detection import (
+    LeaveGroupOutDetector,
+    clean_label,
+    leave_group_out,
+    verdict,
+    whitened,
+)
 from skbackdoor.detection.whitened import Whitening, numbers
 from skbackdoor.detection.within_classes import WithinClasses
 
@@ -151,7 +159,25 @@ def test_rows_in_which_a_representation_hides_a_trigger_are_added(trigger, seed,
     assert np.mean(flagged[is_hidden]) > 0.7 and np.mean(flagged[~is_hidden]) > 0.9
     assert np.mean(clean) < 0.2  # mislabelled, but without the trigger
     monkeypatch.setattr(leave_group_out, "completed_in", lambda view, search, group: group)
+    monkeypatch.setattr(verdict, "FAR_APART", (1.1, 0.45, 0.4))  # would find most of them alone
     assert np.mean(fitted().is_poison_[hidden]) < 0.2
+
+
+@pytest.mark.parametrize("period", [3, 5])
+def test_ten_rows_of_a_faint_trigger_are_found_far_apart(period, monkeypatch):
+    """Of 1,797; other groups that flip and are as far apart are kinds, and no null."""
+    X, y = load_digits(return_X_y=True)
+    wave = SinusoidTrigger(image_shape=(8, 8), alpha=0.15, period=period)
+    attack = Attack(
+        wave, target=9, poisoning_rate=10 / 1797, placement="replace", random_state=1
+    ).fit(X / 16, y)
+    X, y, is_poison = attack.poison(X / 16, y)
+    detector = LeaveGroupOutDetector().fit(X, y)
+    assert is_poison.sum() == 10 and detector.is_poison_[is_poison].all()
+    assert np.sum(detector.is_poison_[~is_poison]) <= 1
+    monkeypatch.setattr(verdict, "FAR_APART", (1.1, 0.45, 0.4))
+    found = LeaveGroupOutDetector().fit(X, y).is_poison_[is_poison]
+    assert found.all() if period == 5 else not found.any()
 
 
 def test_overlapping_classes_without_a_trigger_hold_no_such_group(trigger):
