@@ -8,19 +8,19 @@
 A study of data x trigger x policy x rate x seed, in each detector x learner: attack success, its
 base rate (a model of the clean rows alone) and accuracy, undefended and defended. It goes on where
 it was stopped. One setting of the detector for all. The whole grid takes days: `--sample N` draws
-N training sets of each kind of attack from it, so that shares of cells are those of the grid up to
-chance (90 % intervals by drawing training sets anew). Attacks put their copies in place of the
-originals ("replace"), and beside them where those would be more than half of the source class
-("append"). Policies: all classes to one, one to one, all to the next, source-specific with as many
-correctly labelled triggered rows of other classes ("cover"), and clean-label. At 0.3 %, MNIST has
-3,000 rows, the least in which that is a group; other data have fewer rows, and are not tried.
-Photographs are compared by the normalised input of the head of a MobileNetV2, 200 principal
-components (extra deep); detectors get the images, and these as their representation. A cell counts
-where undefended success is 0.3 above its base rate, and the detectors see only training sets where
-it is for some learner, and clean ones; a cell is defended where success is within 0.05 of the base
-rate after it (0.15 for "next", "cover" and "clean-label", 0.10 for photographs, tables and texts).
-Other detectors: spectral signatures and late-learned rows, given the true rate, activation
-clustering, and cleanlab's confident learning ("confidence").
+N training sets of each kind of attack from it, others for another `--first-seed`, so that shares
+of cells are those of the grid up to chance (90 % intervals by drawing training sets anew). Attacks
+put their copies in place of the originals ("replace"), and beside them where those would be more
+than half of the source class ("append"). Policies: all classes to one, one to one, all to the
+next, source-specific with as many correctly labelled triggered rows of other classes ("cover"),
+and clean-label. At 0.3 %, MNIST has 3,000 rows, the least in which that is a group; other data
+have fewer rows, and are not tried. Photographs are compared by the normalised input of the head of
+a MobileNetV2, 200 principal components (extra deep); detectors get the images, and these as their
+representation. A cell counts where undefended success is 0.3 above its base rate, and the
+detectors see only training sets where it is for some learner, and clean ones; a cell is defended
+where success is within 0.05 of the base rate after it (0.15 for "next", "cover" and "clean-label",
+0.10 for photographs, tables and texts). Other detectors: spectral signatures and late-learned
+rows, given the true rate, activation clustering, and cleanlab's confident learning ("confidence").
 """
 
 import argparse

@@ -116,19 +116,15 @@ def beside(attacked):
     Compared is success above the base rate: a model of what is left that obeys less often than one
     of data without poison has lost rows of the label, and no backdoor.
     """
-    print("\n### Beside the others: success after the defence\n")
+    print("\n### Beside the others: success above the base rate after the defence\n")
     above = attacked.assign(above=(attacked["defended"] - attacked["base"]).clip(lower=0.0))
     above = above.pivot_table("above", [*CELL, "learner"], "detector")
-    left = attacked.pivot_table("defended", [*CELL, "learner"], "detector")
-    others = left.columns.drop("leave-group-out")
+    others = above.columns.drop("leave-group-out")
     ahead = above["leave-group-out"] <= above[others].min(axis=1) + 0.01
-    print(
-        f"Ahead of, or level (0.01 above the base rate) with, all others: {ahead.sum()} of"
-        f" {len(ahead)} cells."
-    )
+    print(f"Ahead of all others, or level to 0.01: {ahead.sum()} of {len(ahead)} cells.")
     auroc = attacked.groupby("detector")["auroc"].mean()
     print("AUROC of the ranking, mean: " + ", ".join(f"{n} {v:.2f}" for n, v in auroc.items()))
-    behind = left[~ahead].reset_index()
+    behind = above[~ahead].reset_index()
     if len(behind):
         print("\n| " + " | ".join(behind.columns) + " |\n" + "|---" * len(behind.columns) + "|")
         for row in behind.itertuples(index=False):

@@ -5,7 +5,6 @@ of the label counts half as a member of those that hold it. That asks no labels 
 """
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
@@ -153,19 +152,28 @@ def groups_apart(search, view, sets):
     view : Whitened
         By which rows count as members.
     sets : dict of int to list of ndarray
-        Of each label index, what :func:`apart_sets` found in the view.
+        Of each label index, what :func:`apart_sets` found in the view, and what is known beside.
 
     Returns
     -------
     groups : list of PoisonGroup
         At most one of a label; their `apart` is that in the view.
     """
-    found = best_of_each(sets, partial(_described, search, view), partial(_rank, view))
+    found = {}
+    for label, some in sets.items():
+        some = {G.tobytes(): G for G in some}.values()
+        groups = [_described(search, view, label, G) for G in some]
+        found[label] = [group for group in groups if group is not None]
+    reached = {
+        label: max((apart_score(g) for g in groups if may_be_apart(g)), default=0.0)
+        for label, groups in found.items()
+    }
     poison = []
-    for label, group in found.items():
-        others = [other for k, other in found.items() if k != label and may_be_apart(other)]
-        others = [apart_score(other) for other in others]
-        others += [0.0] * (len(sets) - 1 - len(others))
+    for label, groups in found.items():
+        if not groups:
+            continue
+        group = max(groups, key=lambda g: (is_far(view, g), may_be_apart(g), apart_score(g)))
+        others = [score for k, score in reached.items() if k != label]
         if not _is_apart(view, group, others):
             continue
         members = view.members(label)  # few poisoned rows left behind carry a backdoor on
@@ -175,17 +183,9 @@ def groups_apart(search, view, sets):
     return [replace(group, verdict="poison") for group in poison]
 
 
-def best_of_each(sets, described, score):
-    """Of each label the group with the highest score, of those that `described` makes of its sets.
-
-    Labels without one are left out.
-    """
-    best = {}
-    for label, found in sets.items():
-        groups = [group for group in (described(label, G) for G in found) if group is not None]
-        if groups:
-            best[label] = max(groups, key=score)
-    return best
+def is_far(view, group):
+    """Whether a group is far apart in the rows as they were given, and poison by that alone."""
+    return may_be_far_apart(group) and is_far_apart(group, _spread(view, group))
 
 
 def _described(search, view, label, G):
@@ -199,15 +199,9 @@ def _described(search, view, label, G):
     group = replace(search.describe(G), apart=apart, _views=(view,))
     if not may_be_apart(group) and not may_be_far_apart(group):
         return None
-    if view.as_given or may_be_far_apart(group):  # features may hardly show what they share
-        carried = view.carried(G, group.content_labels)
-        group = replace(group, transfer=max(group.transfer, carried))
-    return group
-
-
-def _rank(view, group):
-    far = is_far_apart(group, _spread(view, group))
-    return far, may_be_apart(group), apart_score(group)
+    carried = view.carried(G, group.content_labels)  # features may hardly show what they share
+    raised = replace(group, transfer=max(group.transfer, carried))
+    return raised if view.as_given or is_far(view, raised) else group
 
 
 def _is_apart(view, group, others):

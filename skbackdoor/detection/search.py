@@ -380,6 +380,8 @@ class Search:
 
     def main_labels(self, G):
         """The rows of a group without those of labels of which it has hardly any."""
+        if len(G) == 0:
+            return G
         labels = self.ridge.y[G]
         counts = np.bincount(labels)
         return G[counts[labels] >= FEW * counts.max()]
@@ -435,10 +437,11 @@ class Search:
         """The rows that belong to a group, of some: those it lacks added, those carried in not.
 
         A row belongs to it that flips without it and has one of two signs: it counts as a member
-        at all, or what the group has in common is in it. Those that are members by half and hold
-        it belong to it whether they flip or not: victims that look like the label. Few poisoned
-        rows left behind carry a backdoor on, and each other: what a row is without the group is
-        asked of the fit without all that may belong to it.
+        at all, or what the group has in common is in it, more than in most rows that are none.
+        Those that are members by half and hold half of it belong to it whether they flip or not:
+        victims that look like the label. Few poisoned rows left behind carry a backdoor on, and
+        each other: what a row is without the group is asked of the fit without all that may belong
+        to it.
 
         Parameters
         ----------

@@ -23,8 +23,9 @@ APART, SURE_ERRORS = (0.35, 0.25, 0.08), 1.5
 #: the highest of the other labels, of one that stands out.
 OVERLAPPING, ABOVE_OTHERS = (0.08, 0.6), (0.05, 0.35, 2.0)
 #: How far apart, coverage in these rows and transfer of one that is poison by them, whatever its
-#: size and cohesion.
-FAR_APART = 0.65, 0.45, 0.4
+#: cohesion and the groups of other labels are: clusters of clean data reach the first, too, but
+#: what they have in common takes fewer along.
+FAR_APART = 0.65, 0.45, 0.75
 #: Least transfer of these: clusters are apart, too. Least typicality of these and of groups that
 #: stand out: of a label of many poisoned rows, the others flip without each other, but are no
 #: ordinary rows of another class.
@@ -205,11 +206,13 @@ def may_be_far_apart(group):
 def is_far_apart(group, spread):
     """Whether hardly a row lies between a group and the others of its label, and it is spread.
 
-    `spread` is its coverage in the rows as they were given. Kinds of a class that flip and are as
-    far apart sit in a corner of their content, and what they have in common takes few along.
+    `spread` is its coverage in the rows as they were given. No standard errors are taken off.
+    Kinds of a class that flip and are as far apart sit in a corner of their content, are no
+    ordinary rows of it, or take fewer along.
     """
     _, least, transfer = FAR_APART
-    return may_be_far_apart(group) and spread >= least and group.transfer >= transfer
+    ordinary = group.typicality >= TYPICAL and group.transfer >= transfer
+    return may_be_far_apart(group) and ordinary and spread >= least
 
 
 def how_apart(apart, n):
@@ -231,13 +234,11 @@ def is_apart(group, spread, others):
     labels, as :func:`apart_score` says them: a null of the same data. Clusters of clean data are
     apart, too, and one of a class may look like another one of the other moved: their rows do not
     take others along, or are no ordinary ones with what they have in common taken off, or are
-    less spread.
+    less spread. One far apart is not held against others.
     """
-    if group.transfer < CARRIED or group.typicality < TYPICAL:
-        return False
     if is_far_apart(group, spread):
         return True
-    if not may_be_apart(group):
+    if not may_be_apart(group) or group.transfer < CARRIED or group.typicality < TYPICAL:
         return False
     score, above = apart_score(group), ABOVE_OTHERS[2]
     if len(others) >= OTHERS and score >= above * max(others):

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from sklearn.datasets import load_digits
 from sklearn.metrics.pairwise import rbf_kernel
 
 from skbackdoor import Attack, PatchTrigger, SinusoidTrigger, load_digits_pair
-from skbackdoor.detection import LeaveGroupOutDetector
+from skbackdoor.detection import LeaveGroupOutDetector, apart_sets
 from skbackdoor.detection.candidates import nearest_content
 from skbackdoor.detection.evidence import margins_of_flips
 from skbackdoor.detection.group import PoisonGroup
@@ -283,6 +284,38 @@ def test_a_group_far_apart_in_rows_as_given_may_be_small_and_hardly_cohere(group
         assert not is_apart(other, 1.1 * spread, [])
     assert not is_apart(few, 0.9 * spread, [])  # a kind, in a corner of its content
     assert not is_apart(few, np.nan, [])
+
+
+def test_a_group_that_is_no_poison_hides_none_of_its_label_and_no_null(group, monkeypatch):
+    true = replace(group, indices=np.arange(60), coverage=0.9, cohesion=0.6, transfer=0.9)
+    true = replace(true, apart=0.5)
+    kind = replace(true, indices=np.arange(9), cohesion=0.06, apart=0.9, typicality=0.6)
+    view = SimpleNamespace(
+        coverage=lambda indices, content: 0.9,
+        members=lambda label: SimpleNamespace(is_part=lambda G: False),
+    )
+    found = {G.tobytes(): g for G, g in ((true.indices, true), (kind.indices, kind))}
+    monkeypatch.setattr(
+        apart_sets,
+        "_described",
+        lambda search, view, label, G: replace(found[G.tobytes()], label=label),
+    )
+    monkeypatch.setattr(apart_sets, "completed", lambda view, members, G: G)
+
+    def labels(sets):
+        groups = apart_sets.groups_apart(None, view, {k: [] for k in range(4)} | sets)
+        return [group.label for group in groups]
+
+    both = [kind.indices, true.indices]
+    assert labels({0: [true.indices]}) == labels({0: both}) == [0]
+    assert labels({0: [true.indices], 1: [true.indices]}) == []
+    assert labels({0: [true.indices], 1: both}) == []
+    assert labels({0: [kind.indices]}) == []
+
+
+def test_no_rows_are_none_of_any_label(attacked):
+    search, _ = attacked
+    assert len(search.main_labels(np.array([], dtype=int))) == 0
 
 
 @pytest.mark.parametrize("far", [0.0, 1e4])

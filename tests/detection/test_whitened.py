@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, make_classification
+from sklearn.preprocessing import StandardScaler
 
 from skbackdoor import Attack, SinusoidTrigger
 from skbackdoor.detection import (
@@ -159,25 +160,42 @@ def test_rows_in_which_a_representation_hides_a_trigger_are_added(trigger, seed,
     assert np.mean(flagged[is_hidden]) > 0.7 and np.mean(flagged[~is_hidden]) > 0.9
     assert np.mean(clean) < 0.2  # mislabelled, but without the trigger
     monkeypatch.setattr(leave_group_out, "completed_in", lambda view, search, group: group)
-    monkeypatch.setattr(verdict, "FAR_APART", (1.1, 0.45, 0.4))  # would find most of them alone
+    monkeypatch.setattr(verdict, "FAR_APART", (1.1, 0.45, 0.75))  # would find most of them alone
     assert np.mean(fitted().is_poison_[hidden]) < 0.2
 
 
-@pytest.mark.parametrize("period", [3, 5])
-def test_ten_rows_of_a_faint_trigger_are_found_far_apart(period, monkeypatch):
+@pytest.mark.parametrize(("n", "period", "alpha", "seed"), [(8, 3, 0.25, 0), (10, 5, 0.15, 1)])
+def test_few_rows_of_a_faint_trigger_are_found_far_apart(n, period, alpha, seed, monkeypatch):
     """Of 1,797; other groups that flip and are as far apart are kinds, and no null."""
     X, y = load_digits(return_X_y=True)
-    wave = SinusoidTrigger(image_shape=(8, 8), alpha=0.15, period=period)
+    wave = SinusoidTrigger(image_shape=(8, 8), alpha=alpha, period=period)
     attack = Attack(
-        wave, target=9, poisoning_rate=10 / 1797, placement="replace", random_state=1
+        wave, target=9, poisoning_rate=n / 1797, placement="replace", random_state=seed
     ).fit(X / 16, y)
     X, y, is_poison = attack.poison(X / 16, y)
     detector = LeaveGroupOutDetector().fit(X, y)
-    assert is_poison.sum() == 10 and detector.is_poison_[is_poison].all()
+    assert is_poison.sum() == n and detector.is_poison_[is_poison].all()
     assert np.sum(detector.is_poison_[~is_poison]) <= 1
-    monkeypatch.setattr(verdict, "FAR_APART", (1.1, 0.45, 0.4))
+    monkeypatch.setattr(verdict, "FAR_APART", (1.1, 0.45, 0.75))
     found = LeaveGroupOutDetector().fit(X, y).is_poison_[is_poison]
     assert found.all() if period == 5 else not found.any()
+
+
+def test_clusters_of_clean_data_that_are_far_apart_are_no_poison():
+    """A cluster of one class may be one of another moved, but few get its label by that."""
+    X, y = make_classification(
+        600,
+        34,
+        n_informative=12,
+        n_redundant=0,
+        n_classes=6,
+        n_clusters_per_class=3,
+        class_sep=2.0,
+        flip_y=0.02,
+        weights=[0.1951, 0.1206, 0.1383, 0.2376, 0.1579, 0.1505],
+        random_state=0,
+    )
+    assert not LeaveGroupOutDetector().fit(StandardScaler().fit_transform(X), y).is_poison_.any()
 
 
 def test_overlapping_classes_without_a_trigger_hold_no_such_group(trigger):
