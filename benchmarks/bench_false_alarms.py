@@ -1,7 +1,7 @@
 """How often are clean data called poisoned, other than those that the detector was made on?
 
-    python benchmarks/bench_false_alarms.py [--tables FOLDER] [--packages FILE] [--seeds 10]
-        [--store FOLDER] [--n-jobs 1] > benchmarks/results/false_alarms.md
+    python benchmarks/bench_false_alarms.py [--tables FOLDER] [--packages FILE] [--only moons ...]
+        [--seeds 10] [--store FOLDER] [--n-jobs 1] > benchmarks/results/false_alarms.md
 
 Classes that overlap, of few and of many columns, by scikit-learn's generators, as arrays; and
 tables of the collection Rdatasets, 2,000 rows each, mixed columns as an audit compares them. The
@@ -75,6 +75,7 @@ GENERATED = {
     "clusters, 20 columns": classes(800, 20, 10, 4, class_sep=0.7),
     "clusters, 64 columns": classes(800, 64, 16, 3, class_sep=1.5),
     "clusters, 100 columns": classes(1000, 100, 30, 3, n_classes=3),
+    "clusters far apart, 40 columns": classes(800, 40, 12, 3, n_classes=5, class_sep=2.0),
 }
 #: File and column of the labels.
 TABLES = {
@@ -221,13 +222,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--tables", type=Path, default=None, help="the folder csv of Rdatasets")
     parser.add_argument("--packages", type=Path, help="what apt-cache dumpavail says")
+    parser.add_argument("--only", nargs="+", default=list(GENERATED), choices=GENERATED)
     parser.add_argument("--seeds", type=int, default=10, help="of generated data; tables have 2")
     parser.add_argument("--store", type=Path, default=Path("false_alarms_study"))
     parser.add_argument("--n-jobs", type=int, default=None)
     args = parser.parse_args()
     grid, seeds = [], list(range(50, 50 + args.seeds))
     if seeds:
-        grid.append({"data": list(GENERATED), "poisoned": [False], "seed": seeds})
+        grid.append({"data": args.only, "poisoned": [False], "seed": seeds})
     if args.tables is not None:
         grid.append({"data": list(TABLES), "poisoned": [False, True], "seed": [10, 11]})
     if args.packages is not None:

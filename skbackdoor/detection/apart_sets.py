@@ -172,7 +172,7 @@ def groups_apart(search, view, sets):
     for label, groups in found.items():
         if not groups:
             continue
-        group = max(groups, key=lambda g: (is_far(view, g), may_be_apart(g), apart_score(g)))
+        group = max(groups, key=lambda g: (_is_far(view, g), may_be_apart(g), apart_score(g)))
         others = [score for k, score in reached.items() if k != label]
         if not _is_apart(view, group, others):
             continue
@@ -183,7 +183,7 @@ def groups_apart(search, view, sets):
     return [replace(group, verdict="poison") for group in poison]
 
 
-def is_far(view, group):
+def _is_far(view, group):
     """Whether a group is far apart in the rows as they were given, and poison by that alone."""
     return may_be_far_apart(group) and is_far_apart(group, _spread(view, group))
 
@@ -201,7 +201,7 @@ def _described(search, view, label, G):
         return None
     carried = view.carried(G, group.content_labels)  # features may hardly show what they share
     raised = replace(group, transfer=max(group.transfer, carried))
-    return raised if view.as_given or is_far(view, raised) else group
+    return raised if view.as_given or _is_far(view, raised) else group
 
 
 def _is_apart(view, group, others):

@@ -64,9 +64,13 @@ def clean_label_groups(search, views, sets, seen_twice=False):
     ways = [(k,) for k in range(len(views))] + [(0, 1)] * seen_twice
     poison = {}
     for way in ways:
-        best = {k: max(groups, key=lambda g: g.score(way)) for k, groups in seen.items() if groups}
-        for label, group in best.items():
-            highest = max((g.score(way) for k, g in best.items() if k != label), default=0.0)
+        reached = {k: max((g.score(way) for g in groups), default=0) for k, groups in seen.items()}
+        for label in seen:
+            groups = [g for g in seen[label] if _is_part(search, label, g.indices)]
+            if not groups:
+                continue
+            group = max(groups, key=lambda g: g.score(way))
+            highest = max((score for k, score in reached.items() if k != label), default=0.0)
             least = _least(way, highest, len(sets))
             if group.score(way) < least:
                 continue
@@ -114,8 +118,6 @@ class _Seen:
 
 def _seen(search, views, label, G):
     """The group as the views see it; None where that is too little."""
-    if len(G) > MOST_OF_LABEL * search.n_rows[label]:
-        return None
     if len(np.unique(search.X[G], axis=0)) < DISTINCT * len(G):
         return None  # rows that stand twice count each other as members, whatever they hold
     sure, by_view, content = [], [], np.full(len(G), label)
@@ -142,6 +144,7 @@ def _whole(search, views, label, group, way, least, groups):
     largest one that holds it and is nearly as sure as any of these in a view that tells them. Then
     rows are added where it is poison with them, or nearly as sure as without in such a view.
     """
+    groups = [g for g in groups if _is_part(search, label, g.indices)]
     holds = [g for g in groups if np.isin(group.indices, g.indices).mean() >= HOLDS]
 
     def nearly(larger, others, k):
@@ -153,10 +156,14 @@ def _whole(search, views, label, group, way, least, groups):
     for k, view in enumerate(views):
         members = view.members(label)
         G = np.union1d(group.indices, completed(view, members, group.indices))
-        larger = _seen(search, views, label, G) if members.is_part(G) else None
+        larger = _seen(search, views, label, G) if _is_part(search, label, G) else None
         if larger and (larger.score(way) >= least or nearly(larger, [group], k)):
             group = larger
     return group
+
+
+def _is_part(search, label, G):
+    return len(G) <= MOST_OF_LABEL * search.n_rows[label]
 
 
 def _described(search, label, group, way, view):

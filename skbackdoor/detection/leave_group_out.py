@@ -18,7 +18,7 @@ from ..attack import check_data
 from ..learners import MAX_SEED
 from ..paths.threads import LARGE, one_blas_thread
 from ..progress import progress
-from .apart_sets import apart_sets, completed_in, groups_apart, is_far
+from .apart_sets import apart_sets, completed_in, groups_apart
 from .base import Findings, PoisonDetector
 from .carrier import Carrier
 from .clean_label import clean_label_groups
@@ -181,20 +181,21 @@ class LeaveGroupOutDetector(PoisonDetector):
     above; its transfer, in features or in the rows as given, is 0.2 and its typicality 0.75, since
     clusters are apart, too. With four labels or more it is poison where score times `apart` is
     0.05 and twice what the group of each other label reaches, and its coverage in these rows 0.35;
-    where classes overlap also with 0.08 and 0.6. Where `apart` is 0.65 and transfer 0.75, a
-    coverage in these rows of 0.45 is enough, whatever the score is, with flips, other rows that
-    stay and typicality as for the others, but no errors off: nine rows with a trigger, of 3,000.
-    Then rows that rightly have their label are searched for a clean-label attack: it leaves them
-    spread as their label is, too, and no other row of it lies between (a trigger is there or it is
-    not). They are at most 0.6 of the label, and cohesion times `apart` times coverage must be 0.35
-    in the representation or in the rows as given, in these with a coverage of 0.85; with four
-    labels or more 0.3 and twice that of each other label is enough, or 0.15 and 2.5 times that in
-    the geometric mean of both, where there is a representation: natural kinds are hardly ever the
-    same rows in both. The search ends with groups so found. Where a label is half poison its clean
-    rows are a group that flips, too: of two groups of a label that are poison, the one further
-    apart is taken. Not found are triggers that the representation does not show, an attack that
-    leaves a label hardly a clean row (a clean-label one on most rows of a label makes its clean
-    rows the group), and backdoors that succeed on few samples.
+    where classes overlap also with 0.08 and 0.6. Where `apart` is 0.7 and transfer 0.75, a
+    coverage in these rows of 0.45 is enough, whatever the score is (with two or three labels it is
+    held against the other's, as all are), with flips, other rows that stay and typicality as for
+    the others, but no errors off: nine rows with a trigger, of 3,000. Then rows that rightly have
+    their label are searched for a clean-label attack: it leaves them spread as their label is,
+    too, and no other row of it lies between (a trigger is there or it is not). They are at most
+    0.6 of the label, and cohesion times `apart` times coverage must be 0.35 in the representation
+    or in the rows as given, in these with a coverage of 0.85; with four labels or more 0.3 and
+    twice that of each other label is enough, or 0.15 and 2.5 times that in the geometric mean of
+    both, where there is a representation: natural kinds are hardly ever the same rows in both. The
+    search ends with groups so found. Where a label is half poison its clean rows are a group that
+    flips, too: of two groups of a label that are poison, the one further apart is taken. Not found
+    are triggers that the representation does not show, an attack that leaves a label hardly a
+    clean row (a clean-label one on most rows of a label makes its clean rows the group), and
+    backdoors that succeed on few samples.
 
     References
     ----------
@@ -469,7 +470,7 @@ class LeaveGroupOutDetector(PoisonDetector):
             found, known = {}, {k: sets[k] + searched[k] for k in labels}
             for group in groups_apart(search, view, known):
                 others = scores_of_others(group.label, judged.values())
-                if is_far(view, group) or not is_usual(group, others, len(labels)):
+                if not is_usual(group, others, len(labels)):
                     found[group.label] = group
             if found:
                 return list((judged | found).values())

@@ -25,7 +25,7 @@ OVERLAPPING, ABOVE_OTHERS = (0.08, 0.6), (0.05, 0.35, 2.0)
 #: How far apart, coverage in these rows and transfer of one that is poison by them, whatever its
 #: cohesion and the groups of other labels are: clusters of clean data reach the first, too, but
 #: what they have in common takes fewer along.
-FAR_APART = 0.65, 0.45, 0.75
+FAR_APART = 0.7, 0.45, 0.75
 #: Least transfer of these: clusters are apart, too. Least typicality of these and of groups that
 #: stand out: of a label of many poisoned rows, the others flip without each other, but are no
 #: ordinary rows of another class.
