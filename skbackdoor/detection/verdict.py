@@ -234,7 +234,7 @@ def is_apart(group, spread, others):
     labels, as :func:`apart_score` says them: a null of the same data. Clusters of clean data are
     apart, too, and one of a class may look like another one of the other moved: their rows do not
     take others along, or are no ordinary ones with what they have in common taken off, or are
-    less spread. One far apart is not held against others.
+    less spread. One far apart is not held against the others here.
     """
     if is_far_apart(group, spread):
         return True
