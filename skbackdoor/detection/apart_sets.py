@@ -199,6 +199,8 @@ def _described(search, view, label, G):
     group = replace(search.describe(G), apart=apart, _views=(view,))
     if not may_be_apart(group) and not may_be_far_apart(group):
         return None
+    if not view.as_given and not may_be_far_apart(group):
+        return group
     carried = view.carried(G, group.content_labels)  # features may hardly show what they share
     raised = replace(group, transfer=max(group.transfer, carried))
     return raised if view.as_given or _is_far(view, raised) else group

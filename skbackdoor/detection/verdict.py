@@ -23,12 +23,12 @@ APART, SURE_ERRORS = (0.35, 0.25, 0.08), 1.5
 #: the highest of the other labels, of one that stands out.
 OVERLAPPING, ABOVE_OTHERS = (0.08, 0.6), (0.05, 0.35, 2.0)
 #: How far apart, coverage in these rows and transfer of one that is poison by them, whatever its
-#: cohesion and the groups of other labels are: clusters of clean data reach the first, too, but
-#: what they have in common takes fewer along.
+#: cohesion is: clusters of clean data reach the first, too, but what they have in common takes
+#: fewer along.
 FAR_APART = 0.7, 0.45, 0.75
-#: Least transfer of these: clusters are apart, too. Least typicality of these and of groups that
-#: stand out: of a label of many poisoned rows, the others flip without each other, but are no
-#: ordinary rows of another class.
+#: Least transfer of all others that are apart: clusters are apart, too. Least typicality of those
+#: and of groups that stand out: of a label of many poisoned rows, the others flip without each
+#: other, but are no ordinary rows of another class.
 CARRIED, TYPICAL = 0.2, 0.75
 #: Accuracy on the content below which classes overlap, and transfer or score that a group needs
 #: there.
