@@ -5,6 +5,7 @@ of the label counts half as a member of those that hold it. That asks no labels 
 """
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from .verdict import (
     is_far_apart,
     may_be_apart,
     may_be_far_apart,
+    varies,
 )
 
 #: Candidates of a label that are looked at: those most apart.
@@ -172,7 +174,7 @@ def groups_apart(search, view, sets):
     for label, groups in found.items():
         if not groups:
             continue
-        group = max(groups, key=lambda g: (_is_far(view, g), may_be_apart(g), apart_score(g)))
+        group = max(groups, key=partial(_rank, view))
         others = [score for k, score in reached.items() if k != label]
         if not _is_apart(view, group, others):
             continue
@@ -183,9 +185,16 @@ def groups_apart(search, view, sets):
     return [replace(group, verdict="poison") for group in poison]
 
 
+def _rank(view, group):
+    """By what a group of a label is preferred to another."""
+    may_be = may_be_apart(group) and _varies(view, group)
+    return _is_far(view, group), may_be, apart_score(group)
+
+
 def _is_far(view, group):
     """Whether a group is far apart in the rows as they were given, and poison by that alone."""
-    return may_be_far_apart(group) and is_far_apart(group, _spread(view, group))
+    may_be = may_be_far_apart(group) and _varies(view, group)
+    return may_be and is_far_apart(group, _spread(view, group))
 
 
 def _described(search, view, label, G):
@@ -207,7 +216,11 @@ def _described(search, view, label, G):
 
 
 def _is_apart(view, group, others):
-    return is_apart(group, _spread(view, group), others)
+    return _varies(view, group) and is_apart(group, _spread(view, group), others, view.as_given)
+
+
+def _varies(view, group):
+    return varies(group, view if view.as_given else None)
 
 
 def _spread(view, group):

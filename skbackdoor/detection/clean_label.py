@@ -13,7 +13,7 @@ import numpy as np
 
 from .apart_sets import certain, completed
 from .group import PoisonGroup
-from .verdict import ABOVE_FEW, OTHERS
+from .verdict import ABOVE, ABOVE_FEW, OTHERS
 
 #: Least share of the rows of a group that are distinct.
 DISTINCT = 0.75
@@ -70,8 +70,7 @@ def clean_label_groups(search, views, sets, seen_twice=False):
             if not groups:
                 continue
             group = max(groups, key=lambda g: g.score(way))
-            highest = max((score for k, score in reached.items() if k != label), default=0.0)
-            least = _least(way, highest, len(sets))
+            least = _least(way, [score for k, score in reached.items() if k != label])
             if group.score(way) < least:
                 continue
             if label not in poison or group.score(way) > poison[label][0]:
@@ -84,12 +83,16 @@ def clean_label_groups(search, views, sets, seen_twice=False):
     return found
 
 
-def _least(way, highest, n_labels):
-    """Score that a group needs, by the highest one of the other labels."""
-    if n_labels <= OTHERS:
+def _least(way, others):
+    """Score that a group needs, by the highest ones of the other labels.
+
+    Where every class is several clusters, most labels have a group that is as sure as a trigger.
+    """
+    highest = max(others, default=0.0)
+    if len(others) < OTHERS:
         return max(LEAST[1], ABOVE_FEW * highest) if len(way) == 1 else np.inf
     least, above = STANDS_OUT if len(way) == 1 else SEEN_TWICE
-    return min(max(least, above * highest), LEAST[1])
+    return max(min(max(least, above * highest), LEAST[1]), ABOVE * np.median(others))
 
 
 @dataclass(frozen=True, eq=False)

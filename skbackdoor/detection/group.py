@@ -58,6 +58,11 @@ class PoisonGroup:
         these classes that have a member nearby, over the same share for random rows of these
         classes; about 1 where members were drawn from them at random. Times the share of their
         variance that is not overwritten by what the members have in common.
+    variation : float
+        How much its members vary along the five axes along which rows of these classes vary most,
+        of what these rows do with what the members have in common put on them: the geometric mean
+        of the ratios of variance. About 1 where members were drawn from them at random; where
+        classes are clusters, one cluster lacks what parts them. nan where it is not asked.
     transfer : float
         Share of rows of these classes that get the label once what the members have in common is
         put on them, by the model with the group less that by the model without: about the success
@@ -147,6 +152,7 @@ class PoisonGroup:
     verdict: str
     score: float
     transfer: float = np.nan
+    variation: float = np.nan
     apart: float = np.nan
     content_accuracy: float = np.nan
     separability: float = np.nan

@@ -4,7 +4,7 @@ import os
 import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from numbers import Integral, Real
 
 import numpy as np
@@ -356,7 +356,11 @@ class LeaveGroupOutDetector(PoisonDetector):
             )
         if by_value:
             return self._search_values(X, fit, labels)
-        search = Search(fit.X, fit.kernel, fit.K, fit.ridge, self.smallest_group, self._seed)
+        given = numbers(X, fit.X)
+        other = self.representation is not None and given is not fit.X
+        view = cache(lambda: self._whitened(given, fit))
+        asked = fit.X, fit.kernel, fit.K, fit.ridge, self.smallest_group, self._seed
+        search = Search(*asked, view if other else None)
         alone, over_all, sets = [], [], search.pooled_sets(labels)
         for pattern in [None, *patterns]:
             common = None if pattern is None else pattern.common
@@ -410,13 +414,10 @@ class LeaveGroupOutDetector(PoisonDetector):
                     if group is None or rank(other) > rank(group):
                         judged[label] = group = other
         of_labels = [group for group in judged.values() if group.verdict == "poison"]
-        given = numbers(X, fit.X)
         if not of_labels and not over_all:
-            return self._search_apart(search, self._whitened(given, fit), judged, labels, searched)
-        other = self.representation is not None and given is not fit.X
-        view = self._whitened(given, fit) if other and of_labels else None
-        if view is not None:
-            of_labels = [completed_in(view, search, group) for group in of_labels]
+            return self._search_apart(search, view(), judged, labels, searched)
+        if of_labels and search.given is not None:
+            of_labels = [completed_in(search.given, search, group) for group in of_labels]
             judged |= {group.label: group for group in of_labels}
         over_all = beside(over_all, of_labels, search)
         poison = over_all + of_labels

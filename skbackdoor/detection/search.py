@@ -22,6 +22,7 @@ from .evidence import (
     relative_membership,
     score,
     transfer,
+    variation,
 )
 from .group import PoisonGroup
 from .in_common import FEW_FEATURES, InCommon
@@ -116,12 +117,20 @@ class Search:
         Least rows of a group.
     random_state : int
         For principal components and draws.
+    find_given : callable, default=None
+        Gives the search among rows as they were given, or None; for rows that are no other.
+
+    Attributes
+    ----------
+    given : Whitened or None
+        What `find_given` gives, asked where it is needed.
     """
 
-    def __init__(self, X, kernel, K, ridge, smallest, random_state):
+    def __init__(self, X, kernel, K, ridge, smallest, random_state, find_given=None):
+        self._find_given = find_given
         self.X, self.kernel, self.K, self.ridge = X, kernel, K, ridge
         self.smallest, self.random_state = smallest, random_state
-        self._in_common, self._coverage, self._taken_for, self._members = {}, {}, {}, {}
+        self._in_common, self._spreads, self._taken_for, self._members = {}, {}, {}, {}
         n_components = min(N_COMPONENTS, X.shape[1], len(X) - 1)
         pca = PCA(n_components, svd_solver="randomized", random_state=random_state)
         self.Z, self._pca = pca.fit_transform(X), pca
@@ -349,6 +358,10 @@ class Search:
         return beyond @ direction / (shift @ direction)
 
     @cached_property
+    def given(self):
+        return None if self._find_given is None else self._find_given()
+
+    @cached_property
     def within(self):
         """Covariance of rows within their classes."""
         return WithinClasses(self.X, self.ridge.y)
@@ -570,16 +583,25 @@ class Search:
 
     def coverage(self, G, content):
         """How far a group is spread over its content classes, as in :class:`PoisonGroup`."""
+        return self._spread(G, content)[0]
+
+    def variation(self, G, content):
+        """How much a group varies where its content does, as in :class:`PoisonGroup`."""
+        return self._spread(G, content)[1]
+
+    def _spread(self, G, content):
+        """Coverage and variation."""
         key = G.tobytes(), content.tobytes()
-        if key in self._coverage:
-            return self._coverage[key]
+        if key in self._spreads:
+            return self._spreads[key]
         common = self.in_common(G, content)
         like = np.setdiff1d(np.flatnonzero(np.isin(self.ridge.y, content)), G)
-        marked = self._pca.transform(common.put_on(self.X[like]))
+        marked, y = self._pca.transform(common.put_on(self.X[like])), self.ridge.y[like]
         random_state = np.random.RandomState(self.random_state)
-        spread = coverage(self.Z[G], marked, self.ridge.y[like], content, random_state)
+        spread = coverage(self.Z[G], marked, y, content, random_state)
         kept = common.kept(self._variance(np.unique(content), G))
-        return self._coverage.setdefault(key, float(spread * kept))
+        varies = variation(self.Z[G], marked, y, content, random_state)
+        return self._spreads.setdefault(key, (float(spread * kept), varies))
 
     def in_common(self, G, content):
         """What a group has in common, each group's found once."""
@@ -613,11 +635,12 @@ class Search:
         content, flip, cohesion = self._flips(G)
         content, spread = self._content_and_coverage(G, content, flip, cohesion)
         accuracy, carried = content_accuracy(self.right, self.ridge.y, G, content), 0.0
-        apart = np.nan
+        apart = varies = np.nan
         if _is_worth_a_look(flip, cohesion):
             coef, apart = self.ridge.coef_without(G), self.apart(G)
             scores = self._without_common(G, content, coef)
             carried = self.carried(G, content, common)
+            varies = self.variation(G, content)
         else:
             scores = self.ridge.without(G)
         likest = scores[np.arange(len(G)), content]
@@ -628,6 +651,7 @@ class Search:
             cohesion=cohesion,
             typicality=float(np.median(likest) / self.typical),
             coverage=spread,
+            variation=varies,
             apart=apart,
             transfer=carried,
             stay=self._stay(G),

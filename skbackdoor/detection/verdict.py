@@ -22,6 +22,9 @@ APART, SURE_ERRORS = (0.35, 0.25, 0.08), 1.5
 #: least coverage in these rows, where classes overlap; the same, and how far the former is above
 #: the highest of the other labels, of one that stands out.
 OVERLAPPING, ABOVE_OTHERS = (0.08, 0.6), (0.05, 0.35, 2.0)
+#: Accuracy on the content below which classes overlap so much that one needs a score times how far
+#: it is apart of the latter, where rows are compared by these same numbers.
+HARDLY_TOLD = 0.8, 0.15
 #: How far apart, coverage in these rows and transfer of one that is poison by them, whatever its
 #: cohesion is: clusters of clean data reach the first, too, but what they have in common takes
 #: fewer along.
@@ -30,6 +33,9 @@ FAR_APART = 0.7, 0.45, 0.75
 #: and of groups that stand out: of a label of many poisoned rows, the others flip without each
 #: other, but are no ordinary rows of another class.
 CARRIED, TYPICAL = 0.2, 0.75
+#: Least variation, and standard errors by which that may be below: a cluster of a class of several
+#: lacks what parts them.
+VARIES = 0.75, 1.5
 #: Accuracy on the content below which classes overlap, and transfer or score that a group needs
 #: there.
 TOLD_APART, CARRIES, SURE = 0.9, 0.4, 0.55
@@ -62,6 +68,8 @@ def judged_group(group, search=None, pattern=None, sets=(), others=()):
 
     def is_poison(group, least):
         if search is not None and len(group.indices) > MOST * len(search.ridge.y):
+            return False
+        if pattern is None and not varies(group, search and search.given):
             return False
         if pattern is None and (takes_along(group) or stands_apart(group)):
             return True
@@ -157,6 +165,19 @@ def is_backdoor(group, least=ALONE):
     )
 
 
+def varies(group, given=None):
+    """Whether a group varies where its content does, as far as so few rows can tell.
+
+    Or does so in the rows as they were given, of which `given` is the search: a network may turn
+    whatever holds a strong trigger into nearly the same features.
+    """
+    least, errors = VARIES
+    sure = least * max(1.0 - errors / np.sqrt(len(group.indices)), 0.0)
+    if not group.variation < sure:  # nan where content varies nowhere more than elsewhere
+        return True
+    return given is not None and not given.variation(group.indices, group.content_labels) < sure
+
+
 def takes_along(group):
     """Whether what a group has in common gives its label to others, beside what speaks for it.
 
@@ -227,20 +248,23 @@ def apart_score(group):
     return sure.score * how_apart(group.apart, len(group.indices))
 
 
-def is_apart(group, spread, others):
+def is_apart(group, spread, others, other_rows=True):
     """Whether a group that is apart in the rows as they were given is poison.
 
     `spread` is its coverage in these rows, and `others` are the scores of the groups of the other
     labels, as :func:`apart_score` says them: a null of the same data. Clusters of clean data are
     apart, too, and one of a class may look like another one of the other moved: their rows do not
     take others along, or are no ordinary ones with what they have in common taken off, or are
-    less spread. One far apart is not held against the others here.
+    less spread. One far apart is not held against the others here. Without `other_rows` those as
+    they were given are the ones by which it flips.
     """
     if is_far_apart(group, spread):
         return True
     if not may_be_apart(group) or group.transfer < CARRIED or group.typicality < TYPICAL:
         return False
     score, above = apart_score(group), ABOVE_OTHERS[2]
+    if not other_rows and group.content_accuracy < HARDLY_TOLD[0] and score < HARDLY_TOLD[1]:
+        return False
     if len(others) >= OTHERS and score >= above * max(others):
         return score >= ABOVE_OTHERS[0] and spread >= ABOVE_OTHERS[1]
     overlapping = group.content_accuracy < TOLD_APART

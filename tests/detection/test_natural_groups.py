@@ -98,6 +98,7 @@ def test_a_group_of_more_than_a_fifth_of_the_rows_is_none():
     def judged(n):
         search = SimpleNamespace(
             ridge=SimpleNamespace(y=np.zeros(n, int)),
+            given=None,
             n_rows=np.array([n]),
             smallest=8,
             rows_of=lambda label: np.arange(n),

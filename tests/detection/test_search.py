@@ -290,11 +290,13 @@ def test_a_group_that_is_no_poison_hides_none_of_its_label_and_no_null(group, mo
     true = replace(group, indices=np.arange(60), coverage=0.9, cohesion=0.6, transfer=0.9)
     true = replace(true, apart=0.5)
     kind = replace(true, indices=np.arange(9), cohesion=0.06, apart=0.9, typicality=0.6)
+    cluster = replace(true, indices=np.arange(80), cohesion=0.9, apart=0.9, variation=0.1)
     view = SimpleNamespace(
+        as_given=False,
         coverage=lambda indices, content: 0.9,
         members=lambda label: SimpleNamespace(is_part=lambda G: False),
     )
-    found = {G.tobytes(): g for G, g in ((true.indices, true), (kind.indices, kind))}
+    found = {g.indices.tobytes(): g for g in (true, kind, cluster)}
     monkeypatch.setattr(
         apart_sets,
         "_described",
@@ -311,6 +313,9 @@ def test_a_group_that_is_no_poison_hides_none_of_its_label_and_no_null(group, mo
     assert labels({0: [true.indices], 1: [true.indices]}) == []
     assert labels({0: [true.indices], 1: both}) == []
     assert labels({0: [kind.indices]}) == []
+    assert labels({0: [cluster.indices]}) == []
+    assert labels({0: [cluster.indices, true.indices]}) == [0]
+    assert labels({0: [true.indices], 1: [cluster.indices]}) == []  # a null still
 
 
 def test_no_rows_are_none_of_any_label(attacked):
