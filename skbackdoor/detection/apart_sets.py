@@ -220,7 +220,7 @@ def _is_apart(view, group, others):
 
 
 def _varies(view, group):
-    return varies(group, view if view.as_given else None)
+    return varies(group, lambda: view if view.as_given else None)
 
 
 def _spread(view, group):

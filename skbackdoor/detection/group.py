@@ -59,10 +59,12 @@ class PoisonGroup:
         classes; about 1 where members were drawn from them at random. Times the share of their
         variance that is not overwritten by what the members have in common.
     variation : float
-        How much its members vary along the five axes along which rows of these classes vary most,
-        of what these rows do with what the members have in common put on them: the geometric mean
-        of the ratios of variance. About 1 where members were drawn from them at random; where
-        classes are clusters, one cluster lacks what parts them. nan where it is not asked.
+        How much its members vary where rows of these classes vary most: the variance of their
+        ranks among rows with what the members have in common put on, over that of such rows, along
+        the five leading axes of each class (among 30 components of all rows). About 1 where
+        members were drawn from them at random; where classes are clusters, one cluster lacks what
+        parts them. nan where it is not asked, no axis stands out, or nearly every member is alone
+        in its class.
     transfer : float
         Share of rows of these classes that get the label once what the members have in common is
         put on them, by the model with the group less that by the model without: about the success

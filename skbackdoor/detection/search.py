@@ -130,7 +130,8 @@ class Search:
         self._find_given = find_given
         self.X, self.kernel, self.K, self.ridge = X, kernel, K, ridge
         self.smallest, self.random_state = smallest, random_state
-        self._in_common, self._spreads, self._taken_for, self._members = {}, {}, {}, {}
+        self._in_common, self._taken_for, self._members = {}, {}, {}
+        self._coverage, self._variation = {}, {}
         n_components = min(N_COMPONENTS, X.shape[1], len(X) - 1)
         pca = PCA(n_components, svd_solver="randomized", random_state=random_state)
         self.Z, self._pca = pca.fit_transform(X), pca
@@ -359,7 +360,8 @@ class Search:
 
     @cached_property
     def given(self):
-        return None if self._find_given is None else self._find_given()
+        find, self._find_given = self._find_given, None  # it holds the rows
+        return None if find is None else find()
 
     @cached_property
     def within(self):
@@ -583,25 +585,26 @@ class Search:
 
     def coverage(self, G, content):
         """How far a group is spread over its content classes, as in :class:`PoisonGroup`."""
-        return self._spread(G, content)[0]
+        key = G.tobytes(), content.tobytes()
+        if key not in self._coverage:
+            kept = self.in_common(G, content).kept(self._variance(np.unique(content), G))
+            self._coverage[key] = float(kept * self._beside_content(coverage, G, content))
+        return self._coverage[key]
 
     def variation(self, G, content):
         """How much a group varies where its content does, as in :class:`PoisonGroup`."""
-        return self._spread(G, content)[1]
-
-    def _spread(self, G, content):
-        """Coverage and variation."""
         key = G.tobytes(), content.tobytes()
-        if key in self._spreads:
-            return self._spreads[key]
+        if key not in self._variation:
+            self._variation[key] = self._beside_content(variation, G, content)
+        return self._variation[key]
+
+    def _beside_content(self, evidence, G, content):
+        """Evidence for members beside rows of their content that get what they have in common."""
         common = self.in_common(G, content)
         like = np.setdiff1d(np.flatnonzero(np.isin(self.ridge.y, content)), G)
-        marked, y = self._pca.transform(common.put_on(self.X[like])), self.ridge.y[like]
+        marked = self._pca.transform(common.put_on(self.X[like]))
         random_state = np.random.RandomState(self.random_state)
-        spread = coverage(self.Z[G], marked, y, content, random_state)
-        kept = common.kept(self._variance(np.unique(content), G))
-        varies = variation(self.Z[G], marked, y, content, random_state)
-        return self._spreads.setdefault(key, (float(spread * kept), varies))
+        return evidence(self.Z[G], marked, self.ridge.y[like], content, random_state)
 
     def in_common(self, G, content):
         """What a group has in common, each group's found once."""

@@ -69,8 +69,11 @@ def judged_group(group, search=None, pattern=None, sets=(), others=()):
     def is_poison(group, least):
         if search is not None and len(group.indices) > MOST * len(search.ridge.y):
             return False
-        if pattern is None and not varies(group, search and search.given):
-            return False
+        if pattern is None:  # else by what it shares with poison, of which it may be a part
+            return is_enough(group, least) and varies(group, lambda: search and search.given)
+        return is_enough(group, least)
+
+    def is_enough(group, least):
         if pattern is None and (takes_along(group) or stands_apart(group)):
             return True
         if pattern is None and stands_out(group, others):
@@ -165,17 +168,18 @@ def is_backdoor(group, least=ALONE):
     )
 
 
-def varies(group, given=None):
+def varies(group, find_given=lambda: None):
     """Whether a group varies where its content does, as far as so few rows can tell.
 
-    Or does so in the rows as they were given, of which `given` is the search: a network may turn
-    whatever holds a strong trigger into nearly the same features.
+    Or does so in the rows as they were given: a network may turn whatever holds a strong trigger
+    into nearly the same features. `find_given` gives the search among these, if they are others.
     """
     least, errors = VARIES
-    sure = least * max(1.0 - errors / np.sqrt(len(group.indices)), 0.0)
-    if not group.variation < sure:  # nan where content varies nowhere more than elsewhere
+    least *= max(1.0 - errors / np.sqrt(len(group.indices)), 0.0)
+    if not group.variation < least:  # nan where too little can be said
         return True
-    return given is not None and not given.variation(group.indices, group.content_labels) < sure
+    given = find_given()
+    return given is not None and given.variation(group.indices, group.content_labels) >= least
 
 
 def takes_along(group):
