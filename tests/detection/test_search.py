@@ -26,6 +26,7 @@ from skbackdoor.detection.verdict import (
     ALONE,
     APART,
     FAR_APART,
+    HARDLY_TOLD,
     STANDS_OUT,
     SURE,
     _holds,
@@ -265,6 +266,13 @@ def test_a_group_apart_in_rows_as_given_is_held_against_those_of_other_labels(gr
     assert not is_apart(replace(weak, transfer=0.1), 0.5, [0.0, 0.0, 0.0])
     assert not is_apart(replace(weak, typicality=0.6), 0.5, [0.0, 0.0, 0.0])
     assert not is_apart(replace(weak, cohesion=0.5 * weak.cohesion), 0.5, [0.0, 0.0, 0.0])
+    # Compared by these same rows, of which fewer than 0.8 are told, it needs more.
+    accuracy, least = HARDLY_TOLD
+    assert not is_apart(weak, 0.5, [low, 0.0, low], other_rows=False)
+    told = replace(weak, content_accuracy=accuracy)
+    assert is_apart(told, 0.5, [low, 0.0, low], other_rows=False)
+    more = replace(weak, cohesion=weak.cohesion * 1.01 * least / apart_score(weak))
+    assert is_apart(more, 0.5, [low, 0.0, low], other_rows=False)
 
 
 def test_a_group_far_apart_in_rows_as_given_may_be_small_and_hardly_cohere(group):
@@ -316,6 +324,10 @@ def test_a_group_that_is_no_poison_hides_none_of_its_label_and_no_null(group, mo
     assert labels({0: [cluster.indices]}) == []
     assert labels({0: [cluster.indices, true.indices]}) == [0]
     assert labels({0: [true.indices], 1: [cluster.indices]}) == []  # a null still
+    view.as_given, view.variation = True, lambda indices, content: 1.0  # features hide its content
+    assert labels({0: [cluster.indices]}) == [0]
+    view.variation = lambda indices, content: 0.1
+    assert labels({0: [cluster.indices]}) == []
 
 
 def test_no_rows_are_none_of_any_label(attacked):

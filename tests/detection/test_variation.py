@@ -1,6 +1,7 @@
 """Members of a group vary where their content does; a cluster of a class of several does not."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -155,6 +156,39 @@ def test_a_group_that_does_not_vary_is_no_poison(poison_group):
     assert varies(less, lambda: Given(1.0))
     assert not varies(less, lambda: Given(limit - 0.01))
     assert not varies(less, lambda: Given(np.nan))
+
+
+def test_rows_as_given_are_searched_only_where_features_say_no(poison_group):
+    asked = []
+
+    class Stub(SimpleNamespace):
+        @property
+        def given(self):
+            asked.append(self)
+            return SimpleNamespace(variation=lambda G, content: 1.0)
+
+    def verdict(**more):
+        group = replace(poison_group, **more)
+        search = Stub(
+            ridge=SimpleNamespace(y=np.zeros(4000, int)),
+            n_rows=np.array([4000]),
+            smallest=8,
+            rows_of=lambda label: np.arange(4000),
+            settled=lambda G, rows: G,
+            is_part=lambda G: True,
+            describe=lambda G, common=None: group,
+        )
+        return judged_group(group, search).verdict
+
+    assert verdict(variation=1.0) == verdict(variation=np.nan) == "poison" and not asked
+    assert verdict(variation=0.1, flip=0.1) == "suspect" and not asked
+    assert verdict(variation=0.1) == "poison" and asked
+
+
+def test_part_of_poison_known_may_vary_less(poison_group):
+    pattern = SimpleNamespace(transfer=0.9, common=None)
+    less = replace(poison_group, variation=0.1)
+    assert judged_group(less, pattern=pattern).verdict == "poison"
 
 
 def test_of_clean_label_groups_all_labels_have_none_is_poison():
