@@ -120,6 +120,11 @@ class InCommon:
         blended = np.clip(self.contrast * X + self.value, self.low, self.high)
         return np.where(self.overwritten, self.value, blended)
 
+    def shifted(self, X):
+        """The same, but rows still differ by what it overwrites: their mean there is the value."""
+        value = np.where(self.overwritten, self.value - self.contrast * X.mean(axis=0), self.value)
+        return np.clip(self.contrast * X + value, self.low, self.high)
+
     def taken_off(self, X, others):
         """Rows without it, shape (n, n_features).
 

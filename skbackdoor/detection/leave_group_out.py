@@ -31,6 +31,7 @@ from .value_search import ValueSearch
 from .value_verdict import judged_values, unlike_others
 from .verdict import (
     TOLD_APART,
+    are_too_many,
     is_usual,
     judged_group,
     rank,
@@ -176,32 +177,34 @@ class LeaveGroupOutDetector(PoisonDetector):
     several lacks what parts the clusters of its content. So `variation` must be 0.75, less one and
     a half standard errors, in the representation or in the rows as they were given, of all groups
     but clean-label ones, those with what poison found before has in common, and those that share
-    values. Without any assumption no detector can tell a backdoor from a natural feature [1]_.
-    Where nothing else is poison, groups are sought that are apart from the rest of their label in
-    the rows *as they were given*, if these are dense numbers such as images, else in the
-    representation: along their principal axes within classes, divided by the root of the standard
-    deviation there, content no longer hides a trigger that a network hardly shows. Such a group
-    must flip, be spread and have `apart` as said above; its transfer, in features or in the rows
-    as given, is 0.2 and its typicality 0.75, since clusters are apart, too. With four labels or
-    more it is poison where score times `apart` is 0.05 and twice what the group of each other
-    label reaches, and its coverage in these rows 0.35; where classes overlap also with 0.08 and
-    0.6; where fewer than 0.8 of the ordinary rows of the content are labelled right and rows are
-    compared by these same numbers, it is 0.15. Where `apart` is 0.7 and transfer 0.75, a coverage
-    in these rows of 0.45 is enough, whatever the score is (with two or three labels it is held
-    against the other's, as all are), with flips, other rows that stay and typicality as for the
-    others, but no errors off: nine rows with a trigger, of 3,000. Then rows that rightly have
-    their label are searched for a clean-label attack: it leaves them spread as their label is,
-    too, and no other row of it lies between (a trigger is there or it is not). They are at most
-    0.6 of the label, and cohesion times `apart` times coverage must be 0.35 in the representation
-    or in the rows as given, in these with a coverage of 0.85; with four labels or more 0.3 and
-    twice that of each other label is enough, or 0.15 and 2.5 times that in the geometric mean of
-    both, where there is a representation: natural kinds are hardly ever the same rows in both.
-    With four labels or more it is also 1.3 times that of the median one: of classes of clusters
-    most have a group like that. The search ends with groups so found. Where a label is half poison
-    its clean rows are a group that flips, too: of two groups of a label that are poison, the one
-    further apart is taken. Not found are triggers that the representation does not show, an attack
-    that leaves a label hardly a clean row (a clean-label one on most rows of a label makes its
-    clean rows the group), and backdoors that succeed on few samples.
+    values. Where of four labels or more over half have groups that are poison alone, each by
+    another trigger, all are suspects: an attacker has one or few. Without any assumption no
+    detector can tell a backdoor from a natural feature [1]_. Where nothing else is poison, groups
+    are sought that are apart from the rest of their label in the rows *as they were given*, if
+    these are dense numbers such as images, else in the representation: along their principal axes
+    within classes, divided by the root of the standard deviation there, content no longer hides a
+    trigger that a network hardly shows. Such a group must flip, be spread and have `apart` as said
+    above; its transfer, in features or in the rows as given, is 0.2 and its typicality 0.75, since
+    clusters are apart, too. With four labels or more it is poison where score times `apart` is
+    0.05 and twice what the group of each other label reaches, and its coverage in these rows 0.35;
+    where classes overlap also with 0.08 and 0.6; where fewer than 0.8 of the ordinary rows of the
+    content are labelled right and rows are compared by these same numbers, it is 0.15. Where
+    `apart` is 0.7 and transfer 0.75, a coverage in these rows of 0.45 is enough, whatever the
+    score is (with two or three labels it is held against the other's, as all are), with flips,
+    other rows that stay and typicality as for the others, but no errors off: nine rows with a
+    trigger, of 3,000. Then rows that rightly have their label are searched for a clean-label
+    attack: it leaves them spread as their label is, too, and no other row of it lies between (a
+    trigger is there or it is not). They are at most 0.6 of the label, and cohesion times `apart`
+    times coverage must be 0.35 in the representation or in the rows as given, in these with a
+    coverage of 0.85; with four labels or more 0.3 and twice that of each other label is enough, or
+    0.15 and 2.5 times that in the geometric mean of both, where there is a representation: natural
+    kinds are hardly ever the same rows in both. With four labels or more it is also 1.3 times that
+    of the median one: of classes of clusters most have a group like that. The search ends with
+    groups so found. Where a label is half poison its clean rows are a group that flips, too: of
+    two groups of a label that are poison, the one further apart is taken. Not found are triggers
+    that the representation does not show, an attack that leaves a label hardly a clean row (a
+    clean-label one on most rows of a label makes its clean rows the group), and backdoors that
+    succeed on few samples.
 
     References
     ----------
@@ -402,7 +405,10 @@ class LeaveGroupOutDetector(PoisonDetector):
             if group.label not in judged or judged[group.label].verdict == "suspect":
                 judged[group.label] = max(group, judged.get(group.label, group), key=rank)
         poison = [group for group in judged.values() if group.verdict == "poison"]
-        known = patterns + [search.pattern(group) for group in poison]
+        found = [search.pattern(group) for group in poison]
+        if not over_all and are_too_many(found, len(labels)):
+            return [replace(group, verdict="suspect") for group in judged.values()]
+        known = patterns + found
         for pattern in known or [search.pattern(group) for group in best[:N_SHARED]]:
             for label in labels:
                 group = judged.get(label)

@@ -587,24 +587,37 @@ class Search:
         """How far a group is spread over its content classes, as in :class:`PoisonGroup`."""
         key = G.tobytes(), content.tobytes()
         if key not in self._coverage:
-            kept = self.in_common(G, content).kept(self._variance(np.unique(content), G))
-            self._coverage[key] = float(kept * self._beside_content(coverage, G, content))
+            common, like = self.in_common(G, content), self._like(G, content)
+            marked = self._pca.transform(common.put_on(self.X[like]))
+            random_state = np.random.RandomState(self.random_state)
+            spread = coverage(self.Z[G], marked, self.ridge.y[like], content, random_state)
+            kept = common.kept(self._variance(np.unique(content), G))
+            self._coverage[key] = float(spread * kept)
         return self._coverage[key]
 
     def variation(self, G, content):
-        """How much a group varies where its content does, as in :class:`PoisonGroup`."""
+        """How much a group varies where its content does, as in :class:`PoisonGroup`.
+
+        Rows of the content still differ by what the group overwrites: a cluster seems to overwrite
+        what parts it from the others.
+        """
         key = G.tobytes(), content.tobytes()
         if key not in self._variation:
-            self._variation[key] = self._beside_content(variation, G, content)
+            common, like = self.in_common(G, content), self._like(G, content)
+            members = self.leading(self.X[G])
+            marked = self.leading(common.shifted(self.X[like]))
+            random_state = np.random.RandomState(self.random_state)
+            varies = variation(members, marked, self.ridge.y[like], content, random_state)
+            self._variation[key] = varies
         return self._variation[key]
 
-    def _beside_content(self, evidence, G, content):
-        """Evidence for members beside rows of their content that get what they have in common."""
-        common = self.in_common(G, content)
-        like = np.setdiff1d(np.flatnonzero(np.isin(self.ridge.y, content)), G)
-        marked = self._pca.transform(common.put_on(self.X[like]))
-        random_state = np.random.RandomState(self.random_state)
-        return evidence(self.Z[G], marked, self.ridge.y[like], content, random_state)
+    def leading(self, X):
+        """Rows along the axes along which rows vary most, shape (n, n_components)."""
+        return self._pca.transform(X)
+
+    def _like(self, G, content):
+        """Rows of the content classes of a group that are not in it."""
+        return np.setdiff1d(np.flatnonzero(np.isin(self.ridge.y, content)), G)
 
     def in_common(self, G, content):
         """What a group has in common, each group's found once."""

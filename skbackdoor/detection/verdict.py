@@ -127,6 +127,18 @@ def least_score(others):
     return max(ALONE[1], ABOVE * usual)
 
 
+def are_too_many(patterns, n_labels):
+    """Whether of four labels or more over half have poison, each by another trigger.
+
+    An attacker has one, or few; where classes are clusters, most have one that is moved.
+    """
+    triggers = []
+    for pattern in patterns:
+        if not any(pattern.is_like(other) for other in triggers):
+            triggers.append(pattern)
+    return n_labels > OTHERS and len(triggers) > n_labels / 2
+
+
 def is_usual(group, others, n_labels):
     """Whether of few labels the group of another one reaches nearly as much.
 

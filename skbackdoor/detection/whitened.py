@@ -19,6 +19,8 @@ from .within_classes import WithinClasses
 
 #: Features, drawn from more, and ridge penalty.
 MOST_FEATURES, PENALTY = 30_000, 0.1
+#: Axes along which it is asked how much a group varies.
+N_LEADING = 30
 
 
 class Whitening:
@@ -53,6 +55,11 @@ class Whitening:
     def transform(self, X):
         """Rows, whitened: shape (n, n_axes)."""
         return self._within.half_whitened(self._flat(X))
+
+    def leading(self, rows):
+        """Whitened rows along the axes of most variance, not whitened: shape (n, n_leading)."""
+        variance = self._within.variance[-N_LEADING:]  # of increasing ones
+        return rows[:, -N_LEADING:] * variance**0.25
 
     def solve(self, shift):
         """The same as of :class:`WithinClasses`, for whitened rows."""
@@ -93,6 +100,13 @@ class Whitened(Search):
         K = np.exp(distances, out=distances)
         ridge = LeaveGroupOutRidge(K, y, PENALTY, weight=weight)
         super().__init__(rows, kernel, K, ridge, smallest, random_state)
+
+    def leading(self, X):
+        """Rows along the axes along which rows of a class vary most, before these are made small.
+
+        Clusters of a class part along these.
+        """
+        return self.within.leading(X)
 
 
 def numbers(X, features):

@@ -14,7 +14,9 @@ from skbackdoor import LeaveGroupOutDetector
 from skbackdoor.detection import PoisonGroup
 from skbackdoor.detection.clean_label import LEAST, _least
 from skbackdoor.detection.evidence import variation
-from skbackdoor.detection.verdict import ABOVE, VARIES, judged_group, varies
+from skbackdoor.detection.search import Pattern
+from skbackdoor.detection.verdict import ABOVE, VARIES, are_too_many, judged_group, varies
+from skbackdoor.detection.whitened import N_LEADING, Whitened, Whitening
 
 N_FEATURES = 12
 
@@ -158,6 +160,28 @@ def test_a_group_that_does_not_vary_is_no_poison(poison_group):
     assert not varies(less, lambda: Given(np.nan))
 
 
+@pytest.mark.parametrize("n_features", [40, 900])  # fewer and more than rows
+def test_rows_as_given_are_asked_along_their_own_leading_axes(n_features):
+    """Half whitened, the axes along which clusters part are not the leading ones."""
+    rng = np.random.RandomState(0)
+    y = np.repeat([0, 1], 240)
+    X = rng.normal(size=(480, n_features)) * np.geomspace(1.0, 0.1, n_features)
+    parts, label, one, other = np.linalg.qr(rng.normal(size=(n_features, 4)))[0].T
+    sides = rng.choice([-4.0, 4.0], size=(480, 1))
+    cluster, victims = np.arange(240, 300), np.arange(300, 360)
+    X[y == 1] += 6.0 * label
+    X[y == 0] += sides[y == 0] * parts
+    X[cluster] += 4.0 * parts - 6.0 * label + 3.0 * one  # one of the other class's two, moved
+    X[victims] += sides[victims] * parts - 6.0 * label + 3.0 * other
+    whitening = Whitening(X, y, 0)
+    view = Whitened(whitening, True, X, y, None, 8, 0)
+    along = whitening._within.along(X)
+    assert_allclose(view.leading(view.X), along[:, -N_LEADING:], atol=1e-9)
+    content = np.zeros(60, dtype=int)
+    assert view.variation(cluster, content) < 0.3
+    assert 0.7 < view.variation(victims, content) < 1.3
+
+
 def test_rows_as_given_are_searched_only_where_features_say_no(poison_group):
     asked = []
 
@@ -189,6 +213,20 @@ def test_part_of_poison_known_may_vary_less(poison_group):
     pattern = SimpleNamespace(transfer=0.9, common=None)
     less = replace(poison_group, variation=0.1)
     assert judged_group(less, pattern=pattern).verdict == "poison"
+
+
+def test_of_four_labels_more_than_half_have_no_poison_each_by_another_trigger():
+    def patterns(*shifts):
+        return [Pattern(None, np.array(shift), None, 1.0) for shift in shifts]
+
+    unlike = np.eye(6)
+    assert are_too_many(patterns(*unlike[:3]), 4) and are_too_many(patterns(*unlike[:3]), 5)
+    assert not are_too_many(patterns(*unlike[:2]), 4) and not are_too_many(
+        patterns(*unlike[:2]), 6
+    )
+    assert not are_too_many(patterns(*unlike[:3]), 3)  # each is held against the others' scores
+    alike = unlike[0] + 0.3 * unlike
+    assert not are_too_many(patterns(*alike), 6)  # one trigger, to all labels
 
 
 def test_of_clean_label_groups_all_labels_have_none_is_poison():
