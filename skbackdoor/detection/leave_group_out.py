@@ -134,8 +134,9 @@ class LeaveGroupOutDetector(PoisonDetector):
     other label's group. And where fewer than 0.9 are labelled right, a coverage of 0.35, where
     `apart` is 0.25 and score times that 0.08 (one and a half standard errors off): rows of a label
     that look like another class pass into the label's other rows, while a trigger is there or not.
-    In the last case transfer is 0.2, in the last two typicality is 0.75: clean rows of a label of
-    many poisoned ones flip without each other, too, but are no ordinary rows of another class.
+    In the last case transfer is 0.2 and typicality 0.9, in the second it is 0.75: clean rows of a
+    label of many poisoned ones flip without each other, too, but are no ordinary rows of another
+    class.
 
     Where what poison found before has in common carries other rows to the group's label as well, a
     coverage of 0.3 and a score of 0.15 are enough: its most widely spread rows may have been found

@@ -33,6 +33,9 @@ FAR_APART = 0.7, 0.45, 0.75
 #: and of groups that stand out: of a label of many poisoned rows, the others flip without each
 #: other, but are no ordinary rows of another class.
 CARRIED, TYPICAL = 0.2, 0.75
+#: Least typicality of those that stand apart in the features that they flip by, where clusters
+#: reach nearly that.
+ORDINARY = 0.9
 #: Least variation, and standard errors by which that may be below: a cluster of a class of several
 #: lacks what parts them.
 VARIES = 0.75, 1.5
@@ -218,7 +221,7 @@ def stands_apart(group):
     pass into the other rows of the label, while a trigger is there or not.
     """
     overlapping = group.content_accuracy < TOLD_APART
-    if not overlapping or group.typicality < TYPICAL or group.transfer < CARRIED:
+    if not overlapping or group.typicality < ORDINARY or group.transfer < CARRIED:
         return False
     return may_be_apart(group) and apart_score(group) >= APART[2]
 
