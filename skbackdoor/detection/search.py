@@ -607,8 +607,8 @@ class Search:
             members = self.leading(self.X[G])
             marked = self.leading(common.shifted(self.X[like]))
             random_state = np.random.RandomState(self.random_state)
-            varies = variation(members, marked, self.ridge.y[like], content, random_state)
-            self._variation[key] = varies
+            y = self.ridge.y[like]
+            self._variation[key] = variation(members, marked, y, content, random_state)
         return self._variation[key]
 
     def leading(self, X):

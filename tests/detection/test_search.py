@@ -247,7 +247,7 @@ def test_where_classes_overlap_a_group_apart_from_its_label_is_poison(group):
     assert not stands_apart(replace(overlapping, apart=np.nan))
     assert not stands_apart(replace(overlapping, coverage=0.9 * APART[0]))
     assert not stands_apart(replace(overlapping, stay=0.7))
-    assert not stands_apart(replace(overlapping, typicality=0.7))
+    assert not stands_apart(replace(overlapping, typicality=0.87))  # clusters reach that
     assert not stands_apart(replace(overlapping, indices=np.arange(9)))  # few
 
 

@@ -54,14 +54,15 @@ def of(members, rows, y, content=None, seed=0):
     return variation(members, rows, y, content, np.random.RandomState(seed))
 
 
+def of_random_rows(rows, y, rng):
+    """That of forty rows among the others, forty times."""
+    orders = (rng.permutation(len(rows)) for _ in range(40))
+    return [of(rows[order[:40]], rows[order[40:]], y[40:]) for order in orders]
+
+
 def test_rows_of_the_class_vary_as_it_does(clusters):
-    rows, y = clusters
-    rng = np.random.RandomState(1)
-    random = []
-    for _ in range(40):
-        drawn = rng.permutation(400)
-        random.append(of(rows[drawn[:40]], rows[drawn[40:]], y[40:]))
-    assert_allclose(np.mean(random), 1.0, atol=0.05)
+    found = of_random_rows(*clusters, np.random.RandomState(1))
+    assert_allclose(np.mean(found), 1.0, atol=0.05)
 
 
 def test_one_cluster_does_not(clusters):
@@ -88,12 +89,9 @@ def test_it_is_the_variance_of_ranks_along_what_stands_out():
 def test_rows_with_heavy_tails_vary_as_their_class_does(clusters):
     """Ranks, not variances: of heavy tails, few rows have hardly any of the variance."""
     rows, y = clusters
-    rng, random = np.random.RandomState(0), []
+    rng = np.random.RandomState(0)
     rows = rng.standard_t(1.5, size=rows.shape) * np.r_[5.0, np.ones(N_FEATURES - 1)]
-    for _ in range(40):
-        drawn = rng.permutation(400)
-        random.append(of(rows[drawn[:40]], rows[drawn[40:]], y[40:]))
-    assert_allclose(np.median(random), 1.0, atol=0.1)
+    assert_allclose(np.median(of_random_rows(rows, y, rng)), 1.0, atol=0.1)
 
 
 def test_few_members_of_many_classes_are_pooled(clusters):
