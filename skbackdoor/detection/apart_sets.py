@@ -194,7 +194,7 @@ def _rank(view, group):
 def _is_far(view, group):
     """Whether a group is far apart in the rows as they were given, and poison by that alone."""
     may_be = may_be_far_apart(group) and _varies(view, group)
-    return may_be and is_far_apart(group, _spread(view, group))
+    return may_be and is_far_apart(group, _spread(view, group), view.as_given)
 
 
 def _described(search, view, label, G):

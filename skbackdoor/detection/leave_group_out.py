@@ -34,9 +34,9 @@ from .verdict import (
     are_too_many,
     is_usual,
     judged_group,
+    of_others,
     rank,
     rank_apart,
-    scores_of_others,
 )
 from .whitened import Whitened, Whitening, numbers
 
@@ -129,14 +129,21 @@ class LeaveGroupOutDetector(PoisonDetector):
     ordinary rows of the content are labelled right, what members have in common must give the
     label to 0.4 of the rows that it is put on, or the score be 0.55.
 
-    Less is enough in three cases. A coverage of 0.35, where score times that share is 0.27 and
-    typicality 0.88. A score of 0.3, with four labels or more, where it is 1.6 times that of each
-    other label's group. And where fewer than 0.9 are labelled right, a coverage of 0.35, where
-    `apart` is 0.25 and score times that 0.08 (one and a half standard errors off): rows of a label
+    More is asked of a group that is over two thirds of its label, twice the rest: `apart` of 0.25
+    or typicality of 0.88. Without most of its rows hardly anything says what a label is, so that
+    they flip whatever they hold: printed nines without their kind are zeros.
+
+    Less is enough in five cases. A coverage of 0.35, where score times that share is 0.27 and
+    typicality 0.88. A product of flips, coverage (less a standard error each), typicality,
+    transfer and `apart` of 0.4: few rows support each other little, but all else may speak for
+    them. With four labels or more, a score of 0.3 and 1.6 times that of each other label's group,
+    with a typicality of 0.75; or a score times variation of 0.2 and 2.5 times that of each other
+    group, with a typicality of 0.7: natural groups of photographs hardly vary. And where fewer
+    than 0.9 are labelled right, a coverage of 0.35, where `apart` is 0.25 and score times that
+    0.08 (one and a half standard errors off), transfer 0.2 and typicality 0.9: rows of a label
     that look like another class pass into the label's other rows, while a trigger is there or not.
-    In the last case transfer is 0.2 and typicality 0.9, in the second it is 0.75: clean rows of a
-    label of many poisoned ones flip without each other, too, but are no ordinary rows of another
-    class.
+    Clean rows of a label of many poisoned ones flip without each other, too, but are no ordinary
+    rows of another class, which is what typicality says.
 
     Where what poison found before has in common carries other rows to the group's label as well, a
     coverage of 0.3 and a score of 0.15 are enough: its most widely spread rows may have been found
@@ -192,20 +199,20 @@ class LeaveGroupOutDetector(PoisonDetector):
     content are labelled right and rows are compared by these same numbers, it is 0.15. Where
     `apart` is 0.7 and transfer 0.75, a coverage in these rows of 0.45 is enough, whatever the
     score is (with two or three labels it is held against the other's, as all are), with flips,
-    other rows that stay and typicality as for the others, but no errors off: nine rows with a
-    trigger, of 3,000. Then rows that rightly have their label are searched for a clean-label
-    attack: it leaves them spread as their label is, too, and no other row of it lies between (a
-    trigger is there or it is not). They are at most 0.6 of the label, and cohesion times `apart`
-    times coverage must be 0.35 in the representation or in the rows as given, in these with a
-    coverage of 0.85; with four labels or more 0.3 and twice that of each other label is enough, or
-    0.15 and 2.5 times that in the geometric mean of both, where there is a representation: natural
-    kinds are hardly ever the same rows in both. With four labels or more it is also 1.3 times that
-    of the median one: of classes of clusters most have a group like that. The search ends with
-    groups so found. Where a label is half poison its clean rows are a group that flips, too: of
-    two groups of a label that are poison, the one further apart is taken. Not found are triggers
-    that the representation does not show, an attack that leaves a label hardly a clean row (a
-    clean-label one on most rows of a label makes its clean rows the group), and backdoors that
-    succeed on few samples.
+    other rows that stay and typicality as for the others (0.85 where rows are compared by these
+    same numbers), but no errors off: nine rows with a trigger, of 3,000. Then rows that rightly
+    have their label are searched for a clean-label attack: it leaves them spread as their label
+    is, too, and no other row of it lies between (a trigger is there or it is not). They are at
+    most 0.6 of the label, and cohesion times `apart` times coverage must be 0.35 in the
+    representation or in the rows as given, in these with a coverage of 0.85; with four labels or
+    more 0.3 and twice that of each other label is enough, or 0.15 and 2.5 times that in the
+    geometric mean of both, where there is a representation: natural kinds are hardly ever the same
+    rows in both. With four labels or more it is also 1.3 times that of the median one: of classes
+    of clusters most have a group like that. The search ends with groups so found. Where a label is
+    half poison its clean rows are a group that flips, too: of two groups of a label that are
+    poison, the one further apart is taken. Not found are triggers that the representation does not
+    show, an attack that leaves a label hardly a clean row (a clean-label one on most rows of a
+    label makes its clean rows the group), and backdoors that succeed on few samples.
 
     References
     ----------
@@ -389,7 +396,7 @@ class LeaveGroupOutDetector(PoisonDetector):
         best.sort(key=lambda group: -group.score)
         judged = {}
         for group in best:
-            own, others = searched[group.label], scores_of_others(group.label, best)
+            own, others = searched[group.label], of_others(group.label, best)
             if not is_usual(group, others, len(labels)):
                 group = judged_group(group, search, sets=own, others=others)
             if group.verdict == "suspect" or group.content_accuracy < TOLD_APART:
@@ -400,7 +407,7 @@ class LeaveGroupOutDetector(PoisonDetector):
                     group = far  # of a label that is half poison, its clean rows are a group, too
             judged[group.label] = group
         for group, pattern in alone:
-            others = scores_of_others(group.label, best)
+            others = of_others(group.label, best)
             if pattern is None and is_usual(group, others, len(labels)):
                 group = replace(group, verdict="suspect")
             if group.label not in judged or judged[group.label].verdict == "suspect":
@@ -421,7 +428,7 @@ class LeaveGroupOutDetector(PoisonDetector):
                 if known and group is not None:
                     like.append(search.describe(group.indices, pattern.common))
                 for other in like:
-                    others = scores_of_others(label, best)
+                    others = of_others(label, best)
                     if known or not is_usual(other, others, len(labels)):
                         other = judged_group(other, search, pattern if known else None)
                     if group is None or rank(other) > rank(group):
@@ -483,7 +490,7 @@ class LeaveGroupOutDetector(PoisonDetector):
                 sets[label] = apart_sets(view, label)
             found, known = {}, {k: sets[k] + searched[k] for k in labels}
             for group in groups_apart(search, view, known):
-                others = scores_of_others(group.label, judged.values())
+                others = of_others(group.label, judged.values())
                 if not is_usual(group, others, len(labels)):
                     found[group.label] = group
             if found:

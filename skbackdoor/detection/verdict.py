@@ -34,11 +34,17 @@ FAR_APART = 0.7, 0.45, 0.75
 #: other, but are no ordinary rows of another class.
 CARRIED, TYPICAL = 0.2, 0.75
 #: Least typicality of those that stand apart in the features that they flip by, where clusters
-#: reach nearly that.
-ORDINARY = 0.9
+#: reach nearly that, and of those far apart in them, where a kind of a class does.
+ORDINARY, NEARLY_ORDINARY = 0.9, 0.85
 #: Least variation, and standard errors by which that may be below: a cluster of a class of several
 #: lacks what parts them.
 VARIES = 0.75, 1.5
+#: Share of the rows of a label beyond which a group is twice the rest: hardly a row is left then
+#: to say what the label is, so that any flip. Least of how far such a one is apart, or its
+#: typicality.
+TWICE_THE_REST, TOLD_FROM_LABEL = 2 / 3, (0.25, 0.88)
+#: Least product of all that speaks for a group of which each is high.
+CERTAIN = 0.4
 #: Accuracy on the content below which classes overlap, and transfer or score that a group needs
 #: there.
 TOLD_APART, CARRIES, SURE = 0.9, 0.4, 0.55
@@ -53,6 +59,9 @@ ABOVE, OTHERS = 1.3, 3
 ABOVE_FEW = 1.5
 #: Least score of one that stands out, and how far it is above the highest of the other labels.
 STANDS_OUT = 0.3, 1.6
+#: The same of the score times variation, and least typicality: natural groups hardly vary where
+#: they are photographs.
+VARIES_MORE = 0.2, 2.5, 0.7
 #: Share of the score of a group that a larger one, which holds it, may have in its place.
 NEARLY = 0.9
 #: Size up to which a completed group holds few rows more, as a share of what it was.
@@ -66,18 +75,21 @@ def judged_group(group, search=None, pattern=None, sets=(), others=()):
     what it is completed to, where few rows are added. Of `sets` of rows of its label the largest
     one stands for it that holds it, whose other rows count as members, and that is poison by
     nearly the same score: an attack that pulls its rows apart is found whole and in part, and the
-    part has the higher score. `others` are the scores of the groups of the other labels.
+    part has the higher score. `others` are the groups of the other labels, as :func:`of_others`
+    gives them.
     """
 
     def is_poison(group, least):
         if search is not None and len(group.indices) > MOST * len(search.ridge.y):
             return False
-        if pattern is None:  # else by what it shares with poison, of which it may be a part
-            return is_enough(group, least) and varies(group, lambda: search and search.given)
-        return is_enough(group, least)
+        if pattern is not None:  # it shares that with poison, of which it may be a part
+            return is_enough(group, least)
+        if search is not None and not is_told_from_label(group, search.n_rows):
+            return False
+        return is_enough(group, least) and varies(group, lambda: search and search.given)
 
     def is_enough(group, least):
-        if pattern is None and (takes_along(group) or stands_apart(group)):
+        if pattern is None and (takes_along(group) or stands_apart(group) or is_certain(group)):
             return True
         if pattern is None and stands_out(group, others):
             return True
@@ -114,9 +126,9 @@ def judged_group(group, search=None, pattern=None, sets=(), others=()):
     return replace(group, verdict="poison")
 
 
-def scores_of_others(label, groups):
-    """The scores of groups of other labels, less their standard errors."""
-    return [lessened_group(group).score for group in groups if group.label != label]
+def of_others(label, groups):
+    """Groups of other labels, flip, coverage and score less their standard errors."""
+    return [lessened_group(group) for group in groups if group.label != label]
 
 
 def least_score(others):
@@ -126,7 +138,7 @@ def least_score(others):
     the other labels reaches is a null of the same data; a few labels say too little of it, and an
     attack on all labels is found over all of them.
     """
-    usual = np.median(others) if len(others) >= OTHERS else 0.0
+    usual = np.median([group.score for group in others]) if len(others) >= OTHERS else 0.0
     return max(ALONE[1], ABOVE * usual)
 
 
@@ -148,9 +160,10 @@ def is_usual(group, others, n_labels):
     Where every class is several clusters, some cluster of each is one of another class moved, as
     if by a trigger. Of two attacks, one on each label, both are poison only if both are sure.
     """
-    if n_labels > OTHERS or not others:
+    if n_labels > OTHERS or not others or is_certain(group):
         return False
-    return lessened_group(group).score < min(ABOVE_FEW * max(others), SURE)
+    highest = max(other.score for other in others)
+    return lessened_group(group).score < min(ABOVE_FEW * highest, SURE)
 
 
 def _holds(larger, smaller, search):
@@ -214,6 +227,33 @@ def takes_along(group):
     )
 
 
+def is_certain(group):
+    """Whether each kind of evidence for a group is strong, so that their product still is.
+
+    Few rows support each other little, so that the score of a small group is low; but its rows
+    are apart from their label, ordinary rows of their content with what they have in common taken
+    off, spread over it, and what they have in common gives others the label. Natural groups have
+    some of these.
+    """
+    sure = lessened_group(group)
+    if sure.flip < FLIP * group.content_accuracy or group.stay < STAY:
+        return False
+    evidence = sure.flip, sure.coverage, group.typicality, group.transfer, group.apart
+    return bool(np.prod(np.minimum(evidence, 1.0)) >= CERTAIN)  # nan is none
+
+
+def is_told_from_label(group, n_rows):
+    """Whether a group is not most of its label, or told from the rest of it.
+
+    Without most of its rows hardly anything says what a label is, so that they flip whatever
+    they hold: printed nines without their kind are zeros.
+    """
+    if np.isnan(group.apart) or len(group.indices) <= TWICE_THE_REST * n_rows[group.label]:
+        return True
+    apart, typicality = TOLD_FROM_LABEL
+    return group.apart >= apart or group.typicality >= typicality
+
+
 def stands_apart(group):
     """Whether a group is apart from the others of its label, where classes overlap.
 
@@ -243,15 +283,17 @@ def may_be_far_apart(group):
     return flips and group.stay >= STAY and group.apart >= FAR_APART[0]
 
 
-def is_far_apart(group, spread):
+def is_far_apart(group, spread, other_rows=True):
     """Whether hardly a row lies between a group and the others of its label, and it is spread.
 
-    `spread` is its coverage in the rows as they were given. No standard errors are taken off.
+    `spread` is its coverage in the rows as they were given; without `other_rows` these are the
+    ones by which it flips. No standard errors are taken off.
     Kinds of a class that flip and are as far apart sit in a corner of their content, are no
     ordinary rows of it, or take fewer along.
     """
     _, least, transfer = FAR_APART
-    ordinary = group.typicality >= TYPICAL and group.transfer >= transfer
+    typicality = TYPICAL if other_rows else NEARLY_ORDINARY
+    ordinary = group.typicality >= typicality and group.transfer >= transfer
     return may_be_far_apart(group) and ordinary and spread >= least
 
 
@@ -277,7 +319,7 @@ def is_apart(group, spread, others, other_rows=True):
     less spread. One far apart is not held against the others here. Without `other_rows` those as
     they were given are the ones by which it flips.
     """
-    if is_far_apart(group, spread):
+    if is_far_apart(group, spread, other_rows):
         return True
     if not may_be_apart(group) or group.transfer < CARRIED or group.typicality < TYPICAL:
         return False
@@ -291,11 +333,21 @@ def is_apart(group, spread, others, other_rows=True):
 
 
 def stands_out(group, others):
-    """Whether a group is far above those of all other labels, a null of the same data."""
-    if len(others) < OTHERS or group.typicality < TYPICAL:
+    """Whether a group is far above those of all other labels, a null of the same data.
+
+    By its score, or by that times its variation.
+    """
+    if len(others) < OTHERS:
         return False
     least, above = STANDS_OUT
-    return is_backdoor(group, (ALONE[0], max(least, above * max(others)), ALONE[2]))
+    least = max(least, above * max(other.score for other in others))
+    if group.typicality >= TYPICAL and is_backdoor(group, (ALONE[0], least, ALONE[2])):
+        return True
+    least, above, typicality = VARIES_MORE
+    least = max(least, above * max(o.score * np.fmin(o.variation, 1.0) for o in others))
+    sure = lessened_group(group).score * np.minimum(group.variation, 1.0)  # nan is not enough
+    spread = is_backdoor(group, (ALONE[0], 0.0, ALONE[2]))
+    return bool(spread and group.typicality >= typicality and sure >= least)
 
 
 def rank_apart(group):

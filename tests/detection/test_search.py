@@ -29,14 +29,17 @@ from skbackdoor.detection.verdict import (
     HARDLY_TOLD,
     STANDS_OUT,
     SURE,
+    VARIES_MORE,
     _holds,
     apart_score,
     is_apart,
+    is_certain,
+    is_told_from_label,
     is_usual,
     judged_group,
     least_score,
     may_be_apart,
-    scores_of_others,
+    of_others,
     stands_apart,
     stands_out,
 )
@@ -200,40 +203,85 @@ def group():
     )
 
 
-def test_scores_are_held_against_the_other_labels(group):
+def of_scores(group, *scores, variation=1.0):
+    """Groups of other labels that have these scores."""
+    return [
+        replace(group, label=9 + k, score=s, variation=variation) for k, s in enumerate(scores)
+    ]
+
+
+def test_groups_are_held_against_those_of_the_other_labels(group):
     groups = [replace(group, label=k, cohesion=c) for k, c in enumerate((0.5, 0.5, 0.6, 0.2))]
-    assert_allclose(scores_of_others(2, groups), [0.5, 0.5, 0.2], rtol=0.01)
-    assert least_score([0.5, 0.6]) == ALONE[1]  # two others say too little
-    assert_allclose(least_score([0.5, 0.5, 0.2]), ABOVE * 0.5)
-    assert least_score([0.1, 0.1, 0.1]) == least_score([]) == ALONE[1]
-    assert scores_of_others(2, []) == []
+    others = of_others(2, groups)
+    assert [other.label for other in others] == [0, 1, 3]
+    assert_allclose([other.score for other in others], [0.5, 0.5, 0.2], rtol=0.01)
+    assert least_score(of_scores(group, 0.5, 0.6)) == ALONE[1]  # two others say too little
+    assert_allclose(least_score(of_scores(group, 0.5, 0.5, 0.2)), ABOVE * 0.5)
+    assert least_score(of_scores(group, 0.1, 0.1, 0.1)) == least_score([]) == ALONE[1]
+    assert of_others(2, []) == []
 
 
 def test_of_two_labels_the_group_of_the_other_is_the_null(group):
-    weak = replace(group, cohesion=0.5)
-    assert is_usual(weak, [0.4], 2) and not is_usual(weak, [0.3], 2)
-    assert is_usual(weak, [0.3, 0.4], 3)
-    assert not is_usual(weak, [0.4, 0.0, 0.0], 4)
-    assert not is_usual(weak, [0.4], 10)  # most labels have no group at all
+    weak = replace(group, cohesion=0.5, transfer=0.3)
+    assert is_usual(weak, of_scores(group, 0.4), 2)
+    assert not is_usual(weak, of_scores(group, 0.3), 2)
+    assert is_usual(weak, of_scores(group, 0.3, 0.4), 3)
+    assert not is_usual(weak, of_scores(group, 0.4, 0.0, 0.0), 4)
+    assert not is_usual(weak, of_scores(group, 0.4), 10)  # most labels have no group at all
     assert not is_usual(weak, [], 2)
-    assert not is_usual(replace(group, cohesion=1.1 * SURE), [0.9], 2)
+    assert not is_usual(replace(group, cohesion=1.1 * SURE), of_scores(group, 0.9), 2)
+    certain = replace(weak, transfer=0.9, apart=0.8)
+    assert is_certain(certain) and not is_usual(certain, of_scores(group, 0.4), 2)
+
+
+@pytest.mark.parametrize("evidence", ["flip", "coverage", "typicality", "transfer", "apart"])
+def test_few_rows_for_which_all_else_speaks_are_poison(group, evidence):
+    nine = replace(group, indices=np.arange(9), content_labels=np.ones(9, dtype=int))
+    nine = replace(nine, cohesion=0.35, transfer=0.95, apart=0.85, variation=1.0)
+    assert judged_group(nine).verdict == "poison" and not is_certain(replace(nine, stay=0.5))
+    assert judged_group(replace(nine, **{evidence: 0.5})).verdict == "suspect"
+    assert judged_group(replace(nine, variation=0.3)).verdict == "suspect"
+    assert not is_certain(replace(nine, **{evidence: np.nan}))
+
+
+def test_of_most_of_a_label_more_is_asked(group):
+    most, n = replace(group, typicality=0.8, apart=0.1), len(group.indices)
+    assert not is_told_from_label(most, [1.2 * n])
+    assert is_told_from_label(most, [2 * n])
+    assert is_told_from_label(replace(most, apart=0.3), [1.2 * n])
+    assert is_told_from_label(replace(most, typicality=0.9), [1.2 * n])
+    assert is_told_from_label(replace(most, apart=np.nan), [1.2 * n])  # of several labels
 
 
 def test_a_group_that_stands_out_less_than_those_of_other_labels_is_a_suspect(group):
     assert judged_group(group).verdict == "poison"
-    assert judged_group(group, others=[0.5, 0.5, 0.5]).verdict == "suspect"
+    assert judged_group(group, others=of_scores(group, 0.5, 0.5, 0.5)).verdict == "suspect"
 
 
 def test_a_group_far_above_those_of_all_other_labels_needs_less(group):
     least, above = STANDS_OUT
     weak = replace(group, cohesion=1.1 * least)
+    low = of_scores(group, 0.1, 0.1, 0.1)
     assert judged_group(weak).verdict == "suspect"
-    assert judged_group(weak, others=[0.1, 0.1]).verdict == "suspect"  # too few
-    assert judged_group(weak, others=[0.1, 0.1, 0.1]).verdict == "poison"
-    assert not stands_out(weak, [0.1, 0.1, 1.2 * least / above])
-    assert not stands_out(replace(weak, coverage=0.4), [0.1, 0.1, 0.1])
-    assert not stands_out(replace(weak, typicality=0.7), [0.1, 0.1, 0.1])
-    assert not stands_out(replace(weak, cohesion=0.9 * least), [0.0, 0.0, 0.0])
+    assert judged_group(weak, others=low[:2]).verdict == "suspect"  # too few
+    assert judged_group(weak, others=low).verdict == "poison"
+    assert not stands_out(weak, of_scores(group, 0.1, 0.1, 1.2 * least / above))
+    assert not stands_out(replace(weak, coverage=0.4), low)
+    assert not stands_out(replace(weak, typicality=0.65), low)
+    assert not stands_out(replace(weak, cohesion=0.6 * least), of_scores(group, 0.0, 0.0, 0.0))
+
+
+def test_a_group_that_varies_where_those_of_other_labels_do_not_needs_less(group):
+    least, above, typicality = VARIES_MORE
+    weak = replace(group, cohesion=1.3 * least, typicality=1.01 * typicality, variation=0.9)
+    still = of_scores(group, 0.2, 0.2, 0.2, variation=0.3)
+    assert stands_out(weak, still) and judged_group(weak, others=still).verdict == "poison"
+    assert not stands_out(weak, of_scores(group, 0.2, 0.2, 0.2, variation=0.9))
+    assert not stands_out(weak, of_scores(group, 0.2, 0.2, 0.2, variation=np.nan))
+    assert not stands_out(replace(weak, variation=np.nan), still)
+    assert not stands_out(replace(weak, variation=0.7), still)
+    assert not stands_out(replace(weak, typicality=0.99 * typicality), still)
+    assert not stands_out(weak, still[:2])
 
 
 def test_where_classes_overlap_a_group_apart_from_its_label_is_poison(group):
