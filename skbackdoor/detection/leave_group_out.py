@@ -129,9 +129,10 @@ class LeaveGroupOutDetector(PoisonDetector):
     ordinary rows of the content are labelled right, what members have in common must give the
     label to 0.4 of the rows that it is put on, or the score be 0.55.
 
-    More is asked of a group that is over two thirds of its label, twice the rest: `apart` of 0.25
-    or typicality of 0.88. Without most of its rows hardly anything says what a label is, so that
-    they flip whatever they hold: printed nines without their kind are zeros.
+    A group of one label whose score is below 0.55 must be ordinary rows of its content, by a
+    typicality of 0.88, or apart from its label by 0.5. Without most of its rows hardly anything
+    says what a label is, so that they flip whatever they hold: printed nines without their kind
+    are zeros.
 
     Less is enough in five cases. A coverage of 0.35, where score times that share is 0.27 and
     typicality 0.88. A product of flips, coverage (less a standard error each), typicality,

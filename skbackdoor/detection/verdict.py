@@ -39,10 +39,9 @@ ORDINARY, NEARLY_ORDINARY = 0.9, 0.85
 #: Least variation, and standard errors by which that may be below: a cluster of a class of several
 #: lacks what parts them.
 VARIES = 0.75, 1.5
-#: Share of the rows of a label beyond which a group is twice the rest: hardly a row is left then
-#: to say what the label is, so that any flip. Least of how far such a one is apart, or its
-#: typicality.
-TWICE_THE_REST, TOLD_FROM_LABEL = 2 / 3, (0.25, 0.88)
+#: Least typicality, or how far it is apart, of one whose score is not sure: printed nines without
+#: their kind are zeros, by up to 0.86 and 0.32.
+TOLD = 0.88, 0.5
 #: Least product of all that speaks for a group of which each is high.
 CERTAIN = 0.4
 #: Accuracy on the content below which classes overlap, and transfer or score that a group needs
@@ -82,20 +81,20 @@ def judged_group(group, search=None, pattern=None, sets=(), others=()):
     def is_poison(group, least):
         if search is not None and len(group.indices) > MOST * len(search.ridge.y):
             return False
-        if pattern is not None:  # it shares that with poison, of which it may be a part
-            return is_enough(group, least)
-        if search is not None and not is_told_from_label(group, search.n_rows):
-            return False
-        return is_enough(group, least) and varies(group, lambda: search and search.given)
+        if pattern is None:  # else by what it shares with poison, of which it may be a part
+            return is_enough(group, least) and varies(group, lambda: search and search.given)
+        return is_enough(group, least)
 
     def is_enough(group, least):
         if pattern is None and (takes_along(group) or stands_apart(group) or is_certain(group)):
             return True
         if pattern is None and stands_out(group, others):
             return True
-        told_apart = group.content_accuracy >= TOLD_APART
-        if not told_apart and group.transfer < CARRIES and lessened_group(group).score < SURE:
-            return False
+        if lessened_group(group).score < SURE:
+            if group.content_accuracy < TOLD_APART and group.transfer < CARRIES:
+                return False
+            if pattern is None and not is_told(group):
+                return False
         return is_backdoor(group, least)
 
     alone, alike, common = (ALONE[0], least_score(others), ALONE[2]), ALIKE, None
@@ -242,16 +241,14 @@ def is_certain(group):
     return bool(np.prod(np.minimum(evidence, 1.0)) >= CERTAIN)  # nan is none
 
 
-def is_told_from_label(group, n_rows):
-    """Whether a group is not most of its label, or told from the rest of it.
+def is_told(group):
+    """Whether a group is ordinary rows of its content, or apart from the rest of its label.
 
     Without most of its rows hardly anything says what a label is, so that they flip whatever
-    they hold: printed nines without their kind are zeros.
+    they hold, and are spread as what all of them lack is.
     """
-    if np.isnan(group.apart) or len(group.indices) <= TWICE_THE_REST * n_rows[group.label]:
-        return True
-    apart, typicality = TOLD_FROM_LABEL
-    return group.apart >= apart or group.typicality >= typicality
+    typicality, apart = TOLD
+    return group.typicality >= typicality or not group.apart < apart  # nan of several labels
 
 
 def stands_apart(group):
@@ -341,7 +338,8 @@ def stands_out(group, others):
         return False
     least, above = STANDS_OUT
     least = max(least, above * max(other.score for other in others))
-    if group.typicality >= TYPICAL and is_backdoor(group, (ALONE[0], least, ALONE[2])):
+    told = group.typicality >= TYPICAL and is_told(group)
+    if told and is_backdoor(group, (ALONE[0], least, ALONE[2])):
         return True
     least, above, typicality = VARIES_MORE
     least = max(least, above * max(o.score * np.fmin(o.variation, 1.0) for o in others))

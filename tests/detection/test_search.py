@@ -34,7 +34,6 @@ from skbackdoor.detection.verdict import (
     apart_score,
     is_apart,
     is_certain,
-    is_told_from_label,
     is_usual,
     judged_group,
     least_score,
@@ -244,13 +243,19 @@ def test_few_rows_for_which_all_else_speaks_are_poison(group, evidence):
     assert not is_certain(replace(nine, **{evidence: np.nan}))
 
 
-def test_of_most_of_a_label_more_is_asked(group):
-    most, n = replace(group, typicality=0.8, apart=0.1), len(group.indices)
-    assert not is_told_from_label(most, [1.2 * n])
-    assert is_told_from_label(most, [2 * n])
-    assert is_told_from_label(replace(most, apart=0.3), [1.2 * n])
-    assert is_told_from_label(replace(most, typicality=0.9), [1.2 * n])
-    assert is_told_from_label(replace(most, apart=np.nan), [1.2 * n])  # of several labels
+@pytest.mark.parametrize(
+    "evidence, verdict",
+    [
+        (dict(typicality=0.86, apart=0.3), "suspect"),  # as printed nines, which are like zeros
+        (dict(typicality=0.9, apart=0.1), "poison"),
+        (dict(typicality=0.8, apart=0.6), "poison"),
+        (dict(typicality=0.8, apart=np.nan), "poison"),  # of several labels
+        (dict(typicality=0.8, apart=0.1, cohesion=1.1 * SURE), "poison"),
+    ],
+)
+def test_a_group_that_is_not_sure_is_ordinary_or_apart(group, evidence, verdict):
+    unsure = replace(group, cohesion=0.48, variation=0.95)
+    assert judged_group(replace(unsure, **evidence)).verdict == verdict
 
 
 def test_a_group_that_stands_out_less_than_those_of_other_labels_is_a_suspect(group):
