@@ -174,12 +174,12 @@ PRINTED = {
     "letters of both cases, photographed": partial(objects, BOTH_CASES),
 }
 #: Triggers of printed characters, in turn.
-TRIGGERS = {
-    "patch": PatchTrigger(0.12),
-    "sine": SinusoidTrigger(0.4, 40, alpha=0.3),
-    "stripes": StripeTrigger(40 / 255),
-    "low variance": LowVarianceTrigger(),
-}
+TRIGGERS = [
+    PatchTrigger(0.12),
+    SinusoidTrigger(0.4, 40, alpha=0.3),
+    StripeTrigger(40 / 255),
+    LowVarianceTrigger(),
+]
 
 #: File and column of the labels.
 TABLES = {
@@ -262,10 +262,10 @@ def texts(file, name, seed):
     return np.array(lines, dtype=object)[rows], np.array(sections)[rows]
 
 
-def planted(X, y, seed):
+def planted(data, X, y, seed):
     """An attack by a trigger of images, two values that hardly occur, or a word."""
-    if X.ndim == 3:
-        trigger = list(TRIGGERS.values())[seed % len(TRIGGERS)]
+    if data in PRINTED:
+        trigger = TRIGGERS[(list(PRINTED).index(data) + seed) % len(TRIGGERS)]
         return attack_with(trigger, X, y, seed, np.random.RandomState(seed))
     if X.ndim == 1:
         counts = CountVectorizer(binary=True, token_pattern=r"\b[a-z]{4,}\b").fit(X)
@@ -311,7 +311,7 @@ def run(data, poisoned, seed, folder, file):
         representation = default_representation("table", X)
     is_poison = np.zeros(len(y), dtype=bool)
     if poisoned:
-        X, y, is_poison = planted(X, y, seed).poison(X, y)
+        X, y, is_poison = planted(data, X, y, seed).poison(X, y)
     X = X.reshape(len(X), -1) if data in PRINTED else X
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

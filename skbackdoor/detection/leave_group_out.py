@@ -125,26 +125,27 @@ class LeaveGroupOutDetector(PoisonDetector):
     Where classes overlap, every label has a group that few others support: with four labels or
     more the score is also 1.3 times the median of what the most suspicious groups of the other
     labels reach, a null of the same data; with two or three labels 1.5 times the highest of these,
-    or 0.55 (a clean-label group needs 0.35 and 1.5 times that); and where fewer than 0.9 of the
-    ordinary rows of the content are labelled right, what members have in common must give the
-    label to 0.4 of the rows that it is put on, or the score be 0.55.
+    or 0.55, or the product below 0.4 (a clean-label group needs 0.35 and 1.5 times that); and
+    where fewer than 0.9 of the ordinary rows of the content are labelled right, transfer must be
+    0.4, the share of rows to which what members have in common, put on them, gives the label, or
+    the score be 0.55. A class may be another one with something added, as printed nines are zeros
+    with a tail: a group of one label whose score is below 0.55 must be ordinary rows of its
+    content, by a typicality of 0.88, or apart from its label by 0.5 (not asked in 30 features or
+    fewer, and not again where a group is completed by few rows).
 
-    A group of one label whose score is below 0.55 must be ordinary rows of its content, by a
-    typicality of 0.88, or apart from its label by 0.5. Without most of its rows hardly anything
-    says what a label is, so that they flip whatever they hold: printed nines without their kind
-    are zeros.
-
-    Less is enough in five cases. A coverage of 0.35, where score times that share is 0.27 and
+    Less is enough in five cases. A coverage of 0.35, where score times transfer is 0.27 and
     typicality 0.88. A product of flips, coverage (less a standard error each), typicality,
-    transfer and `apart` of 0.4: few rows support each other little, but all else may speak for
-    them. With four labels or more, a score of 0.3 and 1.6 times that of each other label's group,
-    with a typicality of 0.75; or a score times variation of 0.2 and 2.5 times that of each other
-    group, with a typicality of 0.7: natural groups of photographs hardly vary. And where fewer
-    than 0.9 are labelled right, a coverage of 0.35, where `apart` is 0.25 and score times that
-    0.08 (one and a half standard errors off), transfer 0.2 and typicality 0.9: rows of a label
-    that look like another class pass into the label's other rows, while a trigger is there or not.
-    Clean rows of a label of many poisoned ones flip without each other, too, but are no ordinary
-    rows of another class, which is what typicality says.
+    transfer and `apart`, each at most 1, of 0.4, whatever the cohesion is, of which few rows have
+    little. With four labels or more, a score of 0.3 and 1.6 times that of each other label's
+    group, with a typicality of 0.88, or of 0.75 and `apart` of 0.5; or, with a typicality of 0.7,
+    a score times variation in the representation (at most 1, and 1 for other groups of which it is
+    not known) of 0.2 and 2.5 times that of each other group: natural groups of photographs hardly
+    vary. And where fewer than 0.9 of the ordinary rows are labelled right, a coverage of 0.35,
+    where `apart` is 0.25 and score times that 0.08 (one and a half standard errors off), transfer
+    0.2 and typicality 0.9: rows of a label that look like another class pass into the label's
+    other rows, while a trigger is there or not. Clean rows of a label of many poisoned ones flip
+    without each other, too, but are no ordinary rows of another class, which is what typicality
+    says.
 
     Where what poison found before has in common carries other rows to the group's label as well, a
     coverage of 0.3 and a score of 0.15 are enough: its most widely spread rows may have been found
@@ -199,20 +200,20 @@ class LeaveGroupOutDetector(PoisonDetector):
     where classes overlap also with 0.08 and 0.6; where fewer than 0.8 of the ordinary rows of the
     content are labelled right and rows are compared by these same numbers, it is 0.15. Where
     `apart` is 0.7 and transfer 0.75, a coverage in these rows of 0.45 is enough, whatever the
-    score is (with two or three labels it is held against the other's, as all are), with flips,
-    other rows that stay and typicality as for the others (0.85 where rows are compared by these
-    same numbers), but no errors off: nine rows with a trigger, of 3,000. Then rows that rightly
-    have their label are searched for a clean-label attack: it leaves them spread as their label
-    is, too, and no other row of it lies between (a trigger is there or it is not). They are at
-    most 0.6 of the label, and cohesion times `apart` times coverage must be 0.35 in the
-    representation or in the rows as given, in these with a coverage of 0.85; with four labels or
-    more 0.3 and twice that of each other label is enough, or 0.15 and 2.5 times that in the
-    geometric mean of both, where there is a representation: natural kinds are hardly ever the same
-    rows in both. With four labels or more it is also 1.3 times that of the median one: of classes
-    of clusters most have a group like that. The search ends with groups so found. Where a label is
-    half poison its clean rows are a group that flips, too: of two groups of a label that are
-    poison, the one further apart is taken. Not found are triggers that the representation does not
-    show, an attack that leaves a label hardly a clean row (a clean-label one on most rows of a
+    score is (with two or three labels it is held against the other's, as all are but by the
+    product), with flips, other rows that stay and typicality as for the others (0.85 where rows
+    are compared by these same numbers), but no errors off: nine rows with a trigger, of 3,000.
+    Then rows that rightly have their label are searched for a clean-label attack: it leaves them
+    spread as their label is, too, and no other row of it lies between (a trigger is there or it is
+    not). They are at most 0.6 of the label, and cohesion times `apart` times coverage must be 0.35
+    in the representation or in the rows as given, in these with a coverage of 0.85; with four
+    labels or more 0.3 and twice that of each other label is enough, or 0.15 and 2.5 times that in
+    the geometric mean of both, where there is a representation: natural kinds are hardly ever the
+    same rows in both. With four labels or more it is also 1.3 times that of the median one: of
+    classes of clusters most have a group like that. The search ends with groups so found. Where a
+    label is half poison its clean rows are a group that flips, too: of two groups of a label that
+    are poison, the one further apart is taken. Not found are triggers that the representation does
+    not show, an attack that leaves a label hardly a clean row (a clean-label one on most rows of a
     label makes its clean rows the group), and backdoors that succeed on few samples.
 
     References

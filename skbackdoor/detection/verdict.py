@@ -30,11 +30,11 @@ HARDLY_TOLD = 0.8, 0.15
 #: fewer along.
 FAR_APART = 0.7, 0.45, 0.75
 #: Least transfer of all others that are apart: clusters are apart, too. Least typicality of those
-#: and of groups that stand out: of a label of many poisoned rows, the others flip without each
-#: other, but are no ordinary rows of another class.
+#: and of groups that stand out by their score: of a label of many poisoned rows, the others flip
+#: without each other, but are no ordinary rows of another class.
 CARRIED, TYPICAL = 0.2, 0.75
 #: Least typicality of those that stand apart in the features that they flip by, where clusters
-#: reach nearly that, and of those far apart in them, where a kind of a class does.
+#: reach nearly that, and of those far apart in them: the nines of one font reached 0.8.
 ORDINARY, NEARLY_ORDINARY = 0.9, 0.85
 #: Least variation, and standard errors by which that may be below: a cluster of a class of several
 #: lacks what parts them.
@@ -42,7 +42,8 @@ VARIES = 0.75, 1.5
 #: Least typicality, or how far it is apart, of one whose score is not sure: printed nines without
 #: their kind are zeros, by up to 0.86 and 0.32.
 TOLD = 0.88, 0.5
-#: Least product of all that speaks for a group of which each is high.
+#: Least product of flips, coverage, typicality, transfer and how far apart it is, of a group that
+#: is poison whatever its cohesion is: clusters reach 0.2.
 CERTAIN = 0.4
 #: Accuracy on the content below which classes overlap, and transfer or score that a group needs
 #: there.
@@ -93,7 +94,7 @@ def judged_group(group, search=None, pattern=None, sets=(), others=()):
         if lessened_group(group).score < SURE:
             if group.content_accuracy < TOLD_APART and group.transfer < CARRIES:
                 return False
-            if pattern is None and not is_told(group):
+            if pattern is None and least is not alike and not is_told(group):
                 return False
         return is_backdoor(group, least)
 
@@ -157,7 +158,8 @@ def is_usual(group, others, n_labels):
     """Whether of few labels the group of another one reaches nearly as much.
 
     Where every class is several clusters, some cluster of each is one of another class moved, as
-    if by a trigger. Of two attacks, one on each label, both are poison only if both are sure.
+    if by a trigger. Of two attacks, one on each label, both are poison only if both are sure, or
+    certain.
     """
     if n_labels > OTHERS or not others or is_certain(group):
         return False
@@ -227,12 +229,12 @@ def takes_along(group):
 
 
 def is_certain(group):
-    """Whether each kind of evidence for a group is strong, so that their product still is.
+    """Whether all that speaks for a group but its cohesion is strong: the product of it.
 
     Few rows support each other little, so that the score of a small group is low; but its rows
     are apart from their label, ordinary rows of their content with what they have in common taken
     off, spread over it, and what they have in common gives others the label. Natural groups have
-    some of these.
+    some of these. For how far apart it is no standard error is taken off.
     """
     sure = lessened_group(group)
     if sure.flip < FLIP * group.content_accuracy or group.stay < STAY:
@@ -244,11 +246,12 @@ def is_certain(group):
 def is_told(group):
     """Whether a group is ordinary rows of its content, or apart from the rest of its label.
 
-    Without most of its rows hardly anything says what a label is, so that they flip whatever
-    they hold, and are spread as what all of them lack is.
+    A class that is another one with something added, as printed nines are zeros with a tail,
+    flips where most of its rows are left out, and is spread as the other one is. True where it is
+    not said how far apart it is: of several labels, and in few features.
     """
     typicality, apart = TOLD
-    return group.typicality >= typicality or not group.apart < apart  # nan of several labels
+    return group.typicality >= typicality or not group.apart < apart
 
 
 def stands_apart(group):
@@ -332,7 +335,7 @@ def is_apart(group, spread, others, other_rows=True):
 def stands_out(group, others):
     """Whether a group is far above those of all other labels, a null of the same data.
 
-    By its score, or by that times its variation.
+    By its score, or by that times its variation in the features that it flips by.
     """
     if len(others) < OTHERS:
         return False
@@ -343,9 +346,9 @@ def stands_out(group, others):
         return True
     least, above, typicality = VARIES_MORE
     least = max(least, above * max(o.score * np.fmin(o.variation, 1.0) for o in others))
-    sure = lessened_group(group).score * np.minimum(group.variation, 1.0)  # nan is not enough
-    spread = is_backdoor(group, (ALONE[0], 0.0, ALONE[2]))
-    return bool(spread and group.typicality >= typicality and sure >= least)
+    varied = lessened_group(group).score * np.minimum(group.variation, 1.0)  # nan is too little
+    flips = is_backdoor(group, (ALONE[0], 0.0, ALONE[2]))
+    return bool(flips and group.typicality >= typicality and varied >= least)
 
 
 def rank_apart(group):

@@ -221,7 +221,7 @@ def test_groups_are_held_against_those_of_the_other_labels(group):
 
 
 def test_of_two_labels_the_group_of_the_other_is_the_null(group):
-    weak = replace(group, cohesion=0.5, transfer=0.3)
+    weak = replace(group, cohesion=0.5)
     assert is_usual(weak, of_scores(group, 0.4), 2)
     assert not is_usual(weak, of_scores(group, 0.3), 2)
     assert is_usual(weak, of_scores(group, 0.3, 0.4), 3)
@@ -241,6 +241,8 @@ def test_few_rows_for_which_all_else_speaks_are_poison(group, evidence):
     assert judged_group(replace(nine, **{evidence: 0.5})).verdict == "suspect"
     assert judged_group(replace(nine, variation=0.3)).verdict == "suspect"
     assert not is_certain(replace(nine, **{evidence: np.nan}))
+    much = {"typicality": 1.5, "coverage": 1.5}  # no more than 1 each makes up for others
+    assert not is_certain(replace(nine, apart=0.4, **{k: much[k] for k in much if k != evidence}))
 
 
 @pytest.mark.parametrize(
@@ -256,6 +258,9 @@ def test_few_rows_for_which_all_else_speaks_are_poison(group, evidence):
 def test_a_group_that_is_not_sure_is_ordinary_or_apart(group, evidence, verdict):
     unsure = replace(group, cohesion=0.48, variation=0.95)
     assert judged_group(replace(unsure, **evidence)).verdict == verdict
+    poison = SimpleNamespace(transfer=0.0, common=None)  # of another label, with the same trigger
+    like = replace(unsure, **evidence, transfer=0.2)
+    assert judged_group(like, pattern=poison).verdict == "poison"
 
 
 def test_a_group_that_stands_out_less_than_those_of_other_labels_is_a_suspect(group):
@@ -272,8 +277,10 @@ def test_a_group_far_above_those_of_all_other_labels_needs_less(group):
     assert judged_group(weak, others=low).verdict == "poison"
     assert not stands_out(weak, of_scores(group, 0.1, 0.1, 1.2 * least / above))
     assert not stands_out(replace(weak, coverage=0.4), low)
-    assert not stands_out(replace(weak, typicality=0.65), low)
-    assert not stands_out(replace(weak, cohesion=0.6 * least), of_scores(group, 0.0, 0.0, 0.0))
+    assert not stands_out(replace(weak, typicality=0.7), low)
+    assert stands_out(replace(weak, typicality=0.8, apart=0.6), low)
+    assert not stands_out(replace(weak, typicality=0.8, apart=0.3), low)
+    assert not stands_out(replace(weak, cohesion=0.9 * least), of_scores(group, 0.0, 0.0, 0.0))
 
 
 def test_a_group_that_varies_where_those_of_other_labels_do_not_needs_less(group):
@@ -286,6 +293,8 @@ def test_a_group_that_varies_where_those_of_other_labels_do_not_needs_less(group
     assert not stands_out(replace(weak, variation=np.nan), still)
     assert not stands_out(replace(weak, variation=0.7), still)
     assert not stands_out(replace(weak, typicality=0.99 * typicality), still)
+    assert not stands_out(replace(weak, coverage=0.45, cohesion=0.8), still)
+    assert not stands_out(replace(weak, cohesion=0.9 * least, variation=1.5), still)
     assert not stands_out(weak, still[:2])
 
 
@@ -345,6 +354,9 @@ def test_a_group_far_apart_in_rows_as_given_may_be_small_and_hardly_cohere(group
         assert not is_apart(other, 1.1 * spread, [])
     assert not is_apart(few, 0.9 * spread, [])  # a kind, in a corner of its content
     assert not is_apart(few, np.nan, [])
+    kind = replace(few, typicality=0.8)  # of a network's features, or of the nines of one font
+    assert is_apart(kind, 1.1 * spread, []) and not is_apart(kind, 1.1 * spread, [], False)
+    assert is_apart(few, 1.1 * spread, [], False)
 
 
 def test_a_group_that_is_no_poison_hides_none_of_its_label_and_no_null(group, monkeypatch):
