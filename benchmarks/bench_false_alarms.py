@@ -117,10 +117,10 @@ def printed(rng, font, letter, turn=8, shear=0.15, zoom=(0.8, 1.1), shift=6.0, n
     """A character turned (degrees), sheared, zoomed and shifted, each at most as much."""
     turned = np.deg2rad(rng.uniform(-turn, turn))
     cos, sin = np.cos(turned), np.sin(turned)
-    map_ = np.array([[cos, -sin], [sin, cos]]) @ [[1, rng.uniform(-shear, shear)], [0, 1]]
-    map_ *= 110 / SIDE / rng.uniform(*zoom)
-    start = 80 + rng.uniform(-shift, shift, 2) - map_ @ [SIDE / 2, SIDE / 2]
-    to = (*map_[0], start[0], *map_[1], start[1])
+    matrix = np.array([[cos, -sin], [sin, cos]]) @ [[1, rng.uniform(-shear, shear)], [0, 1]]
+    matrix *= 110 / SIDE / rng.uniform(*zoom)
+    start = 80 + rng.uniform(-shift, shift, 2) - matrix @ [SIDE / 2, SIDE / 2]
+    to = (*matrix[0], start[0], *matrix[1], start[1])
     picture = character(font, letter).transform((SIDE, SIDE), Image.AFFINE, to, Image.BICUBIC)
     return np.clip(np.asarray(picture) / 255 + noise * rng.normal(size=(SIDE, SIDE)), 0, 1)
 
