@@ -198,6 +198,7 @@ class Continuation:
         subspace.add(known[near])
         start = CubicSpline(roots[near], subspace.coordinates(known[near]))(wanted)
         W, F, _ = subspace.minimise(objective, scale, start, 0.1 * self.tol)
+        W = sum_to_zero(objective.loss, W)  # where steps keep it; F is the same to the softmax
         gradients, tol = objective.gradient(W, F), 5 * self.tol
         some = np.flatnonzero(np.linalg.norm(gradients, axis=(1, 2)) / scale > tol)
         if len(some) > 2 * self.n_directions:
