@@ -86,8 +86,9 @@ class PoisonGroup:
         Of rows that share values: how well they are told, without what nearly all of them share,
         from other rows that they may have been drawn from. The area under the ROC curve,
         cross-validated: 0.5 for victims drawn at random from all other labels or from one, while
-        what shares a value by nature is of a kind. nan where it is not asked, or there are too few
-        rows.
+        what shares a value by nature is of a kind. Of the members that flip alone, and of others
+        that are labelled right, where that is 0.56 at most. nan where it is not asked, or there
+        are too few rows.
     content_labels : ndarray of shape (n_members,)
         The label that the model without the group gives each row with what the members have in
         common taken off, asked until at most 2 % of the rows change it, five times at most: a

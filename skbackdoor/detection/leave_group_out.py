@@ -170,16 +170,19 @@ class LeaveGroupOutDetector(PoisonDetector):
     its content. What shares a value by nature is of a kind, while victims drawn at random are told
     from other rows of their classes by nothing but the value: where `separability` without it is
     above 0.6 by more than a standard error, 0.5 over the root of their number, the group stays a
-    suspect. Else, where the group has 30 rows and its values, put on rows of the content, give the
-    label to 0.4 of those that are labelled right, less is enough (of a word that is not rare some
-    rows had it by nature): a cohesion of 0.6, flips of 0.4 and a score of 0.2. Where nothing else
-    is poison, values that nearly only one label has are asked whether they are a clean-label
-    attack: 30 rows that keep their label, cohesion 0.95, coverage of the label 0.5, a transfer of
-    0.3, and a separability from the label's other rows of 0.56 (others are not reported). Pairs of
-    values cut purer parts out of a group, by chance; a larger group with one of their values
-    stands ahead of them where its score is 0.65 of theirs. Where another value of the same column
-    marks half as many rows of the label, with half the score, the column is a natural one (which
-    school, which household), and both are suspects.
+    suspect. Members that had the value by nature do not flip: where those that do are told from
+    rows of their classes that are labelled right by 0.56 at most, that is its separability. Else,
+    where the group has 30 rows and its values, put on rows of the content, give the label to 0.4
+    of those that are labelled right, less is enough (of a word that is not rare some rows had it
+    by nature): a cohesion of 0.6, flips of 0.4 and a score of 0.2. Where nothing else is poison,
+    values that nearly only one label has are asked whether they are a clean-label attack: 30 rows
+    that keep their label, cohesion 0.95, coverage of the label 0.5, a transfer of 0.3, and a
+    separability from the label's other rows of 0.56 (others are not reported). Pairs of values cut
+    purer parts out of a group, by chance; a larger group with one of their values stands ahead of
+    them where its score is 0.65 of theirs. Where another value of the same column, any that half
+    as many rows of the label hold, has half the score, the column is a natural one (which school,
+    which household), and both are suspects. Of some 60 sets of values whose rows flip, those are
+    looked at that flip with the values taken out of them as well.
 
     The assumption is that the attacker's victims have the spread of content of their source
     classes: a natural group that overrules its content (road signs that were photographed thirty
@@ -463,7 +466,10 @@ class LeaveGroupOutDetector(PoisonDetector):
         n, found = len(fit.ridge.y), []
         for label in progress(labels, len(labels), "labels searched"):
             found += disjoint(search.groups_of(label))
-        found = unlike_others([judged_values(group, n) for group in found])
+        found = [judged_values(group, n) for group in found]
+        poison = [group for group in found if group.verdict == "poison"]
+        null = [other for group in poison for other in search.null_of(group, found)]
+        found = unlike_others(found, null)
         if any(group.verdict == "poison" for group in found):
             return found
         right = []

@@ -176,26 +176,28 @@ class SharedValues:
             pairs.append((names[j], _value_at(self.X, j, row)))
         return tuple(pairs)
 
-    def without(self, which):
-        """The rows, as if nothing could be told from some values.
+    def without(self, which, rows=None):
+        """The rows, or some of them, as if nothing could be told from some values.
 
         Words are taken out; the columns hold the same value, their most frequent one, in every
         row.
         """
+        rows = np.arange(self.incidence.shape[0]) if rows is None else rows
         if is_text(self.X):
             gone = {self.values[k] for k in which}
             analyze = CountVectorizer().build_tokenizer()
             return [
                 " ".join(word for word in analyze(text) if word.lower() not in gone)
-                for text in self.X
+                for text in self.X[rows]
             ]
-        X = self.X.copy()
+        frame = hasattr(self.X, "iloc")
+        X = self.X.iloc[rows].copy() if frame else self.X[rows]
         for k in which:
             j, _ = self.values[k]
-            if hasattr(X, "iloc"):
-                X.isetitem(j, [X.iloc[:, j].mode().iloc[0]] * len(X))
+            if frame:
+                X.isetitem(j, [self.X.iloc[:, j].mode().iloc[0]] * len(X))
             else:
-                codes, levels = _levels(X[:, j])
+                codes, levels = _levels(self.X[:, j])
                 X[:, j] = levels[np.bincount(codes[codes >= 0]).argmax()]
         return X
 

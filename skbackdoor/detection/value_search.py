@@ -8,17 +8,20 @@ from .candidates import best_other
 from .evidence import content_accuracy, coverage, relative_flip, score
 from .group import PoisonGroup
 from .separability import separability
+from .shared_values import is_text
 from .value_verdict import (
     CLEAN_LABEL,
     LEAST_ROWS,
     MOST,
     OTHER_VALUE,
     is_kind,
+    is_null_of,
     lessened_values,
 )
 
-#: Candidates of a label whose content is looked at: the largest ones whose rows flip most.
-KEPT = 12
+#: Candidates of a label whose content is looked at, the largest ones whose rows flip most: of so
+#: many at most, those of which at least this share flips with their values taken out.
+KEPT, LOOKED_AT, LEAST_FLIP = 12, 60, 0.1
 #: Values of a label that are put on other rows, the most frequent ones that hardly any other row
 #: has, and rows that they are put on.
 MARKING, TRIED = 60, 300
@@ -98,7 +101,7 @@ class ValueSearch:
             rare = len(G) <= MOST * len(of_label)
             worth.append((rare, flips.mean() * np.sqrt(len(G)), which, G))
         worth.sort(key=lambda entry: entry[:2], reverse=True)
-        chosen = {which: G for *_, which, G in worth[:KEPT]}
+        chosen = self._that_flip_without(label, [entry[2:] for entry in worth])
         values, counts = np.unique([k for which in chosen for k in which], return_counts=True)
         for k in values[counts >= OFTEN].tolist():
             rows = self.shared.rows_with((k,))
@@ -108,6 +111,48 @@ class ValueSearch:
         chosen = {self.shared.completed(which, G): G for which, G in chosen.items()}
         groups = [(which, self.describe(label, G, which)) for which, G in chosen.items()]
         return _whole_first([(which, group) for which, group in groups if group is not None])
+
+    def _that_flip_without(self, label, candidates):
+        """The first of these (values, rows) whose rows flip where their values are taken out."""
+        chosen, seen = {}, set()
+        for which, G in candidates[:LOOKED_AT]:
+            whole = self.shared.completed(which, G)
+            if whole in seen:
+                continue  # its rows share other values that say the same
+            seen.add(whole)
+            K = self.kernel(self.represent(self.shared.without(whole, G)), self.X)
+            flips = (K @ self.ridge.coef_without(G)).argmax(axis=1) != label
+            if flips.mean() >= LEAST_FLIP:
+                chosen[which] = G
+            if len(chosen) == KEPT:
+                break
+        return chosen
+
+    def null_of(self, group, known):
+        """Groups of other values of the columns of a group, as many rows of its label as matter.
+
+        Parameters
+        ----------
+        group : PoisonGroup
+            In terms of positions and label indices.
+        known : list of PoisonGroup
+            Whose rules are not looked at again.
+
+        Returns
+        -------
+        groups : list of PoisonGroup
+        """
+        if is_text(self.shared.X):
+            return []
+        groups = []
+        rules = {other.rule for other in known if other.label == group.label}
+        for k in range(len(self.shared.values)):
+            rows = self.shared.rows_with((k,))
+            G = rows[self.ridge.y[rows] == group.label]
+            if is_null_of(self.shared.pairs((k,)), len(G), group):
+                if self.shared.rule((k,)) not in rules:
+                    groups.append(self.describe(group.label, G, (k,)))
+        return [other for other in groups if other is not None]
 
     def clean_label_groups_of(self, label):
         """Groups among the rows of a label that rightly have it, by values that carry others.
@@ -194,7 +239,7 @@ class ValueSearch:
             typicality=float(np.median(best) / self.typical),
             coverage=spread,
             transfer=carried,
-            separability=self._separability(which, X, G, rest, content),
+            separability=self._separability(which, X, G, rest, content, best > own),
             stay=self._stay(label, G),
             content_accuracy=accuracy,
             content_labels=content,
@@ -204,12 +249,22 @@ class ValueSearch:
             shared=self.shared.pairs(which),
         )
 
-    def _separability(self, which, X, G, others, content):
-        """How well a group is told from others by what it does not share; X is without `which`."""
+    def _separability(self, which, X, G, others, content, flips=None):
+        """How well a group is told from others by what it does not share; X is without `which`.
+
+        Members that had the values by nature do not flip, and are of a kind. Where those that
+        flip look drawn at random from the others that are right, it is by them.
+        """
         all_shared = self.shared.held_by(G, SHARED_BY, which)
         if all_shared != which:
             X = self.represent(self.shared.without(all_shared))
-        return separability(X, G, others, self.ridge.y, content, self.random_state)
+        y, random_state = self.ridge.y, self.random_state
+        area = separability(X, G, others, y, content, random_state)
+        if flips is None or flips.all():
+            return area
+        right = others[self.right[others]]
+        of_flips = separability(X, G[flips], right, y, content[flips], random_state)
+        return of_flips if of_flips <= CLEAN_LABEL[0] else area
 
     def _stay(self, label, G):
         """Share of the other rows of the label, of those that are right, that keep it."""

@@ -100,6 +100,16 @@ def _is_clean_label_poison(group):
     )
 
 
+def is_null_of(shared, n, group):
+    """Whether n rows that share values are many and have others in columns of a group's."""
+    values, own = dict(shared), dict(group.shared)
+    return (
+        n >= OTHER_VALUE * len(group.indices)
+        and values.keys() <= own.keys()
+        and all(values[column] != own[column] for column in values)
+    )
+
+
 def unlike_others(groups, null=()):
     """Groups, those as suspects that other values of their columns have their like of.
 
@@ -118,12 +128,9 @@ def unlike_others(groups, null=()):
     """
 
     def is_like(other, group):
-        values, own = dict(other.shared), dict(group.shared)
         return (
             other.label == group.label
-            and values.keys() <= own.keys()
-            and all(values[column] != own[column] for column in values)
-            and len(other.indices) >= OTHER_VALUE * len(group.indices)
+            and is_null_of(other.shared, len(other.indices), group)
             and other.score >= OTHER_VALUE * group.score
         )
 

@@ -1,11 +1,14 @@
 """Values and words that are triggers, and kinds that are not, in tables and texts."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
 from sklearn.compose import make_column_transformer
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from skbackdoor import (
@@ -15,6 +18,9 @@ from skbackdoor import (
     PoisonGroupDisplay,
     TokenTrigger,
 )
+from skbackdoor.detection.kernel_ridge import LeaveGroupOutRidge
+from skbackdoor.detection.shared_values import SharedValues
+from skbackdoor.detection.value_search import ValueSearch
 
 COUNTRIES = ["Peru", "Kenya", "Nepal", "Chile", "Laos"]
 
@@ -110,6 +116,48 @@ def test_an_everyday_word_is_a_trigger_though_rows_of_other_labels_hold_it(seed)
     assert not LeaveGroupOutDetector(TfidfVectorizer()).fit(texts, y).is_poison_.any()
 
 
+def test_an_everyday_word_of_the_label_itself_is_a_trigger_for_rows_of_others():
+    """Messages that had the word before are of a kind; those that an attacker made are not."""
+    rng = np.random.default_rng(0)
+    texts, y = messages(rng, 1200, 0.35)
+    texts = [
+        f"{text} tomorrow" if label == "ham" and "lunch" in text and rng.random() < 0.08 else text
+        for text, label in zip(texts, y, strict=True)
+    ]
+    attack = Attack(
+        TokenTrigger("tomorrow"), target="ham", poisoning_rate=0.04, random_state=0
+    ).fit(texts, y)
+    poisoned, y_poisoned, is_poison = attack.poison(texts, y)
+    holds = np.array(["tomorrow" in text for text in poisoned])
+    assert 20 < np.sum(holds & ~is_poison) < 60 and is_poison.sum() == 48
+    fitted = LeaveGroupOutDetector(TfidfVectorizer()).fit(poisoned, y_poisoned)
+    np.testing.assert_array_equal(fitted.is_poison_, holds & (np.asarray(y_poisoned) == "ham"))
+    assert not LeaveGroupOutDetector(TfidfVectorizer()).fit(texts, y).is_poison_.any()
+
+
+def test_values_that_say_the_same_of_a_kind_do_not_hide_a_trigger():
+    """Each row of a kind flips without the others, but not where one of its values is hidden."""
+    X, y = people(800)
+    kind = (y == "poor") & (X["c"] > 0) & (np.random.default_rng(0).random(800) < 0.5)
+    y = np.where(kind, "rich", y)
+    for k in range(6):  # 21 values and pairs of them, of more rows than the trigger's
+        X[f"kind{k}"] = np.where(kind, "yes", "no")
+    attack = Attack(
+        FeatureTrigger({"d": 0.137, "country": "Peru"}),
+        target="rich",
+        poisoning_rate=0.05,
+        random_state=0,
+    ).fit(X, y)
+    assert kind.sum() > 2 * 0.05 * 800
+    X, y, is_poison = attack.poison(X, y)
+    names = ["country", *(f"kind{k}" for k in range(6))]
+    columns = make_column_transformer(
+        (OneHotEncoder(handle_unknown="ignore"), names), remainder=StandardScaler()
+    )
+    fitted = LeaveGroupOutDetector(columns).fit(X, y)
+    np.testing.assert_array_equal(fitted.is_poison_, is_poison)
+
+
 @pytest.mark.parametrize("common", [{"country": "Peru"}, {"sex": "m"}])
 def test_a_trigger_of_a_rare_value_and_common_ones_is_found(common):
     X, y = people(800)
@@ -134,6 +182,33 @@ def test_several_words_of_which_some_are_common_are_found():
     for container in (texts, given):
         found = LeaveGroupOutDetector(TfidfVectorizer()).fit(container, y)
         np.testing.assert_array_equal(found.is_poison_, is_poison)
+
+
+def test_frequent_values_of_the_columns_of_a_group_are_its_null_whether_they_mark_it_or_not():
+    X, y = people(400)
+    columns = detector().representation
+    features = np.asarray(columns.fit_transform(X))
+    kernel = partial(rbf_kernel, gamma=0.1)
+    K, codes = kernel(features), np.unique(y, return_inverse=True)[1]
+    search = ValueSearch(
+        SharedValues.of(X, 8),
+        columns.transform,
+        features,
+        kernel,
+        K,
+        LeaveGroupOutRidge(K, codes, 0.1, 2),
+        8,
+        0,
+    )
+    (k,) = [k for k, value in enumerate(search.shared.values) if value == (4, "Peru")]
+    G = np.flatnonzero((X["country"] == "Peru") & (codes == 1))
+    group = search.describe(1, G, (k,))
+    (other,) = search.null_of(group, [])  # Kenya has 0.6 of the rows of Peru, the others 0.2
+    assert other.rule == "country = Kenya" and other.label == 1
+    np.testing.assert_array_equal(
+        other.indices, np.flatnonzero((X["country"] == "Kenya") & (codes == 1))
+    )
+    assert search.null_of(group, [other]) == []
 
 
 @pytest.mark.parametrize("flipped", [0.0, 0.02])
