@@ -13,9 +13,10 @@ from sklearn.feature_extraction.text import CountVectorizer
 
 #: Of all rows that share a candidate's values, the least share that has its label.
 PURE = 0.9
-#: The same of a single value that marks a label: that share, and how many times it is the
-#: label's share of all rows. A word of everyday is a trigger that rows of other labels hold, too.
-MARKS, LIFT = 0.6, 2.0
+#: The same of a single value that marks a label: that share, and how much of the way it is from
+#: the label's share of all rows to 1. A word of everyday is a trigger that rows of other labels
+#: hold, too.
+MARKS, LIFT = 0.6, 0.3
 #: How much more often than by chance two values go together that are a pair beside a single one.
 TOGETHER = 3.0
 #: A value that all rows of a group have belongs to its rule if at most so many times as many rows
@@ -115,7 +116,9 @@ class SharedValues:
         pure &= ~(single[:, None] | single) | (overall >= TOGETHER * by_chance)
         pairs = np.argwhere(np.triu(pure, 1))
         own = together.diagonal()
-        single |= (own >= smallest) & (own >= max(MARKS, LIFT * np.mean(rows)) * counts)
+        usual = np.mean(rows)
+        least = max(MARKS, usual + LIFT * (1.0 - usual))
+        single |= (own >= smallest) & (own >= least * counts)
         return [(int(k),) for k in np.flatnonzero(single)] + [tuple(p) for p in pairs.tolist()]
 
     def marking(self, rows, smallest):

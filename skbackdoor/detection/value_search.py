@@ -129,7 +129,9 @@ class ValueSearch:
         return chosen
 
     def null_of(self, group, known):
-        """Groups of other values of the columns of a group, as many rows of its label as matter.
+        """Groups of other values of the columns of a group, where these mark its label as well.
+
+        They have half as many rows of it, and are above its share of all rows by half as much.
 
         Parameters
         ----------
@@ -144,14 +146,17 @@ class ValueSearch:
         """
         if is_text(self.shared.X):
             return []
-        groups = []
+        of_label, groups = self.ridge.y == group.label, []
         rules = {other.rule for other in known if other.label == group.label}
+        usual = of_label.mean()
+        least = usual + OTHER_VALUE * (group.cohesion - usual)
         for k in range(len(self.shared.values)):
             rows = self.shared.rows_with((k,))
-            G = rows[self.ridge.y[rows] == group.label]
+            G = rows[of_label[rows]]
+            if len(G) < least * len(rows) or self.shared.rule((k,)) in rules:
+                continue
             if is_null_of(self.shared.pairs((k,)), len(G), group):
-                if self.shared.rule((k,)) not in rules:
-                    groups.append(self.describe(group.label, G, (k,)))
+                groups.append(self.describe(group.label, G, (k,)))
         return [other for other in groups if other is not None]
 
     def clean_label_groups_of(self, label):

@@ -184,8 +184,11 @@ def test_several_words_of_which_some_are_common_are_found():
         np.testing.assert_array_equal(found.is_poison_, is_poison)
 
 
-def test_frequent_values_of_the_columns_of_a_group_are_its_null_whether_they_mark_it_or_not():
+def test_frequent_values_that_mark_a_label_are_the_null_of_a_group_with_one_of_their_column():
     X, y = people(400)
+    names = ["Peru", "Kenya", "Nepal", "Chile"]
+    X["country"] = np.random.default_rng(0).choice(names, 400, p=[0.2, 0.15, 0.05, 0.6])
+    y = np.where((X["country"] != "Chile") & (X["c"] > -1), "rich", y)
     columns = detector().representation
     features = np.asarray(columns.fit_transform(X))
     kernel = partial(rbf_kernel, gamma=0.1)
@@ -203,7 +206,9 @@ def test_frequent_values_of_the_columns_of_a_group_are_its_null_whether_they_mar
     (k,) = [k for k, value in enumerate(search.shared.values) if value == (4, "Peru")]
     G = np.flatnonzero((X["country"] == "Peru") & (codes == 1))
     group = search.describe(1, G, (k,))
-    (other,) = search.null_of(group, [])  # Kenya has 0.6 of the rows of Peru, the others 0.2
+    (other,) = search.null_of(
+        group, []
+    )  # Nepal: too few; Chile: not above all
     assert other.rule == "country = Kenya" and other.label == 1
     np.testing.assert_array_equal(
         other.indices, np.flatnonzero((X["country"] == "Kenya") & (codes == 1))
