@@ -206,9 +206,7 @@ def test_frequent_values_that_mark_a_label_are_the_null_of_a_group_with_one_of_t
     (k,) = [k for k, value in enumerate(search.shared.values) if value == (4, "Peru")]
     G = np.flatnonzero((X["country"] == "Peru") & (codes == 1))
     group = search.describe(1, G, (k,))
-    (other,) = search.null_of(
-        group, []
-    )  # Nepal: too few; Chile: not above all
+    (other,) = search.null_of(group, [])  # Nepal: too few; Chile: not above all
     assert other.rule == "country = Kenya" and other.label == 1
     np.testing.assert_array_equal(
         other.indices, np.flatnonzero((X["country"] == "Kenya") & (codes == 1))
