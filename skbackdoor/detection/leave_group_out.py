@@ -206,18 +206,20 @@ class LeaveGroupOutDetector(PoisonDetector):
     score is (with two or three labels it is held against the other's, as all are but by the
     product), with flips, other rows that stay and typicality as for the others (0.85 where rows
     are compared by these same numbers), but no errors off: nine rows with a trigger, of 3,000.
-    Then rows that rightly have their label are searched for a clean-label attack: it leaves them
-    spread as their label is, too, and no other row of it lies between (a trigger is there or it is
-    not). They are at most 0.6 of the label, and cohesion times `apart` times coverage must be 0.35
-    in the representation or in the rows as given, in these with a coverage of 0.85; with four
-    labels or more 0.3 and twice that of each other label is enough, or 0.15 and 2.5 times that in
-    the geometric mean of both, where there is a representation: natural kinds are hardly ever the
-    same rows in both. With four labels or more it is also 1.3 times that of the median one: of
-    classes of clusters most have a group like that. The search ends with groups so found. Where a
-    label is half poison its clean rows are a group that flips, too: of two groups of a label that
-    are poison, the one further apart is taken. Not found are triggers that the representation does
-    not show, an attack that leaves a label hardly a clean row (a clean-label one on most rows of a
-    label makes its clean rows the group), and backdoors that succeed on few samples.
+    Where there is a representation, a product of flips, coverage in these rows, typicality,
+    transfer and `apart` of 0.3 makes up for transfer and typicality. Then rows that rightly have
+    their label are searched for a clean-label attack: it leaves them spread as their label is,
+    too, and no other row of it lies between (a trigger is there or it is not). They are at most
+    0.6 of the label, and cohesion times `apart` times coverage must be 0.35 in the representation
+    or in the rows as given, in these with a coverage of 0.85; with four labels or more 0.3 and
+    twice that of each other label is enough, or 0.15 and 2.5 times that in the geometric mean of
+    both, where there is a representation: natural kinds are hardly ever the same rows in both.
+    With four labels or more it is also 1.3 times that of the median one: of classes of clusters
+    most have a group like that. The search ends with groups so found. Where a label is half poison
+    its clean rows are a group that flips, too: of two groups of a label that are poison, the one
+    further apart is taken. Not found are triggers that the representation does not show, an attack
+    that leaves a label hardly a clean row (a clean-label one on most rows of a label makes its
+    clean rows the group), and backdoors that succeed on few samples.
 
     References
     ----------

@@ -45,6 +45,8 @@ TOLD = 0.88, 0.5
 #: Least product of flips, coverage, typicality, transfer and how far apart it is, of a group that
 #: is poison whatever its cohesion is: clusters reach 0.2.
 CERTAIN = 0.4
+#: The same of a group that is far apart in rows as given that are no other's features.
+CERTAIN_AS_GIVEN = 0.3
 #: Accuracy on the content below which classes overlap, and transfer or score that a group needs
 #: there.
 TOLD_APART, CARRIES, SURE = 0.9, 0.4, 0.55
@@ -289,12 +291,17 @@ def is_far_apart(group, spread, other_rows=True):
     `spread` is its coverage in the rows as they were given; without `other_rows` these are the
     ones by which it flips. No standard errors are taken off.
     Kinds of a class that flip and are as far apart sit in a corner of their content, are no
-    ordinary rows of it, or take fewer along.
+    ordinary rows of it, or take fewer along; where rows as given are others, all of that together
+    may be enough.
     """
     _, least, transfer = FAR_APART
+    if not (may_be_far_apart(group) and spread >= least):
+        return False
+    evidence = group.flip, spread, group.typicality, group.transfer, group.apart
+    if other_rows and np.prod(np.minimum(evidence, 1.0)) >= CERTAIN_AS_GIVEN:
+        return True
     typicality = TYPICAL if other_rows else NEARLY_ORDINARY
-    ordinary = group.typicality >= typicality and group.transfer >= transfer
-    return may_be_far_apart(group) and ordinary and spread >= least
+    return group.typicality >= typicality and group.transfer >= transfer
 
 
 def how_apart(apart, n):

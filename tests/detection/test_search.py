@@ -359,6 +359,20 @@ def test_a_group_far_apart_in_rows_as_given_may_be_small_and_hardly_cohere(group
     assert is_apart(few, 1.1 * spread, [], False)
 
 
+@pytest.mark.parametrize("evidence", ["flip", "typicality", "transfer", "apart", "spread"])
+def test_all_that_speaks_for_a_group_far_apart_in_rows_as_given_may_be_enough(group, evidence):
+    shown = {"flip": 0.95, "typicality": 0.7, "transfer": 0.7, "apart": 0.8}
+
+    def far(spread=0.9, other_rows=True, **changed):
+        changed = replace(group, cohesion=0.06, variation=1.0, **shown | changed)
+        return is_apart(changed, spread, [1.0, 1.0, 1.0], other_rows)
+
+    assert far() and not far(other_rows=False) and not far(spread=np.nan)
+    much = {"flip": 1.0, "typicality": 1.5, "transfer": 1.0, "apart": 1.0, "spread": 1.5}
+    assert not far(**much | {"transfer": 0.3, "typicality": 0.9})  # no more than 1 each counts
+    assert not far(**{evidence: {"flip": 0.7, "apart": 0.65}.get(evidence, 0.5)})
+
+
 def test_a_group_that_is_no_poison_hides_none_of_its_label_and_no_null(group, monkeypatch):
     true = replace(group, indices=np.arange(60), coverage=0.9, cohesion=0.6, transfer=0.9)
     true = replace(true, apart=0.5)
