@@ -253,13 +253,15 @@ def test_few_rows_for_which_all_else_speaks_are_poison(group, evidence):
         (dict(typicality=0.8, apart=0.6), "poison"),
         (dict(typicality=0.8, apart=np.nan), "poison"),  # of several labels
         (dict(typicality=0.8, apart=0.1, cohesion=1.1 * SURE), "poison"),
+        (dict(typicality=0.9, apart=0.6, transfer=0.26), "suspect"),  # letters of a kind
+        (dict(transfer=0.0, cohesion=1.1 * SURE), "poison"),
     ],
 )
 def test_a_group_that_is_not_sure_is_ordinary_or_apart(group, evidence, verdict):
-    unsure = replace(group, cohesion=0.48, variation=0.95)
+    unsure = replace(group, cohesion=0.48, variation=0.95, transfer=0.4)
     assert judged_group(replace(unsure, **evidence)).verdict == verdict
     poison = SimpleNamespace(transfer=0.0, common=None)  # of another label, with the same trigger
-    like = replace(unsure, **evidence, transfer=0.2)
+    like = replace(unsure, **evidence | {"transfer": 0.2})
     assert judged_group(like, pattern=poison).verdict == "poison"
 
 
@@ -270,7 +272,7 @@ def test_a_group_that_stands_out_less_than_those_of_other_labels_is_a_suspect(gr
 
 def test_a_group_far_above_those_of_all_other_labels_needs_less(group):
     least, above = STANDS_OUT
-    weak = replace(group, cohesion=1.1 * least)
+    weak = replace(group, cohesion=1.1 * least, transfer=0.4)
     low = of_scores(group, 0.1, 0.1, 0.1)
     assert judged_group(weak).verdict == "suspect"
     assert judged_group(weak, others=low[:2]).verdict == "suspect"  # too few
@@ -278,6 +280,7 @@ def test_a_group_far_above_those_of_all_other_labels_needs_less(group):
     assert not stands_out(weak, of_scores(group, 0.1, 0.1, 1.2 * least / above))
     assert not stands_out(replace(weak, coverage=0.4), low)
     assert not stands_out(replace(weak, typicality=0.7), low)
+    assert not stands_out(replace(weak, transfer=0.2), low)
     assert stands_out(replace(weak, typicality=0.8, apart=0.6), low)
     assert not stands_out(replace(weak, typicality=0.8, apart=0.3), low)
     assert not stands_out(replace(weak, cohesion=0.9 * least), of_scores(group, 0.0, 0.0, 0.0))
