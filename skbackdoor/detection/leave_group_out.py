@@ -130,23 +130,23 @@ class LeaveGroupOutDetector(PoisonDetector):
     0.4, the share of rows to which what members have in common, put on them, gives the label, or
     the score be 0.55. A class may be another one with something added, as printed nines are zeros
     with a tail: a group of one label whose score is below 0.55 must be ordinary rows of its
-    content, by a typicality of 0.88, or apart from its label by 0.5 (not asked in 30 features or
-    fewer), and have a transfer of 0.3: what letters of a kind have in common gives the label to
-    few others. A group that is completed by few rows is not asked again.
+    content, by a typicality of 0.88, or apart from its label by 0.5, and have a transfer of 0.3:
+    what letters of a kind have in common gives the label to few others (not asked in 30 features
+    or fewer). A group that is completed by few rows is not asked again.
 
     Less is enough in five cases. A coverage of 0.35, where score times transfer is 0.27 and
     typicality 0.88. A product of flips, coverage (less a standard error each), typicality,
     transfer and `apart`, each at most 1, of 0.4, whatever the cohesion is, of which few rows have
     little. With four labels or more, a score of 0.3 and 1.6 times that of each other label's
-    group, with a typicality of 0.88, or of 0.75 and `apart` of 0.5; or, with a typicality of 0.7,
-    a score times variation in the representation (at most 1, and 1 for other groups of which it is
-    not known) of 0.2 and 2.5 times that of each other group: natural groups of photographs hardly
-    vary. And where fewer than 0.9 of the ordinary rows are labelled right, a coverage of 0.35,
-    where `apart` is 0.25 and score times that 0.08 (one and a half standard errors off), transfer
-    0.2 and typicality 0.9: rows of a label that look like another class pass into the label's
-    other rows, while a trigger is there or not. Clean rows of a label of many poisoned ones flip
-    without each other, too, but are no ordinary rows of another class, which is what typicality
-    says.
+    group, with a typicality of 0.88, or of 0.75 and `apart` of 0.5, and transfer as there; or,
+    with a typicality of 0.7, a score times variation in the representation (at most 1, and 1 for
+    other groups of which it is not known) of 0.2 and 2.5 times that of each other group: natural
+    groups of photographs hardly vary. And where fewer than 0.9 of the ordinary rows are labelled
+    right, a coverage of 0.35, where `apart` is 0.25 and score times that 0.08 (one and a half
+    standard errors off), transfer 0.2 and typicality 0.9: rows of a label that look like another
+    class pass into the label's other rows, while a trigger is there or not. Clean rows of a label
+    of many poisoned ones flip without each other, too, but are no ordinary rows of another class,
+    which is what typicality says.
 
     Where what poison found before has in common carries other rows to the group's label as well, a
     coverage of 0.3 and a score of 0.15 are enough: its most widely spread rows may have been found
@@ -171,19 +171,20 @@ class LeaveGroupOutDetector(PoisonDetector):
     its content. What shares a value by nature is of a kind, while victims drawn at random are told
     from other rows of their classes by nothing but the value: where `separability` without it is
     above 0.6 by more than a standard error, 0.5 over the root of their number, the group stays a
-    suspect. Members that had the value by nature do not flip: where those that do are told from
-    rows of their classes that are labelled right by 0.56 at most, that is its separability. Else,
-    where the group has 30 rows and its values, put on rows of the content, give the label to 0.4
-    of those that are labelled right, less is enough (of a word that is not rare some rows had it
-    by nature): a cohesion of 0.6, flips of 0.4 and a score of 0.2. Where nothing else is poison,
-    values that nearly only one label has are asked whether they are a clean-label attack: 30 rows
-    that keep their label, cohesion 0.95, coverage of the label 0.5, a transfer of 0.3, and a
-    separability from the label's other rows of 0.56 (others are not reported). Pairs of values cut
-    purer parts out of a group, by chance; a larger group with one of their values stands ahead of
-    them where its score is 0.65 of theirs. Where another value of the same column, any that half
-    as many rows of the label hold, has half the score, the column is a natural one (which school,
-    which household), and both are suspects. Of some 60 sets of values whose rows flip, those are
-    looked at that flip with the values taken out of them as well.
+    suspect. Members that had the value by nature do not flip: where 30 or more do, and are told
+    from rows of their classes that are labelled right by 0.56 at most, that is its separability.
+    Of a group that is of no kind, where it has 30 rows and its values, put on rows of the content,
+    give the label to 0.4 of those that are labelled right, less is enough (of a word that is not
+    rare some rows had it by nature): a cohesion of 0.6, flips of 0.4 and a score of 0.2. Where
+    nothing else is poison, values that nearly only one label has are asked whether they are a
+    clean-label attack: 30 rows that keep their label, cohesion 0.95, coverage of the label 0.5, a
+    transfer of 0.3, and a separability from the label's other rows of 0.56 (others are not
+    reported). Pairs of values cut purer parts out of a group, by chance; a larger group with one
+    of their values stands ahead of them where its score is 0.65 of theirs. Where another value of
+    the same column that marks the label by half as much (by how far its share of the value's rows
+    is above that of all rows), with half as many rows, has half the score, the column is a natural
+    one (which school, which household), and the group is a suspect. Of some 60 sets of values
+    whose rows flip, those are looked at that flip with the values taken out of them as well.
 
     The assumption is that the attacker's victims have the spread of content of their source
     classes: a natural group that overrules its content (road signs that were photographed thirty
@@ -207,20 +208,21 @@ class LeaveGroupOutDetector(PoisonDetector):
     score is (with two or three labels it is held against the other's, as all are but by the
     product), with flips, other rows that stay and typicality as for the others (0.85 where rows
     are compared by these same numbers), but no errors off: nine rows with a trigger, of 3,000.
-    Where there is a representation, a product of flips, coverage in these rows, typicality,
-    transfer and `apart` of 0.3 makes up for transfer and typicality. Then rows that rightly have
-    their label are searched for a clean-label attack: it leaves them spread as their label is,
-    too, and no other row of it lies between (a trigger is there or it is not). They are at most
-    0.6 of the label, and cohesion times `apart` times coverage must be 0.35 in the representation
-    or in the rows as given, in these with a coverage of 0.85; with four labels or more 0.3 and
-    twice that of each other label is enough, or 0.15 and 2.5 times that in the geometric mean of
-    both, where there is a representation: natural kinds are hardly ever the same rows in both.
-    With four labels or more it is also 1.3 times that of the median one: of classes of clusters
-    most have a group like that. The search ends with groups so found. Where a label is half poison
-    its clean rows are a group that flips, too: of two groups of a label that are poison, the one
-    further apart is taken. Not found are triggers that the representation does not show, an attack
-    that leaves a label hardly a clean row (a clean-label one on most rows of a label makes its
-    clean rows the group), and backdoors that succeed on few samples.
+    Where rows are compared by others than these numbers, a product of flips, coverage in these
+    rows, typicality, transfer and `apart`, each at most 1, of 0.3 stands in for these two limits
+    of transfer and typicality. Then rows that rightly have their label are searched for a
+    clean-label attack: it leaves them spread as their label is, too, and no other row of it lies
+    between (a trigger is there or it is not). They are at most 0.6 of the label, and cohesion
+    times `apart` times coverage must be 0.35 in the representation or in the rows as given, in
+    these with a coverage of 0.85; with four labels or more 0.3 and twice that of each other label
+    is enough, or 0.15 and 2.5 times that in the geometric mean of both, where there is a
+    representation: natural kinds are hardly ever the same rows in both. With four labels or more
+    it is also 1.3 times that of the median one: of classes of clusters most have a group like
+    that. The search ends with groups so found. Where a label is half poison its clean rows are a
+    group that flips, too: of two groups of a label that are poison, the one further apart is
+    taken. Not found are triggers that the representation does not show, an attack that leaves a
+    label hardly a clean row (a clean-label one on most rows of a label makes its clean rows the
+    group), and backdoors that succeed on few samples.
 
     References
     ----------

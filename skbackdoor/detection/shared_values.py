@@ -91,7 +91,7 @@ class SharedValues:
     def candidates(self, rows, smallest):
         """Sets of values that nearly only the given rows share, at least `smallest` of them.
 
-        And single values of which more than half the rows are of the label, if it is rare enough.
+        And single values that mark the label: more of their rows have it than of all rows.
 
         Parameters
         ----------
@@ -191,7 +191,7 @@ class SharedValues:
             analyze = CountVectorizer().build_tokenizer()
             return [
                 " ".join(word for word in analyze(text) if word.lower() not in gone)
-                for text in self.X[rows]
+                for text in (self.X[i] for i in rows)
             ]
         frame = hasattr(self.X, "iloc")
         X = self.X.iloc[rows].copy() if frame else self.X[rows]
@@ -249,10 +249,15 @@ def is_text(X):
     return isinstance(X.iloc[0] if hasattr(X, "iloc") else X[0], str)
 
 
+def _is_missing(value):
+    """Whether a value of a column is None, NaN, or the NA of pandas, which compares to nothing."""
+    return value is None or type(value).__name__ == "NAType" or value != value
+
+
 def _levels(column):
     """Codes of the values of a column, -1 for missing ones, and the values."""
     if column.dtype.kind in "OUSb":
-        missing = np.array([value is None or value != value for value in column])
+        missing = np.array([_is_missing(value) for value in column])
         column = np.where(missing, "", column.astype(str))
     else:
         missing = np.isnan(column)

@@ -11,11 +11,13 @@ from .separability import separability
 from .shared_values import is_text
 from .value_verdict import (
     CLEAN_LABEL,
+    DRAWN_FLIPS,
+    DRAWN_ROWS,
     LEAST_ROWS,
     MOST,
     OTHER_VALUE,
+    are_like,
     is_kind,
-    is_null_of,
     lessened_values,
 )
 
@@ -42,7 +44,8 @@ SAME = 0.3
 class ValueSearch:
     """Groups among rows by what they share, judged as if it told nothing.
 
-    A candidate is the rows of one label that share values which hardly any other row has. Their
+    A candidate is the rows of one label that share values which hardly any other row has, or one
+    that marks the label, as a word of everyday may. Their
     content, and how far they are spread over it, is asked of a fit on rows in which these values
     are taken out (:meth:`SharedValues.without`): with them, the nearest rows would be found where
     the trigger puts them.
@@ -150,12 +153,15 @@ class ValueSearch:
         rules = {other.rule for other in known if other.label == group.label}
         usual = of_label.mean()
         least = usual + OTHER_VALUE * (group.cohesion - usual)
+        columns = {column for column, _ in group.shared}
         for k in range(len(self.shared.values)):
+            if not columns & {column for column, _ in self.shared.pairs((k,))}:
+                continue
             rows = self.shared.rows_with((k,))
             G = rows[of_label[rows]]
             if len(G) < least * len(rows) or self.shared.rule((k,)) in rules:
                 continue
-            if is_null_of(self.shared.pairs((k,)), len(G), group):
+            if are_like(self.shared.pairs((k,)), len(G), group):
                 groups.append(self.describe(group.label, G, (k,)))
         return [other for other in groups if other is not None]
 
@@ -258,18 +264,19 @@ class ValueSearch:
         """How well a group is told from others by what it does not share; X is without `which`.
 
         Members that had the values by nature do not flip, and are of a kind. Where those that
-        flip look drawn at random from the others that are right, it is by them.
+        flip, if they are not few, look drawn at random from the others that are right, it is by
+        them.
         """
         all_shared = self.shared.held_by(G, SHARED_BY, which)
         if all_shared != which:
             X = self.represent(self.shared.without(all_shared))
         y, random_state = self.ridge.y, self.random_state
         area = separability(X, G, others, y, content, random_state)
-        if flips is None or flips.all():
+        if flips is None or flips.all() or flips.sum() < DRAWN_ROWS:
             return area
         right = others[self.right[others]]
         of_flips = separability(X, G[flips], right, y, content[flips], random_state)
-        return of_flips if of_flips <= CLEAN_LABEL[0] else area
+        return of_flips if of_flips <= DRAWN_FLIPS else area
 
     def _stay(self, label, G):
         """Share of the other rows of the label, of those that are right, that keep it."""

@@ -25,6 +25,9 @@ DRAWN, ERROR = 0.6, 0.5
 #: the values that have the label, least flips and transfer, as shares of the accuracy on its
 #: content, least coverage and least score.
 DRAWN_ROWS, DRAWN_LEAST = 30, (0.6, 0.4, 0.4, 0.5, 0.2)
+#: Separability up to which members that flip, as many as that at least, look drawn at random from
+#: others that are right, and stand for a group.
+DRAWN_FLIPS = 0.56
 #: The same of a clean-label group, whose rows do not flip: most separability from the label's
 #: other rows, and least share of the rows with the values, coverage, and transfer.
 CLEAN_LABEL = 0.56, (0.95, 0.5, 0.3)
@@ -100,8 +103,8 @@ def _is_clean_label_poison(group):
     )
 
 
-def is_null_of(shared, n, group):
-    """Whether n rows that share values are many and have others in columns of a group's."""
+def are_like(shared, n, group):
+    """Whether n rows that share values are as many as matter and hold others in its columns."""
     values, own = dict(shared), dict(group.shared)
     return (
         n >= OTHER_VALUE * len(group.indices)
@@ -130,7 +133,7 @@ def unlike_others(groups, null=()):
     def is_like(other, group):
         return (
             other.label == group.label
-            and is_null_of(other.shared, len(other.indices), group)
+            and are_like(other.shared, len(other.indices), group)
             and other.score >= OTHER_VALUE * group.score
         )
 

@@ -46,7 +46,8 @@ TOLD = 0.88, 0.5, 0.3
 #: Least product of flips, coverage, typicality, transfer and how far apart it is, of a group that
 #: is poison whatever its cohesion is: clusters reach 0.2.
 CERTAIN = 0.4
-#: The same of a group that is far apart in rows as given that are no other's features.
+#: The same of a group far apart in rows as they were given, where these are others than the
+#: features that it flips by; by its coverage and how far it is apart there.
 CERTAIN_AS_GIVEN = 0.3
 #: Accuracy on the content below which classes overlap, and transfer or score that a group needs
 #: there.
@@ -242,8 +243,13 @@ def is_certain(group):
     sure = lessened_group(group)
     if sure.flip < FLIP * group.content_accuracy or group.stay < STAY:
         return False
-    evidence = sure.flip, sure.coverage, group.typicality, group.transfer, group.apart
-    return bool(np.prod(np.minimum(evidence, 1.0)) >= CERTAIN)  # nan is none
+    return _all_evidence(sure, sure.coverage) >= CERTAIN
+
+
+def _all_evidence(group, spread):
+    """The product of all that speaks for a group but its cohesion; nan where some is not known."""
+    evidence = group.flip, spread, group.typicality, group.transfer, group.apart
+    return float(np.prod(np.minimum(evidence, 1.0)))
 
 
 def is_told(group):
@@ -251,11 +257,13 @@ def is_told(group):
 
     A class that is another one with something added, as printed nines are zeros with a tail,
     flips where most of its rows are left out, and is spread as the other one is; or its kind may
-    be, whose rows have nothing in common that gives others the label. How far apart it is is not
-    asked where that is not said: of several labels, and in few features.
+    be, whose rows have nothing in common that gives others the label. True where it is not said
+    how far apart it is: of several labels, and in few features.
     """
+    if np.isnan(group.apart):
+        return True
     typicality, apart, transfer = TOLD
-    ordinary = group.typicality >= typicality or not group.apart < apart
+    ordinary = group.typicality >= typicality or group.apart >= apart
     return ordinary and group.transfer >= transfer
 
 
@@ -300,8 +308,7 @@ def is_far_apart(group, spread, other_rows=True):
     _, least, transfer = FAR_APART
     if not (may_be_far_apart(group) and spread >= least):
         return False
-    evidence = group.flip, spread, group.typicality, group.transfer, group.apart
-    if other_rows and np.prod(np.minimum(evidence, 1.0)) >= CERTAIN_AS_GIVEN:
+    if other_rows and _all_evidence(group, spread) >= CERTAIN_AS_GIVEN:
         return True
     typicality = TYPICAL if other_rows else NEARLY_ORDINARY
     return group.typicality >= typicality and group.transfer >= transfer

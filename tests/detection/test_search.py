@@ -251,7 +251,7 @@ def test_few_rows_for_which_all_else_speaks_are_poison(group, evidence):
         (dict(typicality=0.86, apart=0.3), "suspect"),  # as printed nines, which are like zeros
         (dict(typicality=0.9, apart=0.1), "poison"),
         (dict(typicality=0.8, apart=0.6), "poison"),
-        (dict(typicality=0.8, apart=np.nan), "poison"),  # of several labels
+        (dict(typicality=0.8, apart=np.nan, transfer=0.0), "poison"),  # of several labels
         (dict(typicality=0.8, apart=0.1, cohesion=1.1 * SURE), "poison"),
         (dict(typicality=0.9, apart=0.6, transfer=0.26), "suspect"),  # letters of a kind
         (dict(transfer=0.0, cohesion=1.1 * SURE), "poison"),
@@ -280,7 +280,7 @@ def test_a_group_far_above_those_of_all_other_labels_needs_less(group):
     assert not stands_out(weak, of_scores(group, 0.1, 0.1, 1.2 * least / above))
     assert not stands_out(replace(weak, coverage=0.4), low)
     assert not stands_out(replace(weak, typicality=0.7), low)
-    assert not stands_out(replace(weak, transfer=0.2), low)
+    assert not stands_out(replace(weak, transfer=0.2, apart=0.6), low)
     assert stands_out(replace(weak, typicality=0.8, apart=0.6), low)
     assert not stands_out(replace(weak, typicality=0.8, apart=0.3), low)
     assert not stands_out(replace(weak, cohesion=0.9 * least), of_scores(group, 0.0, 0.0, 0.0))

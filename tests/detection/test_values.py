@@ -136,7 +136,7 @@ def test_an_everyday_word_of_the_label_itself_is_a_trigger_for_rows_of_others():
 
 
 def test_values_that_say_the_same_of_a_kind_do_not_hide_a_trigger():
-    """Each row of a kind flips without the others, but not where one of its values is hidden."""
+    """Six columns mark the same rows: they are one candidate, not twenty-one ahead of another."""
     X, y = people(800)
     kind = (y == "poor") & (X["c"] > 0) & (np.random.default_rng(0).random(800) < 0.5)
     y = np.where(kind, "rich", y)
