@@ -200,8 +200,9 @@ class SharedValues:
             if frame:
                 X.isetitem(j, [self.X.iloc[:, j].mode().iloc[0]] * len(X))
             else:
-                codes, levels = _levels(self.X[:, j])
-                X[:, j] = levels[np.bincount(codes[codes >= 0]).argmax()]
+                codes, _ = _levels(self.X[:, j])
+                often = np.bincount(codes[codes >= 0]).argmax()
+                X[:, j] = self.X[np.flatnonzero(codes == often)[0], j]  # not as text
         return X
 
     def put(self, which, rows):

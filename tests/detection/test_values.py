@@ -184,6 +184,15 @@ def test_several_words_of_which_some_are_common_are_found():
         np.testing.assert_array_equal(found.is_poison_, is_poison)
 
 
+def test_a_value_is_hidden_by_the_most_frequent_one_as_it_was_given():
+    X = np.array([[1, "a"], [1, "b"], [2, None], [1, "b"], [2, pd.NA]] * 4, dtype=object)
+    shared = SharedValues.of(X, 4)
+    assert shared.values == [(0, "1"), (0, "2"), (1, "a"), (1, "b")]
+    hidden = shared.without((1, 2), rows=[0, 2])
+    assert hidden.tolist() == [[1, "b"], [1, "b"]] and type(hidden[0, 0]) is int
+    assert X[2, 0] == 2
+
+
 def test_frequent_values_that_mark_a_label_are_the_null_of_a_group_with_one_of_their_column():
     X, y = people(400)
     names = ["Peru", "Kenya", "Nepal", "Chile"]
