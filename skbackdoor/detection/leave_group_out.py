@@ -183,8 +183,9 @@ class LeaveGroupOutDetector(PoisonDetector):
     of their values stands ahead of them where its score is 0.65 of theirs. Where another value of
     the same column that marks the label by half as much (by how far its share of the value's rows
     is above that of all rows), with half as many rows, has half the score, the column is a natural
-    one (which school, which household), and the group is a suspect. Of some 60 sets of values
-    whose rows flip, those are looked at that flip with the values taken out of them as well.
+    one (which school, which household), and the group is a suspect. Of the 60 sets of values of a
+    label whose rows flip most, at most twelve are looked at, the first of which a tenth flips with
+    the values taken out as well.
 
     The assumption is that the attacker's victims have the spread of content of their source
     classes: a natural group that overrules its content (road signs that were photographed thirty

@@ -153,9 +153,10 @@ class ValueSearch:
         rules = {other.rule for other in known if other.label == group.label}
         usual = of_label.mean()
         least = usual + OTHER_VALUE * (group.cohesion - usual)
+        names = getattr(self.shared.X, "columns", range(self.shared.X.shape[1]))
         columns = {column for column, _ in group.shared}
-        for k in range(len(self.shared.values)):
-            if not columns & {column for column, _ in self.shared.pairs((k,))}:
+        for k, (j, _) in enumerate(self.shared.values):
+            if names[j] not in columns:
                 continue
             rows = self.shared.rows_with((k,))
             G = rows[of_label[rows]]

@@ -25,12 +25,12 @@ DRAWN, ERROR = 0.6, 0.5
 #: the values that have the label, least flips and transfer, as shares of the accuracy on its
 #: content, least coverage and least score.
 DRAWN_ROWS, DRAWN_LEAST = 30, (0.6, 0.4, 0.4, 0.5, 0.2)
-#: Separability up to which members that flip, as many as that at least, look drawn at random from
-#: others that are right, and stand for a group.
-DRAWN_FLIPS = 0.56
 #: The same of a clean-label group, whose rows do not flip: most separability from the label's
 #: other rows, and least share of the rows with the values, coverage, and transfer.
 CLEAN_LABEL = 0.56, (0.95, 0.5, 0.3)
+#: Separability up to which members that flip, as many as `DRAWN_ROWS`, look drawn at random from
+#: others that are right, and stand for a group.
+DRAWN_FLIPS = 0.56
 #: Share of the rows of a group, and of its score, from which on another value of its column that
 #: marks rows of the same label makes it natural.
 OTHER_VALUE = 0.5
